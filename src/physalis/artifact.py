@@ -1,0 +1,162 @@
+"""The one on-disk format: a folder with manifest.json and arrays; claim, write atomically, hash, finish, read back.
+
+A verb that makes an artefact
+1. ``claim``s the folder: takes its lock, refuses a folder that holds something else, and writes ``job.json``;
+2. writes files with ``write_atomic`` (temporary name, fsync, rename), so that a kill leaves whole files or none;
+3. ``finish``es: hashes the files and writes ``manifest.json`` last. A folder with a manifest is complete.
+Manifests carry no times and no paths: the same job gives the same bytes, and a folder can be moved.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from physalis import __version__
+from physalis.errors import BadInput
+
+SCHEMA = 1
+"""Version of every artefact's layout. A reader refuses a newer one by name."""
+
+MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
+
+
+class Manifest(BaseModel):
+    """What a finished artefact says of itself. Its ``hash`` identifies it to everything made from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    """"activations", "dictionary", "evaluation" or "atlas"."""
+    schema_version: int = SCHEMA
+    version: str = __version__
+    """The physalis that wrote it."""
+    config: dict[str, Any]
+    """Everything that decided the content."""
+    seed: int | None = None
+    inputs: dict[str, str] = {}
+    """Role to hash of what this was made from: {"activations": "…", "model": "…"}."""
+    facts: dict[str, Any] = {}
+    """What was measured while making it."""
+    files: dict[str, str] = {}
+    """File name to sha256."""
+
+    @property
+    def hash(self) -> str:
+        return digest(self.model_dump())
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write`` with a temporary path, then fsync and rename to ``path``. Raises BadInput when the disk is full."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno == 28:  # ENOSPC
+            raise BadInput(
+                f"The disk is full: writing {path.name} into {path.parent} stopped. Nothing half written was kept. "
+                "Free some space and run the same command again; it goes on where it stopped."
+            ) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically, keys sorted, one line a top-level key."""
+    text = json.dumps(value, sort_keys=True, indent=1) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))
+
+
+@contextmanager
+def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | None]:
+    """Hold ``folder`` for one writer while the artefact is made; yields its manifest if that very job is finished already.
+
+    ``job`` is everything that decides the content. Raises BadInput if another process is writing there, if the folder
+    holds another artefact or another job, or if it holds files that are not ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInput(
+                f"Another process is writing {folder}. Wait for it, stop it, or choose another --out."
+            ) from error
+        said = {"kind": kind, "schema_version": SCHEMA, "job": job}
+        said = json.loads(json.dumps(said))
+        if (folder / JOB).exists():
+            found = json.loads((folder / JOB).read_text())
+            if found != said:
+                raise BadInput(
+                    f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
+                )
+        else:
+            strangers = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not p.name.endswith(".tmp"))
+            if strangers:
+                raise BadInput(
+                    f"{folder} holds something else ({', '.join(strangers[:3])}). "
+                    "Choose a new or empty folder for --out; nothing there was touched."
+                )
+            write_json(folder / JOB, said)
+        yield read(folder, kind) if (folder / MANIFEST).exists() else None
+
+
+def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:
+    if found.get("kind") != said["kind"]:
+        return f"an artefact of kind {found.get('kind')!r}, not {said['kind']!r}"
+    if found.get("schema_version") != said["schema_version"]:
+        return f"schema version {found.get('schema_version')}; this physalis writes {said['schema_version']}"
+    old, new = found.get("job", {}), said["job"]
+    keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    return "another job: " + ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in keys[:3])
+
+
+def finish(folder: Path, manifest: Manifest, files: list[str]) -> Manifest:
+    """Hash ``files``, write manifest.json and return it as written."""
+    done = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in sorted(files)}})
+    write_json(folder / MANIFEST, done.model_dump())
+    return done
+
+
+def read(folder: Path, kind: str) -> Manifest:
+    """The manifest of a finished artefact. Raises BadInput if it is missing, unfinished, of another kind or newer."""
+    path = folder / MANIFEST
+    if not path.exists():
+        if (folder / JOB).exists():
+            raise BadInput(f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped.")
+        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). Check the path.")
+    try:
+        value = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path} is not readable JSON ({error}). The folder is damaged: make it again.") from error
+    if value.get("schema_version", 0) > SCHEMA:
+        raise BadInput(
+            f"{folder} has schema version {value['schema_version']}; this physalis {__version__} reads up to {SCHEMA}. "
+            "Install a newer physalis."
+        )
+    if value.get("kind") != kind:
+        raise BadInput(f"{folder} holds {value.get('kind')!r}, not {kind!r}. Check the order of the arguments.")
+    return Manifest.model_validate(value)

@@ -1,0 +1,41 @@
+"""The only file that asks what hardware exists: the device, the dtype it computes in, and memory."""
+
+import os
+
+import torch
+
+
+def default_device() -> torch.device:
+    """CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32: emulated bfloat16 is slower than float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "mps":
+        return torch.bfloat16
+    supported = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if any(getattr(torch.cpu, name, bool)() for name in supported):
+        return torch.bfloat16
+    if os.path.exists("/proc/cpuinfo"):  # 64-bit ARM names the feature there
+        with open("/proc/cpuinfo") as f:
+            if any(line.startswith("Features") and " bf16" in line for line in f):
+                return torch.bfloat16
+    return torch.float32
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on ``device``; system memory for the CPU and MPS."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,77 @@
+"""progress(): one long job's progress, a rich bar with rate and time left on a terminal and plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_EVERY_S = 10.0
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{_short(speed)} {self.unit}/s" if speed else f"– {self.unit}/s", style="cyan")
+
+
+def _short(x: float) -> str:
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if x >= size:
+            return f"{x / size:.1f}{suffix}"
+    return f"{x:.0f}" if x >= 10 else f"{x:.1f}"
+
+
+Advance = Callable[..., None]
+"""``advance(n, note="fvu 0.15")``: n more units are done; the note, if given, replaces the one shown."""
+
+
+@contextmanager
+def progress(title: str, total: float, unit: str, *, done: float = 0) -> Iterator[Advance]:
+    """Show a job of ``total`` units on standard error. ``done`` units were finished by an earlier run and do not count
+    towards the rate."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), _Rate(unit),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(title, total=total, completed=done, note="")
+
+            def advance(n: float, note: str | None = None) -> None:
+                bar.advance(task, n)
+                if note is not None:
+                    bar.update(task, note=note)
+
+            yield advance
+        return
+
+    started = last = time.monotonic()
+    count, shown = done, ""
+
+    def line(now: float) -> None:
+        rate = (count - done) / max(now - started, 1e-9)
+        left = f", {max(total - count, 0) / rate:.0f} s left" if rate and count < total else ""
+        share = 100 * count / total if total else 100
+        tail = f"  {shown}" if shown else ""
+        print(f"{title}: {share:.0f} % ({_short(rate)} {unit}/s, {now - started:.0f} s{left}){tail}", file=sys.stderr)
+
+    def advance(n: float, note: str | None = None) -> None:
+        nonlocal count, last, shown
+        count += n
+        shown = note if note is not None else shown
+        now = time.monotonic()
+        if now - last >= PLAIN_EVERY_S:
+            last = now
+            line(now)
+
+    yield advance
+    line(time.monotonic())

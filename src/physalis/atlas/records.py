@@ -1,0 +1,174 @@
+"""What an atlas tells: the records that pages, notebooks and the command line show. No torch here."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Record):
+    """A measured number with its 95 % interval. ``low == high == value`` where nothing was sampled."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Example(Record):
+    """A window of text around one firing. ``codes[i]`` is the feature's code at ``tokens[i]``; 0 where it is silent."""
+
+    document: int
+    position: int
+    """Index of the firing this example was kept for, within ``tokens``."""
+    tokens: list[str]
+    codes: list[float]
+
+
+class ExampleGroup(Record):
+    """Examples whose peak code lies in ``(low, high]``, with the share this interval has of the feature's firings and
+    of its total code: the top of the scale is rarely most of what a feature does."""
+
+    name: str
+    """"top" or "interval 1" ... in falling order of level."""
+    low: float
+    high: float
+    share_of_firings: float
+    share_of_code: float
+    examples: list[Example]
+
+
+class Histogram(Record):
+    """``counts[i]`` values in ``[edges[i], edges[i+1])``."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class TokenEffect(Record):
+    """What writing one unit of a feature does to a token's logit (direct path through the unembedding)."""
+
+    token: str
+    id: int
+    logit: float
+
+
+class TokenCount(Record):
+    """How often a feature fired on a token, and its share of the feature's total code."""
+
+    token: str
+    id: int
+    count: int
+    share_of_code: float
+
+
+class Neighbour(Record):
+    """Another feature: ``value`` is the cosine of the decoder directions, or the correlation of the firings."""
+
+    id: int
+    value: float
+    headline: str
+
+
+class FeatureRow(Record):
+    """One feature in a list."""
+
+    id: int
+    headline: str
+    """The tokens that carry most of its code: a description computed from data, not an explanation."""
+    density: float
+    """Share of tokens on which it fires."""
+    n_fired: int
+    max_code: float
+    mean_code: float
+    """Mean over the tokens on which it fires."""
+    token_entropy: float
+    """Bits: 0 fires on one token only; large fires on anything."""
+    logit_kurtosis: float
+    """Excess kurtosis of its effect on the logits: large means it promotes few, definite tokens."""
+    nearest_cosine: float
+    """Cosine to the nearest other decoder direction."""
+    x: float
+    y: float
+    """Place on the map, in [0, 1]."""
+    region: int
+    """Which region of the map it belongs to; -1 for dead features."""
+    snippet: list[str]
+    """Tokens of the top example around its peak."""
+    snippet_codes: list[float]
+
+
+class Feature(FeatureRow):
+    """Everything stored about a feature."""
+
+    histogram: Histogram
+    """Of its codes where it fires."""
+    groups: list[ExampleGroup]
+    top_tokens: list[TokenCount]
+    promoted: list[TokenEffect]
+    suppressed: list[TokenEffect]
+    logit_histogram: Histogram
+    nearest: list[Neighbour]
+    """By decoder direction."""
+    cofiring: list[Neighbour]
+    """By correlation of firing."""
+
+
+class FeatureList(Record):
+    """A page of rows. ``total`` counts all that match."""
+
+    total: int
+    offset: int
+    rows: list[FeatureRow]
+
+
+class Map(Record):
+    """Every living feature's place, as columns, and the regions with a name each."""
+
+    ids: list[int]
+    x: list[float]
+    y: list[float]
+    region: list[int]
+    density: list[float]
+    headline: list[str]
+    regions: list[str]
+    """``regions[r]``: the tokens most typical of region r."""
+
+
+class Baseline(Record):
+    """Something simpler measured the same way: "PCA, 32 components", "frozen random dictionary"."""
+
+    name: str
+    metrics: dict[str, Estimate]
+
+
+class Summary(Record):
+    """The dictionary as a whole, and how far to trust it."""
+
+    name: str
+    model: str
+    site: str
+    architecture: str
+    n_features: int
+    k: float
+    d_in: int
+    n_tokens: int
+    """Tokens the atlas was built over."""
+    n_trained: int
+    """Tokens the dictionary was trained on, counting each pass."""
+    text: str
+    """Where the text came from."""
+    metrics: dict[str, Estimate]
+    """From the evaluation on held-out text if there was one; always with l0, fvu, dead_fraction, dense_fraction."""
+    held_out: bool
+    """Whether ``metrics`` come from text the dictionary never saw."""
+    baselines: list[Baseline]
+    left_out: dict[str, int]
+    """Hygiene: reason to number of token positions left out everywhere ("bos", "sink")."""
+    density_histogram: Histogram
+    """Of log10 density of the features that fired."""
+    n_dead: int
+    striking: list[int]
+    """Features worth a first look: specific, frequent enough, clearly worded, each from another region."""
+    provenance: dict[str, str]
+    """Hashes and versions: enough to make it again."""

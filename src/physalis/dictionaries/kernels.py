@@ -1,0 +1,206 @@
+"""The sparse half of a dictionary's arithmetic on the CPU: select, decode, its two gradients, and Adam on rows.
+
+A row of codes touches k of the weights' rows, so each kernel reads those rows and nothing else; none makes a
+[tokens, features] array. All are parallel over rows with a fixed order inside a row, so results do not depend on the
+number of threads. ``reference`` in tests/test_kernels.py states each in dense torch.
+
+Numbers that are never negative order like their bit patterns, so selection works on the product's bits as integers
+(int16 for bfloat16, int32 for float32): a negative product is a negative integer and never chosen.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+_BLOCK = 32  # elements whose maximum is taken together: one vector register of bfloat16
+
+
+@njit(inline="always")
+def _kth_largest(values, n, k, low, high):
+    """Largest t with at least k of values[:n] >= t, between low and high: bisection, each step one vectorised count."""
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        t = values.dtype.type(middle)
+        count = 0
+        for i in range(n):
+            count += 1 if values[i] >= t else 0
+        if count >= k:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def select_top(bits, k, out_ids, out_bits):
+    """The k largest positive entries of each row of ``bits`` [n, features], in order of id; 0 pads.
+
+    Exact: the k-th largest block maximum is a lower bound of the k-th largest entry, so only blocks that reach it are
+    read a second time. Ties at the threshold go to the smaller id.
+    """
+    n, features = bits.shape
+    zero = bits.dtype.type(0)
+    top = np.iinfo(bits.dtype).max
+    blocks = (features + _BLOCK - 1) // _BLOCK
+    for r in prange(n):
+        row = bits[r]
+        peaks = np.empty(blocks, bits.dtype)
+        whole = features // _BLOCK
+        for b in range(whole):
+            peak = zero
+            for j in range(_BLOCK):
+                peak = max(peak, row[b * _BLOCK + j])
+            peaks[b] = peak
+        if whole < blocks:
+            peak = zero
+            for j in range(whole * _BLOCK, features):
+                peak = max(peak, row[j])
+            peaks[whole] = peak
+        bound = _kth_largest(peaks, blocks, k, np.int64(1), np.int64(top))
+        t = bits.dtype.type(bound)
+        held = 0
+        for b in range(blocks):
+            held += _BLOCK if peaks[b] >= t else 0
+        found = np.empty(held, bits.dtype)
+        where = np.empty(held, np.int32)
+        c = 0
+        for b in range(blocks):
+            if peaks[b] >= t:
+                for j in range(b * _BLOCK, min((b + 1) * _BLOCK, features)):
+                    if row[j] >= t:
+                        found[c] = row[j]
+                        where[c] = j
+                        c += 1
+        t = bits.dtype.type(_kth_largest(found, c, k, bound, np.int64(top)))
+        above = 0
+        for i in range(c):
+            above += 1 if found[i] > t else 0
+        ties = k - above
+        o = 0
+        for i in range(c):
+            if found[i] > t:
+                out_ids[r, o] = where[i]
+                out_bits[r, o] = found[i]
+                o += 1
+            elif found[i] == t and ties > 0:
+                ties -= 1
+                out_ids[r, o] = where[i]
+                out_bits[r, o] = found[i]
+                o += 1
+        for i in range(o, k):
+            out_ids[r, i] = 0
+            out_bits[r, i] = zero
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def add_rows(values, ids, rows, out):
+    """out[t] += sum_j values[t, j] * rows[ids[t, j]]."""
+    n, k = ids.shape
+    d = rows.shape[1]
+    for r in prange(n):
+        total = out[r]
+        for j in range(k):
+            v = values[r, j]
+            if v != 0:
+                row = rows[ids[r, j]]
+                for i in range(d):
+                    total[i] += v * row[i]
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def dot_rows(vectors, ids, values, rows, out):
+    """out[t, j] = vectors[t] . rows[ids[t, j]] where values[t, j] is not 0, else 0."""
+    n, k = ids.shape
+    d = rows.shape[1]
+    for r in prange(n):
+        vector = vectors[r]
+        for j in range(k):
+            total = np.float32(0)
+            if values[r, j] != 0:
+                row = rows[ids[r, j]]
+                for i in range(d):
+                    total += vector[i] * row[i]
+            out[r, j] = total
+
+
+@njit(cache=True, nogil=True)
+def transpose(ids, coefficients, features):
+    """The entries of [n, k] codes grouped by feature, tokens ascending: (start [features + 1], entry = token * k + j).
+    Entries whose coefficient is 0 are left out."""
+    n, k = ids.shape
+    start = np.zeros(features + 1, np.int64)
+    for r in range(n):
+        for j in range(k):
+            if coefficients[r, j] != 0:
+                start[ids[r, j] + 1] += 1
+    for f in range(features):
+        start[f + 1] += start[f]
+    place = start[:-1].copy()
+    entry = np.empty(start[features], np.int64)
+    for r in range(n):
+        for j in range(k):
+            if coefficients[r, j] != 0:
+                f = ids[r, j]
+                entry[place[f]] = r * k + j
+                place[f] += 1
+    return start, entry
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def add_outer(start, entry, coefficients, vectors, out):
+    """out[f] += sum over f's entries of coefficient * vectors[token]."""
+    k = coefficients.shape[1]
+    d = vectors.shape[1]
+    for f in prange(start.shape[0] - 1):
+        total = out[f]
+        for e in range(start[f], start[f + 1]):
+            r = entry[e] // k
+            c = coefficients[r, entry[e] - r * k]
+            vector = vectors[r]
+            for i in range(d):
+                total[i] += c * vector[i]
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
+    """One Adam step on ``rows`` [features, d] whose gradient is an outer product, never stored: each row's gradient is
+    summed in cache, used and forgotten. ``more`` is a further dense gradient, or has no rows. ``half`` receives the new
+    rows rounded to bfloat16 (as int16 bits), if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part
+    along the row is dropped and the row is rescaled after the step. c1, c2 undo the moments' start at 0."""
+    k = coefficients.shape[1]
+    d = rows.shape[1]
+    one = np.float32(1)
+    for f in prange(rows.shape[0]):
+        g = np.zeros(d, np.float32)
+        if more.shape[0] > 0:
+            g[:] = more[f]
+        for e in range(start[f], start[f + 1]):
+            r = entry[e] // k
+            c = coefficients[r, entry[e] - r * k]
+            vector = vectors[r]
+            for i in range(d):
+                g[i] += c * vector[i]
+        w, mf, vf = rows[f], m[f], v[f]
+        if on_sphere:
+            along = np.float32(0)
+            for i in range(d):
+                along += g[i] * w[i]
+            for i in range(d):
+                g[i] -= along * w[i]
+        square = np.float32(0)
+        for i in range(d):
+            mi = b1 * mf[i] + (one - b1) * g[i]
+            vi = b2 * vf[i] + (one - b2) * g[i] * g[i]
+            mf[i] = mi
+            vf[i] = vi
+            wi = w[i] - lr * (mi * c1) / (np.sqrt(vi * c2) + eps)
+            w[i] = wi
+            square += wi * wi
+        if on_sphere:
+            shrink = one / np.sqrt(square)
+            for i in range(d):
+                w[i] *= shrink
+        if half.shape[0] > 0:
+            u = w.view(np.uint32)
+            h = half[f]
+            for i in range(d):  # round to nearest even
+                h[i] = np.int16((u[i] + np.uint32(0x7FFF) + ((u[i] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))

@@ -1,0 +1,169 @@
+"""shards: one safetensors file of shuffled rows: ``x`` bf16 [rows, d] and ``at`` int64 [rows], written whole and read
+in ranges.
+
+numpy has no bfloat16, so rows travel as their 16 bits (uint16) until they become a torch tensor.
+``at`` is context_index * context + position: the row's place in tokens.npy.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
+
+from physalis.artifact import write_atomic, write_json
+from physalis.errors import BadInput
+
+SLICE = 4096
+"""Rows summed at a time; part of the definition of the sums, whose last bits depend on the order of addition."""
+
+
+class Sums(NamedTuple):
+    """What mean and scale are made of; adds up over shards."""
+
+    rows: int
+    total: Float64[np.ndarray, " d"]
+    squares: Float64[np.ndarray, " d"]
+
+
+class MemoryShard(NamedTuple):
+    """A shard's rows in memory."""
+
+    x: UInt16[np.ndarray, "rows d"]
+    at: Int64[np.ndarray, " rows"]
+
+    @property
+    def rows(self) -> int:
+        return len(self.x)
+
+    def read_x(self, start: int, out: UInt16[np.ndarray, "n d"]) -> None:
+        """Copy rows from ``start`` on into ``out``."""
+        out[:] = self.x[start : start + len(out)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A shard's file. Reads ranges of rows with one system call each; keeps no file open."""
+
+    path: Path
+    rows: int
+    d: int
+    x_offset: int
+    at_offset: int
+
+    @classmethod
+    def open(cls, path: Path, *, size: int) -> "Shard":
+        """Raises BadInput if the file is missing, is not ``size`` bytes or is no shard."""
+        found = path.stat().st_size if path.exists() else None
+        if found != size:
+            was = "is missing" if found is None else f"is truncated or damaged: {found:,} bytes, not {size:,}"
+            raise BadInput(
+                f"{path.name} in {path.parent} {was}. Run the record command that made the folder again: "
+                "it records only this shard anew."
+            )
+        with open(path, "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            try:
+                header = json.loads(f.read(min(length, size)))
+                rows, d = header["x"]["shape"]
+                x, at = (8 + length + header[name]["data_offsets"][0] for name in ("x", "at"))
+            except (TypeError, KeyError, ValueError) as error:
+                raise BadInput(
+                    f"{path.name} in {path.parent} is not a shard of activations. Delete that file and run the record "
+                    "command that made the folder again: it records only this shard anew."
+                ) from error
+        return cls(path=path, rows=rows, d=d, x_offset=x, at_offset=at)
+
+    def read_x(self, start: int, out: UInt16[np.ndarray, "n d"]) -> None:
+        """Copy rows from ``start`` on into ``out``."""
+        self._read(out, self.x_offset + 2 * self.d * start)
+
+    def read_at(self, start: int, out: Int64[np.ndarray, " n"]) -> None:
+        """Copy the places of the rows from ``start`` on into ``out``."""
+        self._read(out, self.at_offset + 8 * start)
+
+    def _read(self, out: np.ndarray, offset: int) -> None:
+        view = _bytes(out).data
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            while view:
+                n = os.preadv(fd, [view], offset)
+                if n == 0:
+                    raise BadInput(f"{self.path} ends early. Run the record command that made the folder again.")
+                view, offset = view[n:], offset + n
+        finally:
+            os.close(fd)
+
+
+def permuted(x: UInt16[np.ndarray, "rows d"], at: Int64[np.ndarray, " rows"], *, seed: int, number: int) -> MemoryShard:
+    """The rows of shard ``number`` in the order in which it stores them: neighbours in the text must not be neighbours
+    in a block."""
+    order = np.random.default_rng([seed, number]).permutation(len(x))
+    return MemoryShard(x[order], at[order])
+
+
+def sums(x: UInt16[np.ndarray, "rows d"]) -> Sums:
+    """Sum and sum of squares of each column, in float64 and in a fixed order, so that any worker gets the same bits."""
+    total, squares = np.zeros((2, x.shape[1]))
+    for start in range(0, len(x), SLICE):
+        part = (x[start : start + SLICE].astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        total += part.sum(0)
+        squares += np.einsum("nd,nd->d", part, part)
+    return Sums(len(x), total, squares)
+
+
+def merge_sums(parts: list[Sums]) -> Sums:
+    """Sums over several shards, added in the order given."""
+    total, squares = np.zeros((2, len(parts[0].total)))
+    for part in parts:
+        total, squares = total + part.total, squares + part.squares
+    return Sums(sum(part.rows for part in parts), total, squares)
+
+
+def moments(s: Sums) -> tuple[Float32[np.ndarray, " d"], float]:
+    """The mean, and the scale for which the centred and scaled rows have a mean squared norm of d."""
+    mean = s.total / s.rows
+    variance = float((s.squares / s.rows - mean**2).sum())
+    return mean.astype(np.float32), float(np.sqrt(len(mean) / variance)) if variance > 0 else 1.0
+
+
+def write_shard(path: Path, sidecar: Path, shard: MemoryShard, *, dropped: dict[str, int]) -> dict[str, Any]:
+    """Write a shard and then its sidecar, which says that it is whole: rows, bytes, sha256, sums and dropped
+    positions."""
+    rows, d = shard.x.shape
+    split = 8 * rows
+    header: dict[str, Any] = {
+        "at": {"dtype": "I64", "shape": [rows], "data_offsets": [0, split]},
+        "x": {"dtype": "BF16", "shape": [rows, d], "data_offsets": [split, split + 2 * rows * d]},
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # safetensors wants the data aligned
+    parts = [len(text).to_bytes(8, "little"), text, _bytes(shard.at), _bytes(shard.x)]
+    sha = hashlib.sha256()
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as f:
+            for part in parts:
+                f.write(part)
+                sha.update(part)
+
+    write_atomic(path, write)
+    s = sums(shard.x)
+    said = {
+        "rows": rows,
+        "bytes": sum(len(part) for part in parts),
+        "sha256": sha.hexdigest(),
+        "dropped": dropped,
+        "sum": s.total.tolist(),
+        "sum_squares": s.squares.tolist(),
+    }
+    write_json(sidecar, said)
+    return said
+
+
+def _bytes(array: np.ndarray) -> UInt8[np.ndarray, " bytes"]:
+    return array.reshape(-1).view(np.uint8)

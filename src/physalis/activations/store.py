@@ -1,0 +1,195 @@
+"""store: Activations, a folder of shards with the corpus they came from, and views of its train and held-out parts."""
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int32, Int64
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from physalis.activations.hygiene import Hygiene
+from physalis.activations.layout import Span
+from physalis.activations.mixing import Rows, ahead, mixed
+from physalis.activations.shards import Shard, Sums, merge_sums, moments
+from physalis.artifact import Manifest, finish, read, write_atomic
+from physalis.errors import BadInput
+from physalis.site import Site
+from physalis.types import Batch
+
+KIND = "activations"
+TOKENS, DOCUMENTS, LAYOUT, STATISTICS = "tokens.npy", "documents.npy", "layout.json", "statistics.safetensors"
+
+
+class Fingerprinted(Protocol):
+    """What ``require`` compares: a Model has these."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def tokenizer_fingerprint(self) -> str: ...
+
+
+class Activations:
+    """Recorded activations of one site: all of them, or with ``train`` and ``held_out`` a part.
+
+    Reads are raw: ``(x - mean) * scale`` is what has mean 0 and a mean squared norm of d. Mean and scale come from the
+    train part, whichever part is read, so that nothing held out is known to a dictionary.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, mean: Float32[Tensor, " d"], spans: list[Span], shards: list[Shard]
+    ) -> None:
+        """Use ``Activations.open``."""
+        self.folder = folder
+        self.manifest = manifest
+        self.mean = mean
+        self._spans = spans
+        self._shards = shards
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Activations":
+        """Open a finished folder. Raises BadInput if it is none, or if a shard is missing or truncated."""
+        folder = Path(folder)
+        manifest = read(folder, KIND)
+        said = manifest.facts["shards"]
+        spans = [Span(**s["span"]) for s in said]
+        shards = [Shard.open(folder / span.name, size=s["bytes"]) for span, s in zip(spans, said, strict=True)]
+        return cls(folder, manifest, load_file(folder / STATISTICS)["mean"], spans, shards)
+
+    def __repr__(self) -> str:
+        of = self.manifest.config["model"]
+        return f"Activations({str(self.folder)!r}, {self.site} of {of}, {self.n_tokens:,} tokens, d {self.d})"
+
+    @property
+    def site(self) -> Site:
+        return Site.parse(self.manifest.config["site"])
+
+    @property
+    def d(self) -> int:
+        return len(self.mean)
+
+    @property
+    def n_tokens(self) -> int:
+        """Rows: positions that hygiene kept."""
+        return sum(shard.rows for shard in self._shards)
+
+    @property
+    def scale(self) -> float:
+        """Makes the mean squared norm of the centred train rows d."""
+        return self.manifest.facts["scale"]
+
+    @property
+    def hygiene(self) -> Hygiene:
+        return Hygiene.from_dict(self.manifest.config["hygiene"])
+
+    @property
+    def context(self) -> int:
+        """Tokens a context."""
+        return self.manifest.config["context"]
+
+    @cached_property
+    def tokens(self) -> Int32[np.ndarray, "contexts context"]:
+        """Token ids of the whole corpus, mapped from the file; ``at`` counts in it whichever part is read."""
+        return np.load(self.folder / TOKENS, mmap_mode="r")
+
+    @cached_property
+    def documents(self) -> Int32[np.ndarray, "contexts context"]:
+        """For each token of the whole corpus the number of its document, mapped from the file."""
+        return np.load(self.folder / DOCUMENTS, mmap_mode="r")
+
+    @property
+    def contexts(self) -> Int64[np.ndarray, " n"]:
+        """The contexts that this part holds: indices into ``tokens``."""
+        spans = [np.arange(span.start, span.stop) for span in self._spans]
+        return np.concatenate(spans) if spans else np.empty(0, np.int64)
+
+    @property
+    def train(self) -> "Activations":
+        """The part to train on: the beginning of the corpus."""
+        return self._part(held_out=False)
+
+    @property
+    def held_out(self) -> "Activations":
+        """The part to judge by: the end of the corpus. It shares no document with ``train`` where documents allow
+        it."""
+        return self._part(held_out=True)
+
+    def _part(self, *, held_out: bool) -> "Activations":
+        chosen = [i for i, span in enumerate(self._spans) if span.held_out == held_out]
+        spans, shards = [self._spans[i] for i in chosen], [self._shards[i] for i in chosen]
+        return Activations(self.folder, self.manifest, self.mean, spans, shards)
+
+    def n_batches(self, size: int, *, epochs: int = 1) -> int:
+        """How many batches ``batches`` yields."""
+        return self.n_tokens * epochs // size
+
+    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
+        """Batches of exactly ``size`` rows, bf16, shuffled anew each epoch over the whole set; ``y is x``.
+
+        A batch may span two epochs; the rows left at the very end are dropped. ``start`` batches are passed over
+        without being read: what follows is what an unbroken iteration would give. A batch is a view: it is valid as
+        long as it is held.
+        """
+        return mixed(self._shards, self.d, size, seed=[seed], epochs=range(epochs), skip=start * size)
+
+    def ordered(self, size: int) -> Iterator[Rows]:
+        """Every row once with its place, shard after shard, at most ``size`` at a time: the fastest way through.
+
+        Shards follow the corpus; rows inside a shard are shuffled as they were written.
+        """
+        if size < 1:
+            raise BadInput(f"Rows are read at least 1 at a time; received size={size}.")
+        pieces = ((shard, i, min(size, shard.rows - i)) for shard in self._shards for i in range(0, shard.rows, size))
+
+        def load(piece: tuple[Shard, int, int]) -> Rows:
+            shard, start, rows = piece
+            x = torch.empty(rows, self.d, dtype=torch.bfloat16)
+            at = torch.empty(rows, dtype=torch.int64)
+            shard.read_x(start, x.view(torch.uint16).numpy())
+            shard.read_at(start, at.numpy())
+            return Rows(x, at)
+
+        return ahead(load, pieces)
+
+    def require(self, model: Fingerprinted) -> None:
+        """Raise BadInput unless these are activations of this very model with this very tokenizer."""
+        name = self.manifest.config["model"]
+        for role, found in (("model", model.fingerprint), ("tokenizer", model.tokenizer_fingerprint)):
+            if self.manifest.inputs[role] != found:
+                raise BadInput(
+                    f"{self.folder} holds activations of another {role}: it was recorded from {name!r} ({role} "
+                    f"{self.manifest.inputs[role][:12]}), and this one is {found[:12]}. Load {name!r}, or record again."
+                )
+
+
+def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
+    """Turn a folder whose shards are all there into a finished artefact: merge the sidecars into mean, scale and
+    counts.
+
+    ``manifest.files`` holds the sidecars, and each of these the sha256 of its shard, so the manifest's hash covers
+    every byte without reading them again.
+    """
+    said = [json.loads((folder / span.sidecar).read_text()) for span in spans]
+    parts = [
+        (span, Sums(s["rows"], np.array(s["sum"]), np.array(s["sum_squares"])))
+        for span, s in zip(spans, said, strict=True)
+    ]
+    mean, scale = moments(merge_sums([sums for span, sums in parts if not span.held_out]))
+    write_atomic(folder / STATISTICS, lambda temporary: save_file({"mean": torch.from_numpy(mean)}, temporary))
+    facts = {
+        "scale": scale,
+        "n_train": sum(sums.rows for span, sums in parts if not span.held_out),
+        "n_held_out": sum(sums.rows for span, sums in parts if span.held_out),
+        "dropped": {reason: sum(s["dropped"][reason] for s in said) for reason in ("bos", "sink")},
+        "shards": [
+            {"span": span.to_dict(), "rows": s["rows"], "bytes": s["bytes"]}
+            for span, s in zip(spans, said, strict=True)
+        ],
+    }
+    files = [DOCUMENTS, TOKENS, LAYOUT, STATISTICS, *(span.sidecar for span in spans)]
+    return finish(folder, manifest.model_copy(update={"facts": facts}), files)

@@ -39,7 +39,7 @@ def train(
     configs: Sequence[Shape],
     outs: Sequence[str | Path],
     *,
-    epochs: float = 3,
+    epochs: int = 3,
     batch_size: int = 2048,
     lr: float = 6e-3,
     warmup: int = 20,
@@ -60,8 +60,8 @@ def train(
     """
     folders = [Path(out) for out in outs]
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
-    n_tokens = activations.n_train
-    steps = int(n_tokens * epochs) // batch_size
+    n_tokens = activations.train.n_tokens
+    steps = activations.train.n_batches(batch_size, epochs=epochs)
     if n_tokens < batch_size or steps < 1:
         raise BadInput(
             f"There are {n_tokens:,} training tokens, fewer than one batch of {batch_size:,}. "
@@ -98,7 +98,7 @@ def train(
                 dictionary.start(sample, seed=seed)
         runs = [Run(dictionary) for dictionary in made]
         start = _resume(folders, runs, artifact.digest(jobs))
-        batches = _centred(activations, batch_size, seed, -int(-epochs // 1), start)
+        batches = _centred(activations, batch_size, seed, epochs, start)
         logs = [_Log(folder / METRICS, start) for folder in folders]
         saved = time.monotonic()
         schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=steps)
@@ -237,7 +237,7 @@ def _finish(folder: Path, run: Run, job: dict[str, Any], activations: Activation
     run.dictionary.fold(activations.mean, activations.scale, activations.mean, activations.scale)
     name = dictionaries.save(run.dictionary, folder)
     about = {key: job[key] for key in ("architecture", "dictionary", "training")}
-    about |= {"site": str(activations.site), "model": activations.model, "hygiene": activations.hygiene.to_dict()}
+    about |= {"site": str(activations.site), "model": manifest.config["model"], "hygiene": activations.hygiene.to_dict()}
     artifact.finish(
         folder,
         Manifest(

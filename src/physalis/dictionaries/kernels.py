@@ -11,66 +11,62 @@ Numbers that are never negative order like their bit patterns, so selection work
 import numpy as np
 from numba import njit, prange
 
-_BLOCK = 32  # elements whose maximum is taken together: one vector register of bfloat16
+_ONE = np.int32(1)
 
 
 @njit(inline="always")
 def _kth_largest(values, n, k, low, high):
-    """Largest t with at least k of values[:n] >= t, between low and high: bisection, each step one vectorised count."""
+    """Largest t with at least k of values[:n] >= t, from low to high: bisection, each step one vectorised count."""
     while low < high:
-        middle = low + (high - low + 1) // 2
+        middle = low + ((high - low + _ONE) >> _ONE)
         t = values.dtype.type(middle)
-        count = 0
+        count = np.int32(0)
         for i in range(n):
-            count += 1 if values[i] >= t else 0
+            count += np.int32(values[i] >= t)
         if count >= k:
             low = middle
         else:
-            high = middle - 1
+            high = middle - _ONE
     return low
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def select_top(bits, k, out_ids, out_bits):
-    """The k largest positive entries of each row of ``bits`` [n, features], in order of id; 0 pads.
+    """The k largest positive entries of each row of ``bits`` [n, features], in no particular order; 0 pads.
 
-    Exact: the k-th largest block maximum is a lower bound of the k-th largest entry, so only blocks that reach it are
-    read a second time. Ties at the threshold go to the smaller id.
+    Exact. A row is read as stripes of ``width`` entries laid over one another; the k-th largest of the columns' maxima
+    is a lower bound of the k-th largest entry, so only columns that reach it are read a second time. Which of several
+    equal entries at the threshold are kept is fixed, but arbitrary.
     """
     n, features = bits.shape
     zero = bits.dtype.type(0)
-    top = np.iinfo(bits.dtype).max
-    blocks = (features + _BLOCK - 1) // _BLOCK
+    most = np.int32(np.iinfo(bits.dtype).max)
+    width = min(features, max(512, 8 * k))
+    stripes = (features + width - 1) // width
     for r in prange(n):
         row = bits[r]
-        peaks = np.empty(blocks, bits.dtype)
-        whole = features // _BLOCK
-        for b in range(whole):
-            peak = zero
-            for j in range(_BLOCK):
-                peak = max(peak, row[b * _BLOCK + j])
-            peaks[b] = peak
-        if whole < blocks:
-            peak = zero
-            for j in range(whole * _BLOCK, features):
-                peak = max(peak, row[j])
-            peaks[whole] = peak
-        bound = _kth_largest(peaks, blocks, k, np.int64(1), np.int64(top))
+        peaks = np.zeros(width, bits.dtype)
+        for s in range(stripes):
+            stripe = row[s * width : min((s + 1) * width, features)]
+            for j in range(stripe.shape[0]):
+                value, peak = stripe[j], peaks[j]
+                peaks[j] = value if value > peak else peak
+        bound = _kth_largest(peaks, width, k, _ONE, most)
         t = bits.dtype.type(bound)
-        held = 0
-        for b in range(blocks):
-            held += _BLOCK if peaks[b] >= t else 0
-        found = np.empty(held, bits.dtype)
-        where = np.empty(held, np.int32)
+        columns = 0
+        for j in range(width):
+            columns += 1 if peaks[j] >= t else 0
+        found = np.empty(columns * stripes, bits.dtype)
+        where = np.empty(columns * stripes, np.int32)
         c = 0
-        for b in range(blocks):
-            if peaks[b] >= t:
-                for j in range(b * _BLOCK, min((b + 1) * _BLOCK, features)):
-                    if row[j] >= t:
-                        found[c] = row[j]
-                        where[c] = j
+        for j in range(width):
+            if peaks[j] >= t:
+                for i in range(j, features, width):
+                    if row[i] >= t:
+                        found[c] = row[i]
+                        where[c] = i
                         c += 1
-        t = bits.dtype.type(_kth_largest(found, c, k, bound, np.int64(top)))
+        t = bits.dtype.type(_kth_largest(found, c, k, bound, most))
         above = 0
         for i in range(c):
             above += 1 if found[i] > t else 0

@@ -4,7 +4,9 @@ from physalis.models.corpus import Packed, documents, pack
 from physalis.models.families import FAMILIES, Family, family_of
 from physalis.models.loading import cache_folder, load_model
 from physalis.models.model import Model, Write
+from physalis.models.tiny import ByteTokenizer, Tiny, TinyConfig, tiny_model
 
 __all__ = [
-    "FAMILIES", "Family", "Model", "Packed", "Write", "cache_folder", "documents", "family_of", "load_model", "pack",
+    "FAMILIES", "ByteTokenizer", "Family", "Model", "Packed", "Tiny", "TinyConfig", "Write", "cache_folder",
+    "documents", "family_of", "load_model", "pack", "tiny_model",
 ]  # fmt: skip

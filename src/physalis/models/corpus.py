@@ -1,7 +1,7 @@
 """corpus: text from anywhere, one document after another, and packed into contexts of token ids.
 
-A *document* is a text that stands alone: a file, a row of a JSONL or Parquet file, an article. Documents are joined with
-the model's separator token and cut into contexts of equal length; every token remembers its document.
+A *document* is a text that stands alone: a file, a row of a JSONL or Parquet file, an article. Documents are joined
+with the model's separator token and cut into contexts of equal length; every token remembers its document.
 """
 
 import glob
@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from pydoc_data import topics
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Int32
-from pydoc_data import topics
 
 from physalis.errors import BadInput
 from physalis.models.model import Model
@@ -39,11 +39,11 @@ NOT_TEXT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "enc
 def documents(source: str, *, field: str | None = None) -> Iterator[str]:
     """The documents of a source, in an order that depends on nothing but the source.
 
-    ``source`` is ``stdlib`` (the running Python's sources and its manual's topics, shuffled), a file, a folder (all text files
-    in it, by name), a glob pattern, several of these with commas between, or the name of a Hugging Face dataset, streamed
-    (``owner/name``, or ``owner/name:config``; its train split). ``.jsonl``, ``.jsonl.gz`` and ``.parquet`` give the text in
-    ``field`` of each row ("text" if not given). Plain text longer than 50,000 characters is cut at a blank line.
-    Raises BadInput if nothing matches or, while reading, if a row has no such field.
+    ``source`` is ``stdlib`` (the running Python's sources and its manual's topics, shuffled), a file, a folder (all
+    text files in it, by name), a glob pattern, several of these with commas between, or the name of a Hugging Face
+    dataset, streamed (``owner/name``, or ``owner/name:config``; its train split). ``.jsonl``, ``.jsonl.gz`` and
+    ``.parquet`` give the text in ``field`` of each row ("text" if not given). Plain text longer than 50,000 characters
+    is cut at a blank line. Raises BadInput if nothing matches or, while reading, if a row has no such field.
     """
     if source == "stdlib":
         return _stdlib()
@@ -102,7 +102,7 @@ def _file(path: Path, field: str) -> Iterator[str]:
 
 
 def _cut(lines: Iterable[str]) -> Iterator[str]:
-    # One document until LONG_TEXT characters, then up to a blank line; a text without blank lines is cut at 4 times that.
+    # One document until LONG_TEXT characters, then up to a blank line, or to 4 times that where there is none.
     held: list[str] = []
     size = 0
     for line in lines:
@@ -150,7 +150,8 @@ def _text(row: Any, field: str, where: str) -> str:
 
 
 def _no_field(field: str, where: str, names: list[str]) -> str:
-    return f"There is no field {field!r} in {where}; it has: {', '.join(map(str, names)) or 'none'}. Name the one with the text with --field."
+    there = ", ".join(map(str, names)) or "none"
+    return f"There is no field {field!r} in {where}; it has: {there}. Name the one that holds the text with --field."
 
 
 def _hub(source: str, field: str) -> Iterator[str]:
@@ -173,7 +174,7 @@ def _hub(source: str, field: str) -> Iterator[str]:
 
 
 def _stdlib() -> Iterator[str]:
-    """Python's own sources and the topics of its manual, in a fixed shuffle, so that code and prose are mixed throughout."""
+    """Python's own sources and the topics of its manual, in a fixed shuffle: code and prose are mixed throughout."""
     root = Path(sysconfig.get_paths()["stdlib"])
     files = [
         path
@@ -201,11 +202,12 @@ class Packed:
 
 
 def pack(model: Model, documents: Iterable[str], *, context: int, bos: bool) -> Iterator[Packed]:
-    """Pack documents into contexts of ``context`` tokens, in order, 256 contexts a block (the last block may be shorter).
+    """Pack documents into contexts of ``context`` tokens, in order, 256 contexts a block (the last may be shorter).
 
     Every document is followed by the model's separator token. With ``bos`` each context starts with the BOS token (the
     separator where the tokenizer has no BOS) and so holds one token of text less. Documents without text are skipped;
-    tokens that do not fill the last context are dropped. Raises BadInput if there is no text, or not enough for one context.
+    tokens that do not fill the last context are dropped. Raises BadInput if there is no text, or not enough for one
+    context.
     """
     first = model.bos_id if model.bos_id is not None else model.separator_id
     if bos and first is None:

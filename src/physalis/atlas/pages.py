@@ -1,0 +1,199 @@
+"""pages: one feature's page as a fixed-size record of arrays, compressed, and back to records. No torch.
+
+A page holds token ids, never strings; codes are 16-bit fractions of the feature's largest code. -1 pads every list of
+ids. The sizes are one PageShape for a whole atlas, kept in its store, so a reader needs no other knowledge.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from physalis.atlas.records import Example, ExampleGroup, Histogram, Neighbour, TokenCount, TokenEffect
+
+FULL = 65535
+"""A stored code of this means the feature's largest code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageShape:
+    """How much every page holds."""
+
+    top: int
+    """Examples of the largest codes."""
+    intervals: int
+    """Equal intervals of code over (0, largest]."""
+    per_interval: int
+    """Examples of each interval."""
+    before: int
+    """Tokens of text kept before a firing, where the document has them."""
+    after: int
+    tokens: int
+    """Tokens listed with their share of the code."""
+    effects: int
+    """Tokens listed as promoted, and as suppressed."""
+    neighbours: int
+    bins: int
+    """Of both histograms."""
+
+    @property
+    def examples(self) -> int:
+        return self.top + self.intervals * self.per_interval
+
+    @property
+    def width(self) -> int:
+        return self.before + 1 + self.after
+
+
+@lru_cache
+def page_dtype(shape: PageShape) -> np.dtype:
+    """The record of one page. Examples are one list: ``top`` first, then each interval's, the highest first."""
+    examples, width = shape.examples, shape.width
+    return np.dtype(
+        [
+            ("max_code", "<f4"),
+            ("n_fired", "<u4"),
+            ("counts", "<u4", (shape.bins,)),
+            ("share_of_firings", "<f4", (1 + shape.intervals,)),
+            ("share_of_code", "<f4", (1 + shape.intervals,)),
+            ("top_low", "<f4"),
+            ("example_tokens", "<i4", (examples, width)),
+            ("example_codes", "<u2", (examples, width)),
+            ("example_peak", "<i2", (examples,)),
+            ("example_document", "<i4", (examples,)),
+            ("token", "<i4", (shape.tokens,)),
+            ("token_count", "<u4", (shape.tokens,)),
+            ("token_share", "<f4", (shape.tokens,)),
+            ("promoted", "<i4", (shape.effects,)),
+            ("promoted_logit", "<f4", (shape.effects,)),
+            ("suppressed", "<i4", (shape.effects,)),
+            ("suppressed_logit", "<f4", (shape.effects,)),
+            ("logit_counts", "<u4", (shape.bins,)),
+            ("logit_range", "<f4", (2,)),
+            ("nearest", "<i4", (shape.neighbours,)),
+            ("nearest_cosine", "<f4", (shape.neighbours,)),
+            ("cofiring", "<i4", (shape.neighbours,)),
+            ("cofiring_correlation", "<f4", (shape.neighbours,)),
+        ]
+    )
+
+
+def empty_pages(shape: PageShape, n: int) -> np.ndarray:
+    """``n`` pages that say nothing: no examples, no tokens, no neighbours."""
+    pages = np.zeros(n, page_dtype(shape))
+    for name in ("example_tokens", "example_peak", "token", "promoted", "suppressed", "nearest", "cofiring"):
+        pages[name] = -1
+    return pages
+
+
+def pack(page: np.ndarray, compressor: zstandard.ZstdCompressor) -> bytes:
+    return compressor.compress(page.tobytes())
+
+
+def unpack(blob: bytes, shape: PageShape) -> np.void:
+    return np.frombuffer(zstandard.decompress(blob), page_dtype(shape))[0]
+
+
+def decode(
+    page: np.void, shape: PageShape, strings: Mapping[int, str], headlines: Callable[[Sequence[int]], dict[int, str]]
+) -> dict[str, Any]:
+    """The fields of a Feature that its page holds. The records are built without validation: their content was checked
+    when it was written, and validating some thousand codes would take longer than everything else."""
+    largest = float(page["max_code"])
+    nearest, cofiring = _ids(page["nearest"]), _ids(page["cofiring"])
+    named = headlines([*nearest, *cofiring])
+
+    def neighbours(ids: list[int], values: np.ndarray) -> list[Neighbour]:
+        pairs = zip(ids, _rounded(values, 4), strict=False)
+        return [Neighbour.model_construct(id=i, value=v, headline=named[i]) for i, v in pairs]
+
+    def effects(ids: np.ndarray, logits: np.ndarray) -> list[TokenEffect]:
+        pairs = zip(_ids(ids), _rounded(logits, 4), strict=False)
+        return [TokenEffect.model_construct(token=strings[i], id=i, logit=v) for i, v in pairs]
+
+    counted = zip(_ids(page["token"]), page["token_count"].tolist(), _rounded(page["token_share"], 5), strict=False)
+    low, high = (float(v) for v in page["logit_range"])
+    has_logits = page["promoted"][0] >= 0
+    return {
+        "histogram": _histogram(page["counts"], 0.0, largest),
+        "groups": _groups(page, shape, strings),
+        "top_tokens": [
+            TokenCount.model_construct(token=strings[i], id=i, count=n, share_of_code=s) for i, n, s in counted
+        ],
+        "promoted": effects(page["promoted"], page["promoted_logit"]),
+        "suppressed": effects(page["suppressed"], page["suppressed_logit"]),
+        "logit_histogram": _histogram(page["logit_counts"], low, high)
+        if has_logits
+        else Histogram.model_construct(edges=[], counts=[]),
+        "nearest": neighbours(nearest, page["nearest_cosine"]),
+        "cofiring": neighbours(cofiring, page["cofiring_correlation"]),
+    }
+
+
+def codes_of(stored: np.ndarray, largest: float) -> list[float]:
+    """Stored 16-bit codes as numbers, to four significant digits of the largest: more would be false precision."""
+    if largest <= 0:
+        return [0.0] * len(stored)
+    places = 3 - int(np.floor(np.log10(largest)))
+    return np.round(stored * (largest / FULL), places).tolist()
+
+
+def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list[ExampleGroup]:
+    largest = float(page["max_code"])
+    if largest <= 0:
+        return []
+    codes = codes_of(page["example_codes"].reshape(-1), largest)
+    tokens = page["example_tokens"]
+    lengths = (tokens >= 0).sum(1).tolist()
+    ids, peaks, documents = tokens.tolist(), page["example_peak"].tolist(), page["example_document"].tolist()
+
+    def examples(first: int, n: int) -> list[Example]:
+        return [
+            Example.model_construct(
+                document=documents[e],
+                position=peaks[e],
+                tokens=[strings[t] for t in ids[e][: lengths[e]]],
+                codes=codes[e * shape.width : e * shape.width + lengths[e]],
+            )
+            for e in range(first, first + n)
+            if lengths[e]
+        ]
+
+    bounds = [(float(page["top_low"]), largest)]
+    step = largest / shape.intervals
+    bounds += [(step * (shape.intervals - 1 - i), step * (shape.intervals - i)) for i in range(shape.intervals)]
+    firings, code = _rounded(page["share_of_firings"], 5), _rounded(page["share_of_code"], 5)
+    groups = []
+    for g, (low, high) in enumerate(bounds):
+        first = shape.top + (g - 1) * shape.per_interval if g else 0
+        groups.append(
+            ExampleGroup.model_construct(
+                name=f"interval {g}" if g else "top",
+                low=_significant(low),
+                high=_significant(high),
+                share_of_firings=firings[g],
+                share_of_code=code[g],
+                examples=examples(first, shape.per_interval if g else shape.top),
+            )
+        )
+    return groups
+
+
+def _histogram(counts: np.ndarray, low: float, high: float) -> Histogram:
+    edges = [_significant(v) for v in np.linspace(low, high, len(counts) + 1).tolist()]
+    return Histogram.model_construct(edges=edges, counts=counts.tolist())
+
+
+def _ids(padded: np.ndarray) -> list[int]:
+    return padded[padded >= 0].tolist()
+
+
+def _rounded(values: np.ndarray, places: int) -> list[float]:
+    return np.round(values.astype(np.float64), places).tolist()
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.4g}")

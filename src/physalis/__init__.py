@@ -1,3 +1,45 @@
 """physalis opens up neural networks: activations, dictionaries of features, and an atlas to read them in."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from physalis.activations import Activations
+    from physalis.atlas import Atlas
+    from physalis.atlas.building import build_atlas
+    from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
+    from physalis.errors import BadInput
+    from physalis.evaluation import evaluate
+    from physalis.models import load_model
+    from physalis.planning import plan
+    from physalis.recording import record, stream
+    from physalis.site import Site
+    from physalis.training import train
+    from physalis.web.serving import serve
+
+_HOME = {
+    "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
+    "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building", "evaluate": "evaluation",
+    "load": "dictionaries", "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving",
+    "stream": "recording", "train": "training",
+}  # fmt: skip
+"""Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
+
+__all__ = [
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Site", "TopKConfig", "build_atlas", "evaluate", "load",
+    "load_model", "plan", "record", "serve", "stream", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'physalis' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"physalis.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -64,7 +64,7 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary path, then fsync and rename to ``path``. Raises BadInput when the disk is full."""
+    """Call ``write`` with a temporary path, then fsync and rename to ``path``. Raises BadInput if the disk is full."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
@@ -92,7 +92,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | None]:
-    """Hold ``folder`` for one writer while the artefact is made; yields its manifest if that very job is finished already.
+    """Hold ``folder`` for one writer while the artefact is made; yields its manifest if that very job is finished.
 
     ``job`` is everything that decides the content. Raises BadInput if another process is writing there, if the folder
     holds another artefact or another job, or if it holds files that are not ours.
@@ -146,7 +146,9 @@ def read(folder: Path, kind: str) -> Manifest:
     path = folder / MANIFEST
     if not path.exists():
         if (folder / JOB).exists():
-            raise BadInput(f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped.")
+            raise BadInput(
+                f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped."
+            )
         raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). Check the path.")
     try:
         value = json.loads(path.read_text())

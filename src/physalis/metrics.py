@@ -2,7 +2,7 @@
 
 A Ratio holds, for each token (or feature), its share of two sums. Whoever aggregates adds both over everything and
 divides once: averaging the ratios of batches gives another number, which has reached published benchmarks more than
-once. The shares also give the interval: whole contexts are resampled, because tokens of one context are not independent.
+once. The shares also give the interval: whole contexts are resampled, for tokens of one context are not independent.
 """
 
 from typing import NamedTuple

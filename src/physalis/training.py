@@ -237,7 +237,11 @@ def _finish(folder: Path, run: Run, job: dict[str, Any], activations: Activation
     run.dictionary.fold(activations.mean, activations.scale, activations.mean, activations.scale)
     name = dictionaries.save(run.dictionary, folder)
     about = {key: job[key] for key in ("architecture", "dictionary", "training")}
-    about |= {"site": str(activations.site), "model": manifest.config["model"], "hygiene": activations.hygiene.to_dict()}
+    about |= {
+        "site": str(activations.site),
+        "model": manifest.config["model"],
+        "hygiene": activations.hygiene.to_dict(),
+    }
     artifact.finish(
         folder,
         Manifest(

@@ -1,15 +1,15 @@
 """mixing: batches shuffled over a whole set of shards, read in blocks, in an order that can be entered anywhere.
 
-1. An epoch is a random order of all blocks of 256 rows of all shards, cut into *buffers* of at most 65,536 rows.
-2. A buffer's blocks are read in disk order and their rows scattered to random places: one pass over memory.
-3. Batches are cut from the buffers one after another, across buffers and epochs. A thread fills the next buffer
-   meanwhile.
+1. An epoch is a random order of all blocks of 128 rows of all shards, cut into *buffers* of at most 16,384 rows.
+2. A buffer's blocks are read in disk order by a thread, one buffer ahead.
+3. Batches gather a buffer's rows in random order, one buffer after another, across buffers and epochs.
 Everything random follows from (seed, epoch, buffer), so skipping a million batches reads none of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol, TypeVar
+from itertools import cycle
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from physalis.device import default_device
 from physalis.errors import BadInput
 from physalis.types import Batch
 
-BLOCK, BUFFER = 256, 65_536
+BLOCK, BUFFER = 128, 16_384
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
+@runtime_checkable
 class Source(Protocol):
     """Rows that can be read by range: a Shard, or a MemoryShard."""
 
@@ -68,26 +69,26 @@ def mixed(
     if size < 1:
         raise BadInput(f"A batch needs at least 1 row; received size={size}.")
     pinned = default_device().type == "cuda"  # lets the copy to the GPU overlap with computing
+    largest = min(BUFFER, sum(shard.rows for shard in shards))
+    # One space is read from while the other is read into; fresh memory each time would cost more than the reading.
+    # numpy's memory, because numpy asks for huge pages.
+    spaces = cycle([np.empty((largest, d), np.uint16) for _ in range(2)])
 
-    def load(todo: tuple[_Buffer, int]) -> Tensor:
-        buffer, passed = todo
-        return _filled(buffer, shards, d, pinned)[passed:]
+    def load(todo: tuple[_Buffer, int]) -> tuple[_Buffer, int, Tensor]:
+        space = next(spaces)
+        _read(todo[0], shards, space)
+        return *todo, torch.from_numpy(space).view(torch.bfloat16)
 
-    left: Tensor | None = None
-    for rows in ahead(load, _entered(_buffers(shards, seed, epochs), skip)):
-        start = 0
-        if left is not None:
-            start = size - len(left)
-            left = torch.cat([left, rows[:start]])
-            if len(left) < size:
-                continue
-            yield Batch(left, left)
-            left = None
-        for i in range(start, len(rows) - size + 1, size):
-            x = rows[i : i + size]
-            yield Batch(x, x)
-        rest = (len(rows) - start) % size
-        left = rows[len(rows) - rest :].clone() if rest else None  # a view would keep the whole buffer
+    out, have = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned), 0
+    for buffer, done, rows in ahead(load, _entered(_buffers(shards, seed, epochs), skip)):
+        order = torch.from_numpy(np.random.default_rng(buffer.key).permutation(buffer.rows))
+        while done < len(order):
+            n = min(size - have, len(order) - done)
+            torch.index_select(rows, 0, order[done : done + n], out=out[have : have + n])
+            done, have = done + n, have + n
+            if have == size:
+                yield Batch(out, out)
+                out, have = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned), 0
 
 
 def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
@@ -132,15 +133,8 @@ def _entered(buffers: Iterator[_Buffer], skip: int) -> Iterator[tuple[_Buffer, i
         skip = max(0, skip - rows)
 
 
-def _filled(buffer: _Buffer, shards: Sequence[Source], d: int, pinned: bool) -> Tensor:
-    out = torch.empty(buffer.rows, d, dtype=torch.bfloat16, pin_memory=pinned)
-    view = out.view(torch.uint16).numpy()
-    place = np.random.default_rng(buffer.key).permutation(len(view))
-    scratch = np.empty((BLOCK, d), np.uint16)
+def _read(buffer: _Buffer, shards: Sequence[Source], out: UInt16[np.ndarray, "rows d"]) -> None:
     done = 0
     for block in buffer.blocks:
-        rows = scratch[: block.rows]
-        shards[block.shard].read_x(block.start, rows)
-        view[place[done : done + block.rows]] = rows
+        shards[block.shard].read_x(block.start, out[done : done + block.rows])
         done += block.rows
-    return out

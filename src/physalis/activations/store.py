@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ KIND = "activations"
 TOKENS, DOCUMENTS, LAYOUT, STATISTICS = "tokens.npy", "documents.npy", "layout.json", "statistics.safetensors"
 
 
+@runtime_checkable
 class Fingerprinted(Protocol):
     """What ``require`` compares: a Model has these."""
 
@@ -132,8 +133,7 @@ class Activations:
         """Batches of exactly ``size`` rows, bf16, shuffled anew each epoch over the whole set; ``y is x``.
 
         A batch may span two epochs; the rows left at the very end are dropped. ``start`` batches are passed over
-        without being read: what follows is what an unbroken iteration would give. A batch is a view: it is valid as
-        long as it is held.
+        without being read: what follows is what an unbroken iteration would give.
         """
         return mixed(self._shards, self.d, size, seed=[seed], epochs=range(epochs), skip=start * size)
 

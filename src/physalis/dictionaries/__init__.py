@@ -42,7 +42,7 @@ def architecture_of(config: Shape) -> type[Linear]:
 
 
 def make(name: str, config: dict[str, Any]) -> Linear:
-    """A dictionary from its architecture's name and its config's fields. Raises BadInput for a field it does not have."""
+    """A dictionary from its architecture's name and its config's fields. Raises BadInput for an unknown field."""
     kind = architecture(name)
     config_type = kind.__init__.__annotations__["config"]
     unknown = sorted(set(config) - set(config_type.__dataclass_fields__))

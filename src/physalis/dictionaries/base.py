@@ -25,12 +25,12 @@ class Tick(NamedTuple):
     step: int
     progress: float
     """From 0 to 1."""
-    dead: Bool[Tensor, "features"]
+    dead: Bool[Tensor, " features"]
     """Features that have not fired for the loop's ``dead_after`` tokens."""
 
 
 class Loss(NamedTuple):
-    """Named terms, already weighted: what is minimised is their sum. ``codes`` are those the terms were computed from."""
+    """Named terms, already weighted: their sum is minimised. ``codes`` are those the terms were computed from."""
 
     terms: dict[str, Tensor]
     codes: Codes

@@ -1,4 +1,4 @@
-"""k features per token on average over a batch, a fixed threshold afterwards (Bussmann et al. 2024, arXiv 2412.06410)."""
+"""k features per token on average over a batch, a threshold afterwards (Bussmann et al. 2024, arXiv 2412.06410)."""
 
 from dataclasses import dataclass
 from typing import final
@@ -26,7 +26,8 @@ class BatchTopKConfig(Shape):
 
 @final
 class BatchTopK(Linear):
-    """``codes = pre * (pre > threshold)``, ``pre = relu((x - centre) @ W_enc + b_enc)``, ``y_hat = codes @ W_dec + b_dec``.
+    """``pre = relu((x - centre) @ W_enc + b_enc)``, ``codes = pre * (pre > threshold)``,
+    ``y_hat = codes @ W_dec + b_dec``.
 
     While training, the threshold is whatever keeps the batch's k * tokens largest codes.
     """

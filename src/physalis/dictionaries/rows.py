@@ -85,7 +85,7 @@ def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def top(
-    x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, "features"], k: int, among: Tensor | None = None
+    x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], k: int, among: Tensor | None = None
 ) -> Codes:
     """The k largest positive ``x @ rows.T + bias`` of each token; products in ``rows.half``'s dtype.
 
@@ -127,7 +127,7 @@ def add_rows(codes: Codes, rows: Tensor, out: Float[Tensor, "tokens d"]) -> Floa
 
 @torch.no_grad()
 def dot_rows(vectors: Float[Tensor, "tokens d"], codes: Codes, rows: Tensor) -> Float[Tensor, "tokens k"]:
-    """``vectors[t] . rows[ids[t, j]]`` wherever a code is not 0, else 0: the dense product at the codes' pattern only."""
+    """``vectors[t] . rows[ids[t, j]]`` wherever a code is not 0, else 0: a dense product at the codes' pattern only."""
     if vectors.device.type == "cpu":
         out = torch.empty_like(codes.values)
         values = codes.values.detach().numpy()
@@ -199,24 +199,24 @@ class _Decode(torch.autograd.Function):
         return g_values, None, None, g.sum(0) if ctx.needs_input_grad[3] else None
 
 
-def encode_top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, "features"], k: int) -> Codes:
+def encode_top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], k: int) -> Codes:
     """The k largest positive pre-activations of each token, differentiable at exactly those."""
     chosen = top(x, rows, bias, k)
     return differentiable(x, rows, bias, chosen)
 
 
-def differentiable(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, "features"], codes: Codes) -> Codes:
+def differentiable(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
     """The same codes, their values differentiable as ``x @ rows.T + bias`` at their ids."""
     values = _Values.apply(x, rows, bias, codes.values, codes.ids)
     return Codes(values, codes.ids)  # pyright: ignore[reportArgumentType]
 
 
-def decode(codes: Codes, rows: Rows, bias: Float[Tensor, "d"]) -> Float[Tensor, "tokens d"]:
+def decode(codes: Codes, rows: Rows, bias: Float[Tensor, " d"]) -> Float[Tensor, "tokens d"]:
     """``codes @ rows + bias``."""
     return _Decode.apply(codes.values, codes.ids, rows, bias)  # pyright: ignore[reportReturnType]
 
 
-def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, "features"], codes: Codes) -> Codes:
+def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
     """The same choice of features with their values computed anew in float32: selection in bfloat16 is cheap and nearly
     always right, values rounded to bfloat16 would cost a reader half a per cent on every number."""
     values = dot_rows(x, codes, rows) + bias.detach()[codes.ids.long()] * (codes.values != 0)

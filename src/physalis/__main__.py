@@ -1,0 +1,5 @@
+"""``python -m physalis`` runs the command line."""
+
+from physalis.cli import main
+
+main()

@@ -1,0 +1,161 @@
+"""The command line: one short function a verb. Each reads its arguments, calls one public function, prints the record.
+
+No option has a default here: an option that is not given is not passed on, so the defaults are those in the public
+functions' signatures. Data goes to standard output, everything else to standard error. torch is imported late, so that
+``--help`` is instant.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from physalis import __version__
+from physalis.cli.amounts import Amount, Features
+from physalis.errors import BadInput
+
+app = cyclopts.App(
+    name="physalis",
+    version=__version__,
+    help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
+    help_format="plaintext",
+)
+Json = Annotated[bool, Parameter(negative="", help="Print the record as JSON, alone on standard output.")]
+Out = Annotated[Path, Parameter(help="Folder to write. A finished one is reused, an unfinished one is gone on with.")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@app.command
+def demo(
+    *, out: Out = Path("physalis-demo"), tokens: Amount = None, port: int | None = None,
+    serve: Annotated[bool, Parameter(help="Serve the atlas when it is done.")] = True, json: Json = False,
+) -> None:  # fmt: skip
+    """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve."""
+    from physalis.cli import demo, printing
+
+    made = demo.run(out, **given(tokens=tokens))
+    printing.show(made.record() if json else made, json=json)
+    if serve and not json:
+        from physalis.web.serving import serve as serve_atlas
+
+        serve_atlas(made.atlas, **given(port=port))
+
+
+@app.command
+def record(
+    model: str, /, *, site: str, text: str, out: Out, tokens: Amount = None, field: str | None = None,
+    context: Amount = None, bos: bool | None = None, held_out: float | None = None, batch: int | None = None,
+    workers: int | None = None, seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Record a model's activations at a site, for instance L9.resid_post, on text.
+
+    MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, a .jsonl or
+    .parquet file with --field, or the name of a Hugging Face dataset.
+    """
+    from physalis import load_model
+    from physalis import record as record_
+    from physalis.cli import printing
+    from physalis.site import Site
+
+    where = Site.parse(site)
+    options = given(
+        tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
+    )
+    printing.show(record_(load_model(model), text, where, out, **options), json=json)
+
+
+@app.command
+def train(
+    activations: Path, /, *, out: Out, dictionary: str = "topk", features: Features = None, k: int | None = None,
+    epochs: int | None = None, batch_size: Amount = None, lr: float | None = None, seed: int | None = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Train a sparse dictionary on recorded activations. FEATURES is a number, or 8x for 8 times the width."""
+    from physalis import Activations, artifact, dictionaries
+    from physalis import train as train_
+    from physalis.cli import printing
+    from physalis.cli.amounts import count_features
+
+    acts = Activations.open(activations)
+    shape = {"d_in": acts.d, "d_out": acts.d, "n_features": count_features(features, acts.d)}
+    config = dictionaries.make(dictionary, {**shape, **given(k=k)}).config
+    train_(acts, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
+    printing.show(artifact.read(out, "dictionary"), json=json)
+
+
+@app.command
+def evaluate(
+    dictionary: Path, activations: Path, /, *, out: Path | None = None, model: str | None = None,
+    splice_tokens: Amount = None, seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Say how faithful a dictionary is, with intervals and beside its baselines. OUT is DICTIONARY-evaluation unless
+    given; MODEL is the one that the activations were recorded from unless given."""
+    from physalis import evaluate as evaluate_
+    from physalis.cli import printing
+
+    out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
+    subject = printing.model_of(activations, model)
+    printing.show(
+        evaluate_(dictionary, activations, subject, out=out, **given(splice_tokens=splice_tokens, seed=seed)), json=json
+    )
+
+
+@app.command
+def build_atlas(
+    dictionary: Path, activations: Path, /, *, out: Out, model: str | None = None, evaluation: Path | None = None,
+    seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Gather every feature's examples, effects and neighbours into an atlas. EVALUATION is the folder that `evaluate`
+    wrote; its numbers head the atlas."""
+    from physalis import build_atlas as build
+    from physalis.cli import printing
+
+    subject = printing.model_of(activations, model)
+    atlas = build(dictionary, activations, subject, out, **given(evaluation=evaluation, seed=seed))
+    printing.show(atlas.summary(), json=json)
+
+
+@app.command
+def serve(atlas: Path, /, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve an atlas to browsers on this machine."""
+    from physalis.web.serving import serve as serve_
+
+    serve_(atlas, **given(host=host, port=port))
+
+
+@app.command
+def plan(
+    model: str, /, *, site: str, tokens: Amount = None, features: Features = None, k: int | None = None,
+    epochs: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Say what recording and training would take in memory, disk and time, before anything starts."""
+    from physalis import load_model
+    from physalis import plan as plan_
+    from physalis.cli import printing
+    from physalis.cli.amounts import count_features
+    from physalis.site import Site
+
+    where, subject = Site.parse(site), load_model(model)
+    n = None if features is None else count_features(features, subject.width(where))
+    printing.show(plan_(subject, where, **given(tokens=tokens, n_features=n, k=k, epochs=epochs)), json=json)
+
+
+def main() -> None:
+    """The entry point: a person's mistakes end in one sentence and exit code 2."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except (BadInput, cyclopts.CycloptsError) as error:
+        print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("physalis: stopped. Run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

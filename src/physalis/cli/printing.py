@@ -1,0 +1,199 @@
+"""What the command line shows: a record as JSON, or as something a person can judge at a glance."""
+
+import dataclasses
+import json as json_
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from physalis import planning
+from physalis.activations import Activations
+from physalis.artifact import Manifest
+from physalis.atlas import Atlas
+from physalis.atlas.records import Feature, Summary
+from physalis.cli.demo import Made
+from physalis.models import Model, load_model
+
+TITLES = {
+    "fvu": "variance unexplained (FVU)", "cosine": "cosine", "l0": "features a token (L0)",
+    "ce_increase": "loss added when spliced in, nats", "kl": "KL to the model's predictions, nats",
+    "loss_recovered_zero": "loss recovered, against zero", "loss_recovered_mean": "loss recovered, against the mean",
+    "dead_fraction": "dead features", "dense_fraction": "dense features (> 10 % of tokens)",
+    "ce": "the model's own loss, nats",
+}  # fmt: skip
+STRIKING = 5
+
+
+def model_of(activations: Path, name: str | None) -> Model:
+    """The named model, or the one that the activations were recorded from."""
+    return load_model(name or Activations.open(activations).manifest.config["model"])
+
+
+def show(record: Any, *, json: bool) -> None:
+    """Print a record: as JSON alone on standard output, or for a person."""
+    if json:
+        print(json_.dumps(_plain(record), indent=1))
+        return
+    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    match record:
+        case Made():
+            _demo(console, record)
+        case Summary():
+            _summary(console, record)
+        case Activations():
+            _activations(console, record)
+        case Manifest(kind="evaluation"):
+            _metrics(console, record.facts["metrics"], record.facts["baselines"])
+        case Manifest(kind="dictionary"):
+            _dictionary(console, record)
+        case planning.Plan():
+            _plan(console, record)
+        case _:
+            raise TypeError(f"nothing prints a {type(record).__name__}")
+
+
+def _plain(record: Any) -> Any:
+    match record:
+        case Activations():
+            m = record.manifest
+            return {
+                "kind": m.kind,
+                "folder": str(record.folder),
+                "hash": m.hash,
+                **m.model_dump(exclude={"kind", "files"}),
+            }
+        case Manifest(kind="evaluation" as kind):
+            return {
+                "kind": kind,
+                "hash": record.hash,
+                **record.facts,
+                "inputs": record.inputs,
+                "version": record.version,
+            }
+        case Manifest():
+            return {"hash": record.hash, **record.model_dump(exclude={"files"})}
+        case BaseModel():
+            return record.model_dump()
+        case _ if dataclasses.is_dataclass(record) and not isinstance(record, type):
+            return dataclasses.asdict(record)
+        case _:
+            return record
+
+
+def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    table.add_column("this dictionary", justify="right")
+    for baseline in baselines:
+        table.add_column(baseline["name"], justify="right", style="dim", max_width=26)
+    for name, title in TITLES.items():
+        if name in found:
+            cells = [_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines))]
+            table.add_row(title, *cells)
+    console.print(table)
+
+
+def _number(estimate: dict[str, float] | None) -> Text:
+    if estimate is None:
+        return Text("–", style="dim")
+    if estimate["low"] == estimate["high"]:
+        return Text(f"{estimate['value']:.3g}")
+    return Text.assemble(f"{estimate['value']:.3f} ", (f"[{estimate['low']:.3f}, {estimate['high']:.3f}]", "dim"))
+
+
+def _activations(console: Console, acts: Activations) -> None:
+    dropped = acts.manifest.facts["dropped"]
+    left_out = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "none"
+    console.print(
+        f"{acts.n_tokens:,} activations of {acts.manifest.config['model']} at {acts.site}, width {acts.d}, in "
+        f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging. Positions left out: {left_out}.\n"
+        f"Next: physalis train {acts.folder} --out DICTIONARY"
+    )
+
+
+def _dictionary(console: Console, m: Manifest) -> None:
+    shape, last = m.config["dictionary"], m.facts["last"]
+    console.print(
+        f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, trained on "
+        f"{m.facts['n_tokens']:,} tokens (each counted as often as it was seen).\n"
+        f"On its last training batch: FVU {last['fvu']:.3f}, {last['dead']} features dead. Next: physalis evaluate"
+    )
+
+
+def _plan(console: Console, p: planning.Plan) -> None:
+    r = p.recording
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("", "time", "rate", "memory", "disk"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row(
+        "record", _time(r.seconds), f"{r.tokens_per_s:,.0f} tokens/s", _size(r.memory_bytes), _size(r.disk_bytes)
+    )
+    table.add_row(
+        "train", _time(p.train_seconds), f"{p.train_tokens_per_s:,.0f} tokens/s", _size(p.train_memory_bytes),
+        _size(p.dictionary_bytes),
+    )  # fmt: skip
+    console.print(table)
+    verdict = "It fits." if p.fits else "It does not fit: fewer features, a smaller batch or a smaller model would."
+    console.print(f"Free memory: {_size(p.free_memory_bytes)}. {verdict}")
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _size(n: float) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
+
+
+def _summary(console: Console, s: Summary) -> None:
+    console.print(
+        f"[bold]{s.n_features:,} features[/bold] of {s.model} at {s.site} ({s.architecture}, about {s.k:g} a token), "
+        f"read over {s.n_tokens:,} tokens of {s.text}."
+    )
+    metrics = {name: estimate.model_dump() for name, estimate in s.metrics.items()}
+    console.print(
+        "Measured on text the dictionary never saw:" if s.held_out else "Measured on the text it was trained on:"
+    )
+    _metrics(console, metrics, [b.model_dump() for b in s.baselines])
+
+
+def _demo(console: Console, made: Made) -> None:
+    atlas = Atlas.open(made.atlas)
+    summary = atlas.summary()
+    console.print()
+    _summary(console, summary)
+    console.print("\n[bold]Five features to begin with[/bold]  (what each fires on; brighter is stronger)")
+    for id in summary.striking[:STRIKING]:
+        _feature(console, atlas[id])
+    console.print(
+        f"\nMade in {_time(made.seconds)}. Where to look next:\n"
+        f"  physalis serve {made.atlas}     the atlas in a browser: search, map, every feature's examples\n"
+        f"  physalis evaluate {made.dictionary} {made.activations} --out {made.evaluation} --json     all the numbers\n"
+        f"  physalis record MODEL --site L9.resid_post --text FILES --out acts/     the same on your model and text"
+    )
+
+
+def _feature(console: Console, feature: Feature) -> None:
+    console.print(
+        f"\n[bold]{feature.id}[/bold]  {feature.headline}   [dim]fires on {feature.density:.2%} of tokens; raises "
+        f"{', '.join(repr(t.token) for t in feature.promoted[:4])}[/dim]",
+        markup=True,
+    )
+    for example in feature.groups[0].examples[:2] if feature.groups else ():
+        start = max(0, example.position - 14)
+        line = Text("    ")
+        top = max(example.codes) or 1.0
+        for token, code in zip(example.tokens[start : start + 24], example.codes[start : start + 24], strict=True):
+            shade = "" if code <= 0 else "bold black on bright_yellow" if code > 0.6 * top else "black on yellow"
+            line.append(token.replace("\n", "↵"), style=shade)
+        console.print(line, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,215 @@
+"""create_app: a URL is one function that returns a record; a page is the same record inside the shell.
+
+| page | its record as JSON | also at |
+| --- | --- | --- |
+| / | /index.json, /summary.json | /api/summary |
+| /features?query&sort&descending&filter&offset&limit | /features.json?... | /api/features?... |
+| /features/12 | /features/12.json | /api/features/12 |
+| /map | /map.json | /api/map |
+
+``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
+/features/random goes to some living feature. /api/openapi.json describes it all.
+"""
+
+import hashlib
+import json
+import math
+from functools import cache
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from physalis import __version__
+from physalis.atlas import Atlas
+from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
+from physalis.errors import BadInput
+from physalis.web.metrics import Metric, spreads
+from physalis.web.shell import STATIC, fill, read_shell
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+"""Sent with everything: a page may load nothing from anywhere else, and runs no inlined script."""
+
+MOST_ROWS = 1000
+
+Filters = Annotated[list[str], Query(description="metric:low..high, both included, either may be left out")]
+
+
+def create_app(atlas: Atlas) -> FastAPI:
+    """The server of one atlas. Raises BadInput if the pages were not built."""
+    shell = read_shell()
+    app = FastAPI(
+        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+    )
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
+    app.add_middleware(Headers)
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    # The same for every request, and the larger ones take a while to write as JSON.
+    summary_of = cache(atlas.summary)
+    metrics_of = cache(lambda: spreads(atlas))
+    metrics_json = cache(lambda: f"[{','.join(m.model_dump_json() for m in metrics_of())}]")
+    map_json = cache(lambda: atlas.map().model_dump_json())
+    map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
+
+    def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
+        return HTMLResponse(fill(shell, title=title, records=records), status, {"cache-control": "no-cache"})
+
+    @app.get("/api/summary")
+    @app.get("/index.json", include_in_schema=False)
+    @app.get("/summary.json", include_in_schema=False)
+    def summary() -> Summary:
+        """The dictionary as a whole."""
+        return summary_of()
+
+    @app.get("/api/striking")
+    def striking() -> list[FeatureRow]:
+        """The rows of the summary's striking features."""
+        return list(atlas.rows(summary_of().striking))
+
+    @app.get("/api/metrics")
+    def metrics() -> list[Metric]:
+        """What lists sort and filter by."""
+        return metrics_of()
+
+    @app.get("/api/random")
+    def any_feature() -> int:
+        """The id of some living feature."""
+        return atlas.random()
+
+    @app.get("/api/map", response_model=Map)
+    @app.get("/map.json", include_in_schema=False)
+    def map(request: Request) -> Response:
+        """Every living feature's place."""
+        fresh = {"etag": map_tag(), "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == map_tag():
+            return Response(status_code=304, headers=fresh)
+        return Response(map_json(), media_type="application/json", headers=fresh)
+
+    @app.get("/api/features")
+    @app.get("/features.json", include_in_schema=False)
+    def features(
+        query: str = "",
+        sort: str = "",
+        descending: bool = True,
+        filter: Filters = [],  # noqa: B006: FastAPI copies it
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
+    ) -> FeatureList:
+        """One page of the features that match; without ``sort``, best match first for a query and by density else."""
+        bounds = dict(read_filter(text) for text in filter)
+        return atlas.list(
+            query=query, sort=sort or None, descending=descending, filters=bounds, offset=offset, limit=limit
+        )
+
+    @app.get("/api/features/{id:int}")
+    @app.get("/features/{id:int}.json", include_in_schema=False)
+    def feature(id: int) -> Feature:
+        """Everything about one feature."""
+        try:
+            return atlas[id]
+        except BadInput as error:
+            raise HTTPException(404, str(error)) from error
+
+    @app.get("/", include_in_schema=False)
+    def summary_page() -> HTMLResponse:
+        rows = f"[{','.join(row.model_dump_json() for row in striking())}]"
+        return page(f"{summary_of().name} – physalis", summary=summary_of().model_dump_json(), striking=rows)
+
+    @app.get("/features", include_in_schema=False)
+    def list_page(
+        query: str = "",
+        sort: str = "",
+        descending: bool = True,
+        filter: Filters = [],  # noqa: B006
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
+    ) -> HTMLResponse:
+        found = features(query, sort, descending, filter, offset, limit)
+        title = f"{query} – Features – physalis" if query else "Features – physalis"
+        return page(title, list=found.model_dump_json(), metrics=metrics_json())
+
+    @app.get("/features/random", include_in_schema=False)
+    def random_page() -> RedirectResponse:
+        return RedirectResponse(f"/features/{atlas.random()}", 307, {"cache-control": "no-store"})
+
+    @app.get("/features/{id:int}", include_in_schema=False)
+    def feature_page(id: int) -> HTMLResponse:
+        found = feature(id)
+        title = f"{found.headline} ({id}) – physalis"
+        return page(title, feature=found.model_dump_json(), summary=summary_of().model_dump_json())
+
+    @app.get("/map", include_in_schema=False)
+    def map_page() -> HTMLResponse:
+        return page("Map – physalis", map=map_json())
+
+    def refuse(request: Request, status: int, sentence: str) -> Response:
+        path = request.url.path
+        if path.startswith(("/api/", "/static/")) or path.endswith(".json"):
+            return JSONResponse({"detail": sentence}, status)
+        return page("Not here – physalis", status=status, error=json.dumps(sentence))
+
+    @app.exception_handler(BadInput)
+    def bad_input(request: Request, error: BadInput) -> Response:
+        return refuse(request, 400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refuse(request, 422, f"{first['loc'][-1]}={first.get('input')!r} cannot be used: {first['msg']}.")
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(request: Request, error: StarletteHTTPException) -> Response:
+        here = "/, /features, /map and /features/12 (or another number)"
+        lost = error.status_code == 404 and error.detail == "Not Found"
+        sentence = f"There is no page {request.url.path} here. There are {here}." if lost else str(error.detail)
+        return refuse(request, error.status_code, sentence)
+
+    return app
+
+
+def read_filter(text: str) -> tuple[str, tuple[float | None, float | None]]:
+    """"density:1e-4..0.01" as a metric and its bounds. Raises BadInput if it cannot be read."""
+    name, colon, interval = text.partition(":")
+    low, dots, high = interval.partition("..")
+    try:
+        if not (colon and dots):
+            raise ValueError
+        bounds = tuple(float(end) if end.strip() else None for end in (low, high))
+    except ValueError as error:
+        raise BadInput(
+            f"The filter {text!r} cannot be read. Write metric:low..high, such as density:0.001..0.01 or n_fired:100.."
+        ) from error
+    if any(end is not None and math.isnan(end) for end in bounds):
+        raise BadInput(f"The filter {text!r} has an end that is not a number.")
+    return name, (bounds[0], bounds[1])
+
+
+class Headers:
+    """Adds HEADERS to every response, and lets browsers keep what has a hash in its name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                kept = scope["path"].startswith("/static/assets/") and message["status"] == 200
+                headers.setdefault("cache-control", "public, max-age=31536000, immutable" if kept else "no-cache")
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -1,0 +1,63 @@
+"""serve: show an atlas at an address of this machine until it is interrupted."""
+
+import errno
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from physalis.atlas import Atlas
+from physalis.errors import BadInput
+from physalis.web.app import create_app
+
+
+def serve(atlas: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> None:
+    """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
+
+    Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, or if this machine
+    does not have that address.
+    """
+    app = create_app(Atlas.open(atlas))
+    with bind(host, port) as listener:
+        print(f"{Path(atlas).resolve().name} is at {address(listener)} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+        # No websockets here; asking for them would only import them.
+        config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off")
+        try:
+            uvicorn.Server(config).run([listener])
+        except KeyboardInterrupt:
+            pass
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. It is taken before anything else, so that a port in use is told at once."""
+    if not 0 <= port <= 65535:
+        raise BadInput(f"A port is a number from 0 to 65535; received {port}.")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise BadInput(f"There is no host {host!r} ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all addresses.") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(place)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        why = {
+            errno.EADDRINUSE: f"Port {port} of {host} is in use. Stop what listens there, or choose another with --port (0 takes any).",
+            errno.EACCES: f"Port {port} may not be taken by this user. Choose one above 1023 with --port.",
+            errno.EADDRNOTAVAIL: f"This machine does not have the address {host}. Use 127.0.0.1, or 0.0.0.0 for all addresses.",
+        }.get(error.errno or 0)
+        if why is None:
+            raise
+        raise BadInput(why) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """What to type into a browser on this machine."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

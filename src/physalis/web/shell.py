@@ -1,0 +1,37 @@
+"""The one HTML page that shows every view: what Vite built, with the records of the page asked for put into it.
+
+The records stand in a ``<script type="application/json">``, which a browser does not run, so the page shows without a
+second request. ``<`` is written as ``\\u003c`` there, so that no text of an atlas can end the element.
+"""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+from physalis.errors import BadInput
+
+STATIC = Path(__file__).parent.parent / "static" / "app"
+
+_TITLE = "<title>physalis</title>"
+_DATA = '<script type="application/json" id="page">{}</script>'
+
+
+def read_shell(folder: Path = STATIC) -> str:
+    """The built page. Raises BadInput if it was not built."""
+    file = folder / "index.html"
+    if not file.exists():
+        raise BadInput(
+            f"The pages are not built: there is no {file}. Install physalis again (pip install -e . in its folder), "
+            "or run npm ci and npm run build in frontend/."
+        )
+    shell = file.read_text()
+    assert _TITLE in shell and _DATA in shell, "frontend/index.html lost its placeholders"
+    return shell
+
+
+def fill(shell: str, *, title: str, records: Mapping[str, str]) -> str:
+    """The shell with its title and the named records, each already JSON."""
+    data = ",".join(f'"{name}":{json}' for name, json in records.items()).replace("<", "\\u003c")
+    head, rest = shell.split(_TITLE)
+    middle, tail = rest.split(_DATA)
+    return f"{head}<title>{html.escape(title)}</title>{middle}{_DATA.replace('{}', '{' + data + '}')}{tail}"

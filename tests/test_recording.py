@@ -1,0 +1,293 @@
+"""Recording: record, resume and several workers give one folder byte for byte; stream gives the same batches."""
+
+import errno
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from physalis import artifact
+from physalis.activations import Activations
+from physalis.errors import BadInput
+from physalis.models import load_model
+from physalis.models.tiny import tiny_model
+from physalis.recording import jobs, plan, record, stream, workers
+from physalis.site import Site
+
+SITE = Site("resid_post", 1)
+OPTIONS = dict(tokens=6400, context=32, batch=8, shard_rows=640)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors and a shared machine: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A folder of 20 short files."""
+    folder = tmp_path_factory.mktemp("text")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        words = rng.choice(["alpha", "beta", "gamma", "delta", "if", "else", "\n"], size=150)
+        (folder / f"{i:02d}.txt").write_text(" ".join(words))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(model, text, tmp_path_factory):
+    return record(model, text, SITE, tmp_path_factory.mktemp("recorded"), **OPTIONS)
+
+
+def contents(folder):
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != artifact.LOCK)
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_rows_are_what_the_model_computes(model, recorded):
+    tokens = torch.from_numpy(np.array(recorded.tokens, dtype=np.int64))
+    wanted = model.run(tokens, read=[SITE])[SITE].flatten(0, 1)
+    rows = list(recorded.ordered(500))
+    x, at = torch.cat([r.x for r in rows]), torch.cat([r.at for r in rows])
+    assert torch.allclose(x.float(), wanted[at], atol=0.02, rtol=0.01)
+    kept = recorded.hygiene.keep(wanted.view(*tokens.shape, -1)).flatten().nonzero()[:, 0]
+    inside = torch.from_numpy(np.isin(kept // 32, recorded.contexts))
+    assert torch.equal(at.sort().values, kept[inside])
+
+
+def test_the_manifest_says_what_was_recorded_and_left_out(model, recorded, text):
+    manifest = recorded.manifest
+    assert manifest.config["site"] == "L1.resid_post" == str(recorded.site)
+    assert manifest.config["bos"] and manifest.config["tokens"] == 6400
+    assert manifest.inputs == {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
+    positions = len(recorded.contexts) * 32
+    assert manifest.facts["dropped"] == {"bos": len(recorded.contexts), "sink": 0}
+    assert recorded.n_tokens == positions - len(recorded.contexts)
+    assert manifest.facts["n_train"] == recorded.train.n_tokens
+    assert text not in (recorded.folder / "manifest.json").read_text(), "a manifest holds no paths"
+    assert (recorded.tokens[:, 0] == model.bos_id).all()
+    recorded.require(model)
+    with pytest.raises(BadInput, match="activations of another model"):
+        recorded.require(tiny_model(seed=1))
+
+
+def test_recording_again_only_opens(model, text, recorded, monkeypatch):
+    monkeypatch.setattr(jobs, "collect", None)
+    before = contents(recorded.folder)
+    record(model, text, SITE, recorded.folder, **OPTIONS)
+    assert contents(recorded.folder) == before
+
+
+def test_a_stopped_recording_goes_on_and_ends_the_same(model, text, recorded, tmp_path, monkeypatch):
+    whole = jobs.collect
+    done = []
+
+    def stopping(*args, **kwargs):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(args[3].number)
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(jobs, "collect", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        record(model, text, SITE, tmp_path, **OPTIONS)
+    with pytest.raises(BadInput, match="is unfinished. Run the command"):
+        Activations.open(tmp_path)
+    assert len(list(tmp_path.glob("shard-*.json"))) == 4
+    done.clear()
+    monkeypatch.setattr(jobs, "collect", lambda *a, **k: done.append(a[3].number) or whole(*a, **k))
+    record(model, text, SITE, tmp_path, **OPTIONS)
+    assert done[0] == 4
+    assert contents(tmp_path) == contents(recorded.folder)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "deleted", "no sidecar"])
+def test_only_a_damaged_shard_is_recorded_anew(model, text, recorded, monkeypatch, harm):
+    before = contents(recorded.folder)
+    shard = recorded.folder / "shard-000003.safetensors"
+    if harm == "truncated":
+        shard.write_bytes(shard.read_bytes()[:-10])
+    elif harm == "deleted":
+        shard.unlink()
+    else:
+        shard.with_suffix(".json").unlink()
+    whole, done = jobs.collect, []
+    monkeypatch.setattr(jobs, "collect", lambda *a, **k: done.append(a[3].number) or whole(*a, **k))
+    record(model, text, SITE, recorded.folder, **OPTIONS)
+    assert done == [3]
+    assert contents(recorded.folder) == before
+
+
+def test_stream_gives_the_batches_of_a_recording(model, text, recorded):
+    live = stream(model, text, SITE, **OPTIONS, window=100)
+    assert torch.equal(live.mean, recorded.mean) and live.scale == recorded.scale
+    assert live.hygiene == recorded.hygiene and live.d == recorded.d
+    stored = [b.x for b in recorded.train.batches(100, seed=5)]
+    for start in (0, 7):
+        streamed = [b.x for b in live.batches(100, seed=5, start=start)]
+        assert len(streamed) == len(stored) - start
+        assert all(torch.equal(a, b) for a, b in zip(stored[start:], streamed, strict=True))
+
+
+def test_a_stream_in_windows_gives_the_same_rows(model, text, recorded):
+    live = stream(model, text, SITE, **OPTIONS, window=2)
+    rows = torch.cat([b.x for b in live.batches(1, seed=0)]).float()
+    stored = torch.cat([r.x for r in recorded.train.ordered(1000)]).float()
+    assert torch.equal(rows.unique(dim=0), stored.unique(dim=0)) and len(rows) == len(stored)
+    whole = [b.x for b in live.batches(100, seed=0, epochs=2)]
+    resumed = [b.x for b in live.batches(100, seed=0, epochs=2, start=25)]
+    assert all(torch.equal(a, b) for a, b in zip(whole[25:], resumed, strict=True))
+
+
+def test_sinks_are_left_out_and_counted(model, text, tmp_path, monkeypatch):
+    run = model.run
+
+    def with_sink(tokens, **kwargs):
+        found = run(tokens, **kwargs)
+        return {site: torch.where((tokens == ord("\n"))[..., None], 100 * x, x) for site, x in found.items()}
+
+    monkeypatch.setattr(model, "run", with_sink)
+    found = record(model, text, SITE, tmp_path, **OPTIONS)
+    newlines = found.tokens[found.contexts] == ord("\n")
+    assert found.manifest.facts["dropped"]["sink"] == newlines.sum() > 50
+    kept = torch.cat([r.at for r in found.ordered(1000)]).numpy()
+    assert not (found.tokens.reshape(-1)[kept] == ord("\n")).any()
+
+
+def test_without_bos_nothing_is_skipped(model, text, tmp_path):
+    found = record(model, text, SITE, tmp_path, **{**OPTIONS, "tokens": 640}, bos=False)
+    assert found.manifest.facts["dropped"]["bos"] == 0 and not found.hygiene.skip_first
+
+
+def test_thread_count_does_not_change_the_bytes(model, text, recorded, tmp_path):
+    torch.set_num_threads(2)
+    try:
+        record(model, text, SITE, tmp_path, **OPTIONS)
+    finally:
+        torch.set_num_threads(1)
+    assert contents(tmp_path) == contents(recorded.folder)
+
+
+def test_less_text_than_asked_for_is_said(model, text, tmp_path, capsys):
+    found = record(model, text, SITE, tmp_path, context=64, tokens=10**6, shard_rows=4096)
+    assert "fewer than the 1,000,000 asked for: using all" in capsys.readouterr().err
+    assert len(found.tokens) < 10**6 // 64
+
+
+def test_bad_input_gets_a_sentence(model, text, tmp_path):
+    def fails(match, source=text, site=SITE, out=tmp_path / "out", **options):
+        with pytest.raises(BadInput, match=match):
+            record(model, source, site, out, **{**OPTIONS, **options})
+
+    fails("has 3 layers, L0 to L2; received L7.resid_post", site=Site("resid_post", 7))
+    assert not (tmp_path / "out").exists()
+    fails("10 tokens are less than one context of 32", tokens=10, out=tmp_path / "a")
+    short = tmp_path / "short.txt"
+    short.write_text("Too short.")
+    fails("shorter than one context", source=str(short), out=tmp_path / "b")
+    short.write_text(" \n")
+    fails("text is empty", source=str(short), out=tmp_path / "c")
+    fails("workers must be at least 1; received 0", workers=0)
+    fails("received -0.1", held_out=-0.1, out=tmp_path / "d")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").write_text("")
+    fails("holds something else .thesis.tex", out=tmp_path / "notes")
+    assert sorted(p.name for p in (tmp_path / "notes").glob("[a-z]*")) == ["thesis.tex"]
+
+
+def test_a_folder_of_another_job_is_refused(model, text, recorded, tmp_path):
+    with pytest.raises(BadInput, match="already holds another job: tokens was 6400, now 30000"):
+        record(model, text, SITE, recorded.folder, **{**OPTIONS, "tokens": 30_000})
+    with pytest.raises(BadInput, match="already holds another job: inputs was"):
+        record(tiny_model(seed=1), text, SITE, recorded.folder, **OPTIONS)
+    changed = tmp_path / "text"
+    changed.mkdir()
+    (changed / "a.txt").write_text("one two three " * 200)
+    record(model, str(changed), SITE, tmp_path / "out", **{**OPTIONS, "tokens": 320})
+    (changed / "b.txt").write_text("more")
+    with pytest.raises(BadInput, match="already holds another job: text was"):
+        record(model, str(changed), SITE, tmp_path / "out", **{**OPTIONS, "tokens": 640})
+
+
+def test_two_writers_of_one_folder(model, text, tmp_path):
+    with artifact.claim(tmp_path, "activations", {}), pytest.raises(BadInput, match="Another process is writing"):
+        record(model, text, SITE, tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize("at", ["shard-000002.safetensors", "tokens.npy", "layout.json", "manifest.json"])
+def test_a_full_disk_is_said_and_nothing_is_lost(model, text, recorded, tmp_path, monkeypatch, at):
+    replace = artifact.os.replace
+
+    def full(source, target):
+        if str(target).endswith(at):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(artifact.os, "replace", full)
+    with pytest.raises(BadInput, match=f"The disk is full: writing {at}"):
+        record(model, text, SITE, tmp_path, **OPTIONS)
+    assert not (tmp_path / at).exists() and not list(tmp_path.glob("*.tmp"))
+    monkeypatch.undo()
+    record(model, text, SITE, tmp_path, **OPTIONS)
+    assert contents(tmp_path) == contents(recorded.folder)
+
+
+def test_activations_that_are_no_numbers_are_refused(text, tmp_path):
+    broken = tiny_model()
+    broken.hf.embed.weight.fill_(torch.nan)
+    with pytest.raises(BadInput, match="are not usable: their median norm is nan"):
+        record(broken, text, SITE, tmp_path, **OPTIONS)
+
+
+def test_the_plan_is_close(model, recorded):
+    found = plan(model, SITE, tokens=6400, context=32, shard_rows=640)
+    assert found.tokens == 6400
+    size = sum(p.stat().st_size for p in recorded.folder.iterdir() if p.suffix in (".safetensors", ".npy"))
+    assert size <= found.disk_bytes < 1.2 * size
+    assert found.seconds == pytest.approx(found.tokens / found.tokens_per_s)
+    assert 10**7 < found.memory_bytes < 10**11
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A random Llama with a byte tokenizer, saved as users' models are."""
+    folder = tmp_path_factory.mktemp("llama")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, bos_token_id=256, eos_token_id=257,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*alphabet, "<s>", "</s>"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    return str(folder)
+
+
+def test_workers_need_the_very_model_that_was_given(saved_model):
+    given = load_model(saved_model)
+    loading = (given.name, "cpu", given.dtype, given.family)
+    assert workers._loaded(*loading, given.fingerprint).fingerprint == given.fingerprint
+    with pytest.raises(BadInput, match="its weights differ. Save the changed model to a folder"):
+        workers._loaded(*loading, tiny_model().fingerprint)
+
+
+def test_several_workers_write_the_same_bytes(saved_model, text, tmp_path):
+    two = record(load_model(saved_model), text, SITE, tmp_path / "two", **OPTIONS, workers=2)
+    one = record(load_model(saved_model), text, SITE, tmp_path / "one", **OPTIONS)
+    assert contents(two.folder) == contents(one.folder)

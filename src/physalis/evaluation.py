@@ -74,8 +74,8 @@ def evaluate(
 
     ``facts["metrics"]`` holds, under each metric function's name, ``{value, low, high}`` (95 %): a bootstrap over
     contexts for what is averaged over tokens, Wilson's interval for shares of features. ``facts["baselines"]`` is a
-    list of ``{name, metrics}`` measured on the same tokens. ``splice_tokens`` held-out tokens go through the model once for
-    each variant; ``firing_tokens`` stored tokens at most are encoded to count firings.
+    list of ``{name, metrics}`` measured on the same tokens. ``splice_tokens`` held-out tokens go through the model once
+    for each variant; ``firing_tokens`` stored tokens at most are encoded to count firings.
 
     Raises BadInput if model, activations and dictionary do not belong together, if nothing was held out, or if writing
     the activations back unchanged does not give the model's own loss to 1e-5 nats.

@@ -34,7 +34,7 @@ Advance = Callable[..., None]
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str, *, done: float = 0) -> Iterator[Advance]:
+def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advance]:
     """Show a job of ``total`` units on standard error. ``done`` units were finished by an earlier run and do not count
     towards the rate."""
     console = Console(stderr=True)
@@ -46,7 +46,7 @@ def progress(title: str, total: float, unit: str, *, done: float = 0) -> Iterato
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total, completed=done, note="")
 
-            def advance(n: float, note: str | None = None) -> None:
+            def advance(n: int, note: str | None = None) -> None:
                 bar.advance(task, n)
                 if note is not None:
                     bar.update(task, note=note)
@@ -64,7 +64,7 @@ def progress(title: str, total: float, unit: str, *, done: float = 0) -> Iterato
         tail = f"  {shown}" if shown else ""
         print(f"{title}: {share:.0f} % ({_short(rate)} {unit}/s, {now - started:.0f} s{left}){tail}", file=sys.stderr)
 
-    def advance(n: float, note: str | None = None) -> None:
+    def advance(n: int, note: str | None = None) -> None:
         nonlocal count, last, shown
         count += n
         shown = note if note is not None else shown

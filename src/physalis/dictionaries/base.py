@@ -106,7 +106,8 @@ class Linear(Dictionary):
 
     def _make(self, shape: Shape) -> None:
         self.enc = Rows(torch.zeros(shape.n_features, shape.d_in))
-        self.dec = Rows(torch.zeros(shape.n_features, shape.d_out), on_sphere=True)
+        self.dec = Rows(torch.zeros(shape.n_features, shape.d_out))
+        self.dec.on_sphere = True
         self.b_enc = nn.Parameter(torch.zeros(shape.n_features))
         self.b_dec = nn.Parameter(torch.zeros(shape.d_out))
         self.register_buffer("centre", torch.zeros(shape.d_in))

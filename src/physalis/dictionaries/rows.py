@@ -33,13 +33,14 @@ class Rows(torch.nn.Parameter):
     on_sphere: bool
     """Whether the optimiser keeps every row at length 1."""
 
-    def __new__(cls, data: Tensor, on_sphere: bool = False) -> "Rows":
+    def __new__(cls, data: Tensor) -> "Rows":
         rows = torch.Tensor._make_subclass(cls, data.contiguous(), True)
-        rows.outers, rows.half, rows.on_sphere = [], None, on_sphere
+        rows.outers, rows.half, rows.on_sphere = [], None, False
         return rows
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Rows":
-        copy = Rows(self.data.clone(), self.on_sphere)
+        copy = Rows(self.data.clone())
+        copy.on_sphere = self.on_sphere
         copy.half = None if self.half is None else self.half.clone()
         memo[id(self)] = copy
         return copy

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32
 
 from physalis.errors import BadInput
+from physalis.models import hub
 from physalis.models.model import Model
 
 LONG_TEXT = 50_000
@@ -57,6 +58,8 @@ def _paths(source: str) -> list[Path] | None:
     # The files a source names; None if it can only be a dataset's name.
     path = Path(source).expanduser()
     if path.is_file():
+        if not _is_text(path):
+            raise BadInput(f"{path} is not a text file. Give plain text (UTF-8), .jsonl, .jsonl.gz or .parquet.")
         return [path]
     if path.is_dir():
         inside = (
@@ -156,12 +159,17 @@ def _no_field(field: str, where: str, names: list[str]) -> str:
 
 def _hub(source: str, field: str) -> Iterator[str]:
     try:
-        import datasets  # optional: the hub extra
+        import datasets  # here, since it is an extra that few need and takes a second to import
     except ImportError as error:
         raise BadInput(
             f"There is no file or folder {source!r}. If it is a Hugging Face dataset, install the reader first: "
             "pip install 'physalis[hub]'."
         ) from error
+    if not hub.in_reach():
+        raise BadInput(
+            f"There is no file or folder {source!r}, and the Hugging Face hub, where it might be a dataset, cannot be "
+            "reached from here. Check the path or the connection; stdlib is text that every machine has."
+        )
     name, _, config = source.partition(":")
     try:
         rows = datasets.load_dataset(name, config or None, split="train", streaming=True)

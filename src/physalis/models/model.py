@@ -173,7 +173,7 @@ class Model:
         passing = _Pass(read, write, deepest=sites[-1])
         handles: list[RemovableHandle] = []
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 for site in sites:
                     if site.name != "logits":
                         handles.append(self._hook(passing, site))

@@ -21,6 +21,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -43,15 +44,26 @@ HEADERS = {
 
 MOST_ROWS = 1000
 
-Filters = Annotated[list[str], Query(description="metric:low..high, both included, either may be left out")]
+
+class Question(BaseModel):
+    """What a list is asked, as its address says it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = ""
+    sort: str = ""
+    """Empty: best match first for a query, by density else."""
+    descending: bool = True
+    filter: list[str] = []
+    """Each metric:low..high."""
+    offset: int = Field(0, ge=0)
+    limit: int = Field(50, ge=0, le=MOST_ROWS)
 
 
 def create_app(atlas: Atlas) -> FastAPI:
     """The server of one atlas. Raises BadInput if the pages were not built."""
     shell = read_shell()
-    app = FastAPI(
-        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
     app.add_middleware(Headers)
     app.mount("/static", StaticFiles(directory=STATIC))
@@ -99,18 +111,15 @@ def create_app(atlas: Atlas) -> FastAPI:
 
     @app.get("/api/features")
     @app.get("/features.json", include_in_schema=False)
-    def features(
-        query: str = "",
-        sort: str = "",
-        descending: bool = True,
-        filter: Filters = [],  # noqa: B006: FastAPI copies it
-        offset: Annotated[int, Query(ge=0)] = 0,
-        limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
-    ) -> FeatureList:
-        """One page of the features that match; without ``sort``, best match first for a query and by density else."""
-        bounds = dict(read_filter(text) for text in filter)
+    def features(asked: Annotated[Question, Query()]) -> FeatureList:
+        """One page of the features that match."""
         return atlas.list(
-            query=query, sort=sort or None, descending=descending, filters=bounds, offset=offset, limit=limit
+            query=asked.query,
+            sort=asked.sort or None,
+            descending=asked.descending,
+            filters=dict(read_filter(text) for text in asked.filter),
+            offset=asked.offset,
+            limit=asked.limit,
         )
 
     @app.get("/api/features/{id:int}")
@@ -128,17 +137,9 @@ def create_app(atlas: Atlas) -> FastAPI:
         return page(f"{summary_of().name} – physalis", summary=summary_of().model_dump_json(), striking=rows)
 
     @app.get("/features", include_in_schema=False)
-    def list_page(
-        query: str = "",
-        sort: str = "",
-        descending: bool = True,
-        filter: Filters = [],  # noqa: B006
-        offset: Annotated[int, Query(ge=0)] = 0,
-        limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
-    ) -> HTMLResponse:
-        found = features(query, sort, descending, filter, offset, limit)
-        title = f"{query} – Features – physalis" if query else "Features – physalis"
-        return page(title, list=found.model_dump_json(), metrics=metrics_json())
+    def list_page(asked: Annotated[Question, Query()]) -> HTMLResponse:
+        title = f"{asked.query} – Features – physalis" if asked.query else "Features – physalis"
+        return page(title, list=features(asked).model_dump_json(), metrics=metrics_json())
 
     @app.get("/features/random", include_in_schema=False)
     def random_page() -> RedirectResponse:
@@ -180,7 +181,7 @@ def create_app(atlas: Atlas) -> FastAPI:
 
 
 def read_filter(text: str) -> tuple[str, tuple[float | None, float | None]]:
-    """"density:1e-4..0.01" as a metric and its bounds. Raises BadInput if it cannot be read."""
+    """A metric and its bounds from "density:1e-4..0.01". Raises BadInput if it cannot be read."""
     name, colon, interval = text.partition(":")
     low, dots, high = interval.partition("..")
     try:

@@ -40,7 +40,7 @@ def _spread(atlas: Atlas, name: str, description: str) -> Metric:
     edges = (np.geomspace if log else np.linspace)(low, high, BINS + 1).tolist() if high > low else [low, high]
     edges[0], edges[-1] = low, high
     # Counted by asking the atlas, which answers in well under a millisecond, so that its columns stay its own.
-    above = [atlas.list(filters=fired | {name: (max(e, 1.0) if name == "n_fired" else e, None)}, limit=0).total for e in edges]
+    above = [atlas.list(filters=fired | {name: (edge, None)}, limit=0).total for edge in edges]
     counts = [a - b for a, b in pairwise(above)]
     counts[-1] += above[-1]
     return Metric(name=name, description=description, log=log, histogram=Histogram(edges=edges, counts=counts))

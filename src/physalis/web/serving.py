@@ -11,6 +11,8 @@ from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.web.app import create_app
 
+HOSTS = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for every address it has."
+
 
 def serve(atlas: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
@@ -34,9 +36,10 @@ def bind(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise BadInput(f"A port is a number from 0 to 65535; received {port}.")
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BadInput(f"There is no host {host!r} ({error.strerror}). Use 127.0.0.1, or 0.0.0.0 for all addresses.") from error
+        raise BadInput(f"There is no host {host!r} ({error.strerror}). {HOSTS}") from error
+    family, kind, protocol, _, place = found[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -45,9 +48,10 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         why = {
-            errno.EADDRINUSE: f"Port {port} of {host} is in use. Stop what listens there, or choose another with --port (0 takes any).",
+            errno.EADDRINUSE: f"Port {port} of {host} is in use. Stop what listens there, or choose another with "
+            "--port (0 takes any that is free).",
             errno.EACCES: f"Port {port} may not be taken by this user. Choose one above 1023 with --port.",
-            errno.EADDRNOTAVAIL: f"This machine does not have the address {host}. Use 127.0.0.1, or 0.0.0.0 for all addresses.",
+            errno.EADDRNOTAVAIL: f"This machine does not have the address {host}. {HOSTS}",
         }.get(error.errno or 0)
         if why is None:
             raise

@@ -1,0 +1,57 @@
+// Records from the server: those that came with the page first, then by request.
+import type { Feature, FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
+
+/** What the server puts into the page so that it shows without a second request; see physalis.web.app. */
+interface Inlined {
+  error?: string;
+  summary?: Summary;
+  striking?: FeatureRow[];
+  list?: FeatureList;
+  metrics?: Metric[];
+  feature?: Feature;
+  map?: Map;
+}
+
+const element = document.getElementById('page');
+const inlined: Inlined = element ? JSON.parse(element.textContent || '{}') : {};
+
+/** An answer that is a sentence. */
+export class Refused extends Error {}
+
+async function ask<T>(path: string): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(path, { headers: { accept: 'application/json' } });
+  } catch {
+    throw new Refused('The server does not answer. Was it stopped? Start it again with “physalis serve”, then reload.');
+  }
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new Refused(body?.detail ?? `The server answered ${response.status}.`);
+  return body as T;
+}
+
+/** The inlined record the first time, because it belongs to the page that was asked for; later a request. */
+function once<K extends keyof Inlined>(key: K, path: string): Promise<NonNullable<Inlined[K]>> {
+  const value = inlined[key];
+  delete inlined[key];
+  return value === undefined ? ask(path) : Promise.resolve(value);
+}
+
+/** Asked for once and kept: it is the same on every page. */
+function kept<K extends keyof Inlined>(key: K, path: string): () => Promise<NonNullable<Inlined[K]>> {
+  let answer: Promise<NonNullable<Inlined[K]>> | undefined;
+  return () => (answer ??= once(key, path).catch((error) => ((answer = undefined), Promise.reject(error))));
+}
+
+export const refusal = (): string | undefined => {
+  const { error } = inlined;
+  delete inlined.error;
+  return error;
+};
+export const summary = kept('summary', '/api/summary');
+export const striking = kept('striking', '/api/striking');
+export const metrics = kept('metrics', '/api/metrics');
+export const map = kept('map', '/api/map');
+export const feature = (id: number) => once('feature', `/api/features/${id}`);
+export const list = (query: string) => once('list', `/api/features${query}`);
+export const random = () => ask<number>('/api/random');

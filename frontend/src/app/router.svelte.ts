@@ -1,0 +1,105 @@
+// Which page is shown. Links stay links; this only saves the reload.
+import { fromQuery, toQuery, type Question } from '../lib/question';
+import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
+import * as data from './data';
+
+export type Page =
+  | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
+  | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
+  | { view: 'feature'; feature: Feature; summary: Summary }
+  | { view: 'map'; feature?: number; query: string }
+  | { view: 'lost'; sentence: string };
+
+/** The list that a feature was opened from: next and previous walk along it. */
+export interface Trail {
+  path: string;
+  question: Question;
+  total: number;
+  ids: number[];
+}
+
+class Router {
+  page = $state.raw<Page | undefined>();
+  path = $state(location.pathname + location.search);
+  waiting = $state(false);
+  trail = $state.raw<Trail | undefined>();
+  private turn = 0;
+
+  constructor() {
+    history.scrollRestoration = 'manual';
+    addEventListener('popstate', () => this.show(location.pathname + location.search, history.state?.scroll ?? 0));
+  }
+
+  /** Go to a page. `replace` keeps the history as it is: for what changes while typing. */
+  async go(path: string, { replace = false } = {}): Promise<void> {
+    if (path.startsWith('/features/random')) path = `/features/${await data.random().catch(() => 0)}`;
+    if (replace) history.replaceState(history.state, '', path);
+    else {
+      history.replaceState({ scroll: scrollY }, '');
+      history.pushState({}, '', path);
+    }
+    await this.show(path, replace ? undefined : 0);
+  }
+
+  /** Show the page of `path`, then scroll there (undefined: stay). */
+  async show(path: string, scroll?: number): Promise<void> {
+    const mine = ++this.turn;
+    const slow = setTimeout(() => mine === this.turn && (this.waiting = true), 150);
+    let page: Page;
+    try {
+      page = await load(path);
+    } catch (error) {
+      page = { view: 'lost', sentence: error instanceof data.Refused ? error.message : String(error) };
+    }
+    clearTimeout(slow);
+    if (mine !== this.turn) return;
+    const moved = page.view !== this.page?.view || page.view === 'feature';
+    const first = this.page === undefined;
+    this.waiting = false;
+    this.path = path;
+    this.page = page;
+    if (page.view === 'list') {
+      this.trail = { path, question: page.question, total: page.list.total, ids: page.list.rows.map((r) => r.id) };
+    }
+    document.title = titleOf(page);
+    requestAnimationFrame(() => {
+      if (scroll !== undefined) scrollTo(0, scroll);
+      if (moved && !first) document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true });
+    });
+  }
+}
+
+async function load(path: string): Promise<Page> {
+  const sentence = data.refusal();
+  if (sentence) return { view: 'lost', sentence };
+  const { pathname, search } = new URL(path, location.origin);
+  if (pathname === '/') {
+    const [summary, striking] = await Promise.all([data.summary(), data.striking()]);
+    return { view: 'summary', summary, striking };
+  }
+  if (pathname === '/features') {
+    const question = fromQuery(search);
+    const [list, metrics] = await Promise.all([data.list(toQuery(question)), data.metrics()]);
+    return { view: 'list', list, question, metrics };
+  }
+  const id = /^\/features\/(\d+)$/.exec(pathname)?.[1];
+  if (id) {
+    const [feature, summary] = await Promise.all([data.feature(Number(id)), data.summary()]);
+    return { view: 'feature', feature, summary };
+  }
+  if (pathname === '/map') {
+    const given = new URLSearchParams(search);
+    const feature = given.get('feature');
+    return { view: 'map', feature: feature ? Number(feature) : undefined, query: given.get('query') ?? '' };
+  }
+  return { view: 'lost', sentence: `There is no page ${pathname} here.` };
+}
+
+function titleOf(page: Page): string {
+  if (page.view === 'summary') return `${page.summary.name} – physalis`;
+  if (page.view === 'list') return `${page.question.query ? `${page.question.query} – ` : ''}Features – physalis`;
+  if (page.view === 'feature') return `${page.feature.headline} (${page.feature.id}) – physalis`;
+  return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
+}
+
+export const router = new Router();

@@ -1,0 +1,163 @@
+// Draws a map on a canvas.
+import { HUES, type Cell, type Frame, type Point } from './geometry';
+import type { Map } from './records';
+
+export type Colouring = 'region' | 'density';
+
+export interface Colours {
+  ink: string;
+  paper: string;
+  vein: string;
+  faint: string;
+  accent: string;
+  heat: string;
+  regions: string[];
+  densities: string[];
+}
+
+export interface Scene {
+  map: Map;
+  cells: Cell[];
+  colouring: Colouring;
+  /** Features that a search found: the others fade. */
+  found: Set<number> | null;
+  /** Region that is pointed at, or -1. */
+  region: number;
+  labels: boolean;
+}
+
+/** The theme's colours as they are at `element`, in a form that a canvas takes. */
+export function coloursAt(element: Element): Colours {
+  const probe = document.createElement('i');
+  element.append(probe);
+  const of = (name: string) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const colours = {
+    ink: of('ink'), paper: of('paper'), vein: of('vein'), faint: of('faint'), accent: of('accent'), heat: of('heat-strong'),
+    regions: Array.from({ length: HUES }, (_, i) => of(`region-${i}`)),
+    densities: Array.from({ length: DENSITIES }, (_, i) => of(`density-${i}`)),
+  };
+  probe.remove();
+  return colours;
+}
+
+const DENSITIES = 5;
+
+/** log10 of the densities at which the colour changes. */
+export const DENSITY_STEPS = [-4, -3, -2, -1];
+
+const step = (density: number) => {
+  const log = Math.log10(Math.max(density, 1e-12));
+  const i = DENSITY_STEPS.findIndex((s) => log < s);
+  return i < 0 ? DENSITIES - 1 : i;
+};
+
+export function draw(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colours: Colours): void {
+  ctx.clearRect(0, 0, frame.width, frame.height);
+  lattice(ctx, frame, scene, colours);
+  points(ctx, frame, scene, colours);
+  if (scene.labels) names(ctx, frame, scene, colours);
+}
+
+/** The regions as the net of a husk. */
+function lattice(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colours: Colours): void {
+  const small = Math.min(frame.width, frame.height) < 320;
+  ctx.lineWidth = small ? 0.8 : 1;
+  ctx.strokeStyle = colours.vein;
+  for (const cell of scene.cells) {
+    if (cell.outline.length < 3) continue;
+    rounded(ctx, cell.outline.map(([x, y]): Point => [frame.px(x), frame.py(y)]), small ? 5 : 12, cell, frame);
+    ctx.globalAlpha = cell.region === scene.region ? 0.16 : scene.colouring === 'region' ? 0.055 : 0;
+    ctx.fillStyle = colours.regions[cell.hue];
+    ctx.fill();
+    ctx.globalAlpha = 1;
+    ctx.stroke();
+  }
+}
+
+/** A path round a convex shape with its corners rounded, a little inside it, so that the veins between cells show. */
+function rounded(ctx: CanvasRenderingContext2D, shape: Point[], radius: number, cell: Cell, frame: Frame): void {
+  const cx = frame.px(cell.centre[0]);
+  const cy = frame.py(cell.centre[1]);
+  const inside = shape.map(([x, y]): Point => {
+    const away = Math.hypot(x - cx, y - cy) || 1;
+    return [x + ((cx - x) / away) * 1.6, y + ((cy - y) / away) * 1.6];
+  });
+  ctx.beginPath();
+  inside.forEach((p, i) => {
+    const before = inside[(i + inside.length - 1) % inside.length];
+    const after = inside[(i + 1) % inside.length];
+    if (i === 0) ctx.moveTo((before[0] + p[0]) / 2, (before[1] + p[1]) / 2);
+    const half = Math.min(Math.hypot(p[0] - before[0], p[1] - before[1]), Math.hypot(after[0] - p[0], after[1] - p[1])) / 2;
+    ctx.arcTo(p[0], p[1], after[0], after[1], Math.min(radius, half));
+    ctx.lineTo((p[0] + after[0]) / 2, (p[1] + after[1]) / 2);
+  });
+  ctx.closePath();
+}
+
+function points(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colours: Colours): void {
+  const { map, found } = scene;
+  const hue = scene.cells.map((c) => c.hue);
+  const n = map.ids.length;
+  const radius = pointRadius(frame, n);
+  // Circles are dear: past some thousand points squares look the same.
+  const round = n <= 8000;
+  const put = (i: number, r: number) => {
+    const x = frame.px(map.x[i]);
+    const y = frame.py(map.y[i]);
+    if (x < -9 || y < -9 || x > frame.width + 9 || y > frame.height + 9) return;
+    if (round) {
+      ctx.moveTo(x + r, y);
+      ctx.arc(x, y, r, 0, 7);
+    } else ctx.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
+  };
+  const paint = (style: string, alpha: number, list: number[], r: number) => {
+    ctx.fillStyle = style;
+    ctx.globalAlpha = alpha;
+    ctx.beginPath();
+    for (const i of list) put(i, r);
+    if (round) ctx.fill();
+  };
+  const palette = scene.colouring === 'region' ? colours.regions : colours.densities;
+  const groups: number[][] = palette.map(() => []);
+  const hits: number[] = [];
+  for (let i = 0; i < n; i++) {
+    if (found?.has(map.ids[i])) hits.push(i);
+    else groups[scene.colouring === 'region' ? hue[map.region[i]] : step(map.density[i])].push(i);
+  }
+  groups.forEach((list, g) => paint(palette[g], found ? 0.16 : 0.72, list, radius));
+  paint(colours.heat, 1, hits, radius + 1.4);
+  ctx.globalAlpha = 1;
+}
+
+export const pointRadius = (frame: Frame, n: number): number =>
+  Math.max(0.7, Math.min(6, (0.21 * frame.scale) / Math.sqrt(n + 80) / Math.sqrt(frame.camera.zoom)));
+
+/** Region names, those of large regions first, and none where it would cover another. */
+function names(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colours: Colours): void {
+  const size = frame.width < 500 ? 12 : 14;
+  ctx.font = `500 ${size}px ${getComputedStyle(ctx.canvas).fontFamily}`;
+  ctx.textAlign = 'center';
+  ctx.textBaseline = 'middle';
+  ctx.lineJoin = 'round';
+  const taken: [number, number, number, number][] = [];
+  for (const cell of [...scene.cells].sort((a, b) => b.size - a.size)) {
+    if (!cell.size) continue;
+    const x = frame.px(cell.centre[0]);
+    const y = frame.py(cell.centre[1]);
+    const half = ctx.measureText(cell.name).width / 2 + 6;
+    const box: [number, number, number, number] = [x - half, y - size, x + half, y + size];
+    const covered = taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
+    if (covered || box[0] < 0 || box[2] > frame.width || y < size || y > frame.height - size) continue;
+    taken.push(box);
+    ctx.strokeStyle = colours.paper;
+    ctx.lineWidth = 4;
+    ctx.globalAlpha = 0.9;
+    ctx.strokeText(cell.name, x, y);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colours.ink;
+    ctx.fillText(cell.name, x, y);
+  }
+}

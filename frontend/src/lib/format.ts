@@ -1,0 +1,58 @@
+// Numbers as people read them.
+import { format } from 'd3-format';
+
+const comma = format(',');
+const three = format('.3~g');
+const fixed3 = format('.3f');
+
+/** 12345 → "12,345". */
+export const count = (n: number): string => comma(Math.round(n));
+
+/** Three significant digits, a real minus sign, no exponent between 0.001 and a million. */
+export function number(value: number): string {
+  if (!Number.isFinite(value)) return '–';
+  const size = Math.abs(value);
+  if (size >= 1000) return (value < 0 ? '−' : '') + comma(Math.round(size));
+  if (size !== 0 && size < 0.001) return power(value);
+  return three(value).replace('-', '−');
+}
+
+/** For a column of numbers near 1: ".117". */
+export function fraction(value: number): string {
+  if (Math.abs(value) >= 10) return number(value);
+  const text = fixed3(Math.abs(value)).replace(/^0\./, '.');
+  return (value < 0 && Number(text) !== 0 ? '−' : '') + text;
+}
+
+/** 0.0234 → "2.3 %", 0.00012 → "0.012 %". */
+export function percent(share: number): string {
+  const value = share * 100;
+  if (value === 0) return '0 %';
+  if (value >= 99.5 && value < 100) return `${value.toFixed(1)} %`;
+  if (value >= 10) return `${Math.round(value)} %`;
+  if (value >= 0.001) return `${three(Number(value.toPrecision(2)))} %`;
+  return `${power(value)} %`;
+}
+
+/** 0.00042 → "1 in 2,400". */
+export function oneIn(share: number): string {
+  if (share <= 0) return 'never';
+  const every = 1 / share;
+  return `1 in ${count(every < 20 ? Math.round(every) : Number(every.toPrecision(2)))}`;
+}
+
+const SUPERSCRIPT = '⁰¹²³⁴⁵⁶⁷⁸⁹';
+
+function power(value: number): string {
+  const exponent = Math.floor(Math.log10(Math.abs(value)));
+  const digits = [...String(Math.abs(exponent))].map((d) => SUPERSCRIPT[Number(d)]).join('');
+  const mantissa = three(Number((value / 10 ** exponent).toPrecision(2))).replace('-', '−');
+  return `${mantissa}·10${exponent < 0 ? '⁻' : ''}${digits}`;
+}
+
+/** 10 to a whole number: "0.01 %" of tokens and the like, for axes. */
+export function powerOfTen(exponent: number): string {
+  if (exponent >= -2 && exponent <= 3) return comma(10 ** exponent);
+  const digits = [...String(Math.abs(exponent))].map((d) => SUPERSCRIPT[Number(d)]).join('');
+  return `10${exponent < 0 ? '⁻' : ''}${digits}`;
+}

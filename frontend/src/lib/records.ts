@@ -1,0 +1,130 @@
+// The records of physalis.atlas.records, field by field. tests/test_web.py compares the two.
+
+/** A measured number with its 95 % interval. */
+export interface Estimate {
+  value: number;
+  low: number;
+  high: number;
+}
+
+/** A window of text around one firing: `codes[i]` is the feature's code at `tokens[i]`, `position` its peak. */
+export interface Example {
+  document: number;
+  position: number;
+  tokens: string[];
+  codes: number[];
+}
+
+/** Examples whose peak code lies in (low, high], and the share this interval has of all firings and of all code. */
+export interface ExampleGroup {
+  name: string;
+  low: number;
+  high: number;
+  share_of_firings: number;
+  share_of_code: number;
+  examples: Example[];
+}
+
+/** `counts[i]` values in [edges[i], edges[i + 1]). */
+export interface Histogram {
+  edges: number[];
+  counts: number[];
+}
+
+export interface TokenEffect {
+  token: string;
+  id: number;
+  logit: number;
+}
+
+export interface TokenCount {
+  token: string;
+  id: number;
+  count: number;
+  share_of_code: number;
+}
+
+export interface Neighbour {
+  id: number;
+  value: number;
+  headline: string;
+}
+
+export interface FeatureRow {
+  id: number;
+  headline: string;
+  density: number;
+  n_fired: number;
+  max_code: number;
+  mean_code: number;
+  token_entropy: number;
+  logit_kurtosis: number;
+  nearest_cosine: number;
+  x: number;
+  y: number;
+  region: number;
+  snippet: string[];
+  snippet_codes: number[];
+}
+
+export interface Feature extends FeatureRow {
+  histogram: Histogram;
+  groups: ExampleGroup[];
+  top_tokens: TokenCount[];
+  promoted: TokenEffect[];
+  suppressed: TokenEffect[];
+  logit_histogram: Histogram;
+  nearest: Neighbour[];
+  cofiring: Neighbour[];
+}
+
+export interface FeatureList {
+  total: number;
+  offset: number;
+  rows: FeatureRow[];
+}
+
+/** Every living feature's place, as columns; `regions[r]` names region r. */
+export interface Map {
+  ids: number[];
+  x: number[];
+  y: number[];
+  region: number[];
+  density: number[];
+  headline: string[];
+  regions: string[];
+}
+
+export interface Baseline {
+  name: string;
+  metrics: Record<string, Estimate>;
+}
+
+export interface Summary {
+  name: string;
+  model: string;
+  site: string;
+  architecture: string;
+  n_features: number;
+  k: number;
+  d_in: number;
+  n_tokens: number;
+  n_trained: number;
+  text: string;
+  metrics: Record<string, Estimate>;
+  held_out: boolean;
+  baselines: Baseline[];
+  left_out: Record<string, number>;
+  density_histogram: Histogram;
+  n_dead: number;
+  striking: number[];
+  provenance: Record<string, string>;
+}
+
+/** Of physalis.web.metrics: a metric that lists sort and filter by, and how its values are spread over the features. */
+export interface Metric {
+  name: string;
+  description: string;
+  log: boolean;
+  histogram: Histogram;
+}

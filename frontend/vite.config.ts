@@ -1,0 +1,48 @@
+// Two products from the same views: the pages of the server (default), and one module a view for notebooks
+// (`--mode widgets`, with VIEW naming which).
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { readdirSync, readFileSync, existsSync } from 'node:fs';
+import { defineConfig, type Plugin } from 'vite';
+
+const OUT = '../src/physalis/static';
+
+/** The licences of what is bundled travel with it. */
+function licences(packages: string[]): Plugin {
+  return {
+    name: 'licences',
+    generateBundle() {
+      const texts = packages.map((name) => {
+        const folder = `node_modules/${name}`;
+        const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));
+        return `${name}\n\n${file && existsSync(`${folder}/${file}`) ? readFileSync(`${folder}/${file}`, 'utf8') : ''}`;
+      });
+      this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: texts.join('\n\n----\n\n') });
+    },
+  };
+}
+
+const FONTS = ['newsreader', 'source-sans-3', 'source-code-pro'].map((f) => `@fontsource-variable/${f}`);
+const BUNDLED = ['svelte', 'd3-scale', 'd3-array', 'd3-format', 'd3-interpolate', 'd3-color', 'internmap', 'd3-time', 'd3-time-format'];
+
+export default defineConfig(({ mode }) => {
+  if (mode === 'widgets') {
+    const view = process.env.VIEW!;
+    return {
+      plugins: [svelte({ compilerOptions: { css: 'injected' }, emitCss: false }), licences(BUNDLED)],
+      publicDir: false,
+      define: { 'process.env.NODE_ENV': '"production"' },
+      build: {
+        outDir: `${OUT}/widgets`,
+        emptyOutDir: false,
+        lib: { entry: `src/widgets/${view}.ts`, formats: ['es'], fileName: () => `${view}.js` },
+        minify: true,
+      },
+    };
+  }
+  return {
+    base: '/static/',
+    plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
+    build: { outDir: `${OUT}/app`, emptyOutDir: true, assetsInlineLimit: 0 },
+    server: { proxy: { '/api': 'http://127.0.0.1:8123' } },
+  };
+});

@@ -99,7 +99,7 @@ def train(
         runs = [Run(dictionary) for dictionary in made]
         start = _resume(folders, runs, artifact.digest(jobs))
         batches = _centred(activations, batch_size, seed, epochs, start)
-        logs = [_Log(folder / METRICS, start) for folder in folders]
+        logs = [stack.enter_context(_Log(folder / METRICS, start)) for folder in folders]
         saved = time.monotonic()
         schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=steps)
         with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
@@ -113,8 +113,7 @@ def train(
                 if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                     _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
                     saved = time.monotonic()
-        for folder, run, job, log in zip(folders, runs, jobs, logs, strict=True):
-            log.close()
+        for folder, run, job in zip(folders, runs, jobs, strict=True):
             _finish(folder, run, job, activations)
         (folders[0] / CHECKPOINT).unlink(missing_ok=True)
     return [dictionaries.load(folder) for folder in folders]
@@ -182,12 +181,15 @@ class _Log:
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < start]
         artifact.write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
-        self._file = open(path, "a", buffering=1)
+        self._file = open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
 
     def write(self, row: dict[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
 
-    def close(self) -> None:
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

@@ -7,7 +7,7 @@ the weights once training is over, so that a stored dictionary reads and writes 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -204,7 +204,7 @@ class Linear(Dictionary):
         self.enc.refresh()
         return result
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Linear":
         moved = super().to(*args, **kwargs)
         if self.enc.half is not None:
             self.enc.half = self.enc.data.to(self.enc.half.dtype)

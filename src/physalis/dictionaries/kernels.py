@@ -6,7 +6,11 @@ number of threads. ``reference`` in tests/test_kernels.py states each in dense t
 
 Numbers that are never negative order like their bit patterns, so selection works on the product's bits as integers
 (int16 for bfloat16, int32 for float32): a negative product is a negative integer and never chosen.
+
+``no_type_check`` keeps the tests' shape checks out of compiled code, which cannot hold them.
 """
+
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -15,6 +19,7 @@ _ONE = np.int32(1)
 
 
 @njit(inline="always")
+@no_type_check
 def _kth_largest(values, n, k, low, high):
     """Largest t with at least k of values[:n] >= t, from low to high: bisection, each step one vectorised count."""
     while low < high:
@@ -31,6 +36,7 @@ def _kth_largest(values, n, k, low, high):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def select_top(bits, k, out_ids, out_bits):
     """The k largest positive entries of each row of ``bits`` [n, features], in no particular order; 0 pads.
 
@@ -88,6 +94,7 @@ def select_top(bits, k, out_ids, out_bits):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
 def add_rows(values, ids, rows, out):
     """out[t] += sum_j values[t, j] * rows[ids[t, j]]."""
     n, k = ids.shape
@@ -103,6 +110,7 @@ def add_rows(values, ids, rows, out):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
 def dot_rows(vectors, ids, values, rows, out):
     """out[t, j] = vectors[t] . rows[ids[t, j]] where values[t, j] is not 0, else 0."""
     n, k = ids.shape
@@ -119,6 +127,7 @@ def dot_rows(vectors, ids, values, rows, out):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def transpose(ids, coefficients, features):
     """The entries of [n, k] codes grouped by feature, tokens ascending: (start [features + 1], entry = token * k + j).
     Entries whose coefficient is 0 are left out."""
@@ -142,6 +151,7 @@ def transpose(ids, coefficients, features):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
 def add_outer(start, entry, coefficients, vectors, out):
     """out[f] += sum over f's entries of coefficient * vectors[token]."""
     k = coefficients.shape[1]
@@ -157,6 +167,7 @@ def add_outer(start, entry, coefficients, vectors, out):
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
 def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
     """One Adam step on ``rows`` [features, d] whose gradient is an outer product, never stored: each row's gradient is
     summed in cache, used and forgotten. ``more`` is a further dense gradient, or has no rows. ``half`` receives the new

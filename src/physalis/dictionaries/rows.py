@@ -187,7 +187,7 @@ class _Decode(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, ids: Tensor, rows: Rows, bias: Tensor) -> Tensor:
         ctx.rows = rows
         ctx.save_for_backward(values, ids)
-        out = bias.detach().expand(ids.shape[0], -1).contiguous()
+        out = bias.detach().repeat(ids.shape[0], 1)
         return add_rows(Codes(values, ids), rows, out)
 
     @staticmethod

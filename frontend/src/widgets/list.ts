@@ -1,0 +1,4 @@
+import View from '../views/List.svelte';
+import { afm } from './afm.svelte';
+
+export default afm({ list: View });

@@ -1,0 +1,4 @@
+import View from '../views/Map.svelte';
+import { afm } from './afm.svelte';
+
+export default afm({ map: View });

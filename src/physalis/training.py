@@ -108,8 +108,7 @@ def train(
                     row = run.descend(batch, step, schedule, dead_after)
                     if row is not None:
                         log.write(row)
-                note = f"fvu {runs[0].row['fvu']:.3f}, {runs[0].row['dead']} dead"
-                advance(len(batch.x), note=note)
+                advance(len(batch.x), note=runs[0].note)
                 if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                     _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
                     saved = time.monotonic()
@@ -152,7 +151,7 @@ class Run:
         self.seen += len(batch.x)
         fires = loss.codes.values.detach() > 0
         self.last_fired[loss.codes.ids[fires].long()] = self.seen
-        if step % LOG_EVERY and step + 1 != schedule.steps and self.row:
+        if step % LOG_EVERY and step + 1 != schedule.steps:
             return None
         terms = {name: float(value.detach()) for name, value in loss.terms.items()}
         if not all(value == value and abs(value) < 1e6 for value in terms.values()):
@@ -162,6 +161,11 @@ class Run:
         l0 = float(fires.sum()) / len(batch.x)
         self.row = {"step": step, "tokens": self.seen, **terms, "l0": l0, "dead": int(dead.sum()), "lr": rate}
         return self.row
+
+    @property
+    def note(self) -> str | None:
+        """The last row, in a few words."""
+        return f"fvu {self.row['fvu']:.3f}, {self.row['dead']} dead" if self.row else None
 
     def state(self) -> dict[str, torch.Tensor]:
         weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}

@@ -1,0 +1,123 @@
+"""House rules: one-way imports, small files, torch-free faces, docs that mention everything."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import physalis
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "physalis"
+LAYERS = (
+    {"errors"},
+    {"types", "site", "artifact", "device", "progress"},
+    {"models", "activations", "dictionaries"},
+    {"adam", "recording", "metrics"},
+    {"training", "planning"},
+    {"evaluation", "atlas"},
+    {"web"},
+    {"cli"},
+)
+"""Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
+LATE = {"cli/__init__.py", "__init__.py"}
+TORCH_FREE = ("physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.web.app", "physalis.cli")
+
+files = sorted(SOURCE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Modules of ours that a file imports, with the column where each import stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "physalis":
+            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "physalis" else [node.module]
+            found += [(name, node.col_offset) for name in names]
+        elif isinstance(node, ast.Import):
+            found += [(a.name, node.col_offset) for a in node.names if a.name.split(".")[0] == "physalis"]
+    inside = [(name.split(".", 1)[1], column) for name, column in found if "." in name]
+    return [(physalis._HOME.get(name, name), column) for name, column in inside]
+
+
+def level(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name.split(".")[0] in layer)
+
+
+def violations(path: Path, names: list[str]) -> list[str]:
+    own = part(path)
+    other = [name.split(".")[0] for name in names if name.split(".")[0] not in (own, "__version__")]
+    return [name for name in other if level(name) >= level(own)]
+
+
+@pytest.mark.parametrize("path", files, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_go_down(path):
+    if part(path) in ("__init__", "__main__"):
+        return
+    assert not violations(path, [name for name, _ in imports(path)])
+
+
+def test_a_violation_is_caught():
+    assert violations(SOURCE / "dictionaries" / "topk.py", ["training", "types"]) == ["training"]
+    assert violations(SOURCE / "activations" / "store.py", ["models.model"]) == ["models"]
+
+
+@pytest.mark.parametrize("path", files, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_stand_at_the_top(path):
+    if str(path.relative_to(SOURCE)) not in LATE:
+        assert not [name for name, column in imports(path) if column]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*files, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))],
+    ids=lambda p: p.name,
+)
+def test_files_are_small_and_say_what_they_are(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(ast.parse(text)), f"{path.name} has no docstring"
+    assert "utils" not in path.name
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_torch_is_not_imported(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_public_names_exist_and_are_documented():
+    page = (ROOT / "docs" / "reference.md").read_text()
+    for name in physalis.__all__:
+        assert getattr(physalis, name).__doc__, name
+        assert f"`{name}" in page or f"physalis.{name}" in page, f"docs/reference.md does not mention {name}"
+
+
+def test_commands_are_documented():
+    from physalis.cli import app
+
+    page = (ROOT / "docs" / "all-of-physalis.md").read_text()
+    for name in app:
+        if not name.startswith("-"):
+            assert f"physalis {name}" in page, f"docs/all-of-physalis.md does not mention `physalis {name}`"
+
+
+def test_metrics_are_in_the_glossary():
+    from physalis import metrics
+
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    for metric in (*metrics.RECONSTRUCTION, *metrics.SPLICE, *metrics.FIRING):
+        assert f"`{metric.__name__}`" in page
+
+
+def test_relative_links_in_the_docs_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -152,7 +152,7 @@ def test_what_is_skipped_is_not_read():
     batches = mixed([shard], 2, 1000, seed=[0], epochs=itertools.count(), skip=10_000_000)
     assert len(next(batches).x) == 1000
     batches.close()
-    assert Counted.reads < 600  # of 39,000 blocks passed over
+    assert Counted.reads < 600  # of 39,000 blocks, nearly all of them passed over
 
 
 def test_batches_larger_than_the_set_and_empty_sets(activations):

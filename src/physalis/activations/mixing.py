@@ -21,6 +21,9 @@ from physalis.errors import BadInput
 from physalis.types import Batch
 
 BLOCK, BUFFER = 128, 16_384
+"""Rows. A buffer this small stays in the processor's cache: blocks of 256 rows and buffers of 65,536 cost twice the
+time. It mixes as well, since rows are already shuffled inside shards: on SmolLM2 the variance of a batch's mean (2,048
+rows) is 1.01 times that of an ideal shuffle for both, but 1.07 with blocks of 256 rows and 1.4 without a buffer."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -74,21 +77,26 @@ def mixed(
     # numpy's memory, because numpy asks for huge pages.
     spaces = cycle([np.empty((largest, d), np.uint16) for _ in range(2)])
 
-    def load(todo: tuple[_Buffer, int]) -> tuple[_Buffer, int, Tensor]:
+    def load(todo: tuple[_Buffer, int]) -> tuple[_Buffer, int, np.ndarray]:
         space = next(spaces)
         _read(todo[0], shards, space)
-        return *todo, torch.from_numpy(space).view(torch.bfloat16)
+        return *todo, space
 
-    out, have = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned), 0
+    def fresh() -> tuple[Tensor, np.ndarray]:
+        out = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned)
+        return out, out.view(torch.uint16).numpy()
+
+    (out, bits), have = fresh(), 0
     for buffer, done, rows in ahead(load, _entered(_buffers(shards, seed, epochs), skip)):
-        order = torch.from_numpy(np.random.default_rng(buffer.key).permutation(buffer.rows))
+        order = np.random.default_rng(buffer.key).permutation(buffer.rows)
         while done < len(order):
             n = min(size - have, len(order) - done)
-            torch.index_select(rows, 0, order[done : done + n], out=out[have : have + n])
+            # "clip" is the mode that writes to ``out`` directly; the indices are in range anyway.
+            rows.take(order[done : done + n], axis=0, out=bits[have : have + n], mode="clip")
             done, have = done + n, have + n
             if have == size:
                 yield Batch(out, out)
-                out, have = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned), 0
+                (out, bits), have = fresh(), 0
 
 
 def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

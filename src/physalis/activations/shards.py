@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 from physalis.artifact import write_atomic, write_json
 from physalis.errors import BadInput
 
-SLICE = 4096
+SLICE = 1024
 """Rows summed at a time; part of the definition of the sums, whose last bits depend on the order of addition."""
 
 

@@ -12,11 +12,14 @@ from physalis.models import Model
 from physalis.progress import Advance
 from physalis.site import Site
 
+PILOT = 8
+"""Contexts that decide the hygiene: a thousand tokens say where the median norm is to a percent."""
 
-def pilot(model: Model, site: Site, ids: Int32[np.ndarray, "contexts context"], *, bos: bool, batch: int) -> Hygiene:
-    """The hygiene that one batch of contexts, taken from all over the corpus, calls for. Raises BadInput if the
+
+def pilot(model: Model, site: Site, ids: Int32[np.ndarray, "contexts context"], *, bos: bool) -> Hygiene:
+    """The hygiene that a few contexts from all over the corpus call for. Raises BadInput if the
     activations are not finite numbers."""
-    chosen = np.unique(np.linspace(0, len(ids) - 1, num=batch).astype(int))
+    chosen = np.unique(np.linspace(0, len(ids) - 1, num=PILOT).astype(int))
     hygiene = Hygiene.measured(run(model, site, ids[chosen]), skip_first=bos)
     if not 0 < hygiene.max_norm < float("inf"):
         raise BadInput(

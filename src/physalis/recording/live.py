@@ -104,6 +104,6 @@ def stream(
     check_sizes(batch=batch, shard_rows=shard_rows, window=window)
     text = read_text(blocks(model, source, tokens=tokens, context=context, bos=bos, field=field))
     spans = lay_out(text.documents, held_out=held_out, contexts_per_shard=max(1, shard_rows // context))
-    hygiene = pilot(model, site, text.ids, bos=bos, batch=batch)
+    hygiene = pilot(model, site, text.ids, bos=bos)
     train = [span for span in spans if not span.held_out]
     return Stream(model, site, text.ids, train, hygiene, seed=seed, batch=batch, window=window)

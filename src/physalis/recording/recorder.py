@@ -68,7 +68,7 @@ def record(
         if not (out / LAYOUT).exists():
             owners = np.load(out / DOCUMENTS, mmap_mode="r")
             spans = lay_out(owners, held_out=held_out, contexts_per_shard=max(1, shard_rows // context))
-            hygiene = pilot(model, site, ids, bos=bos, batch=batch)
+            hygiene = pilot(model, site, ids, bos=bos)
             write_json(out / LAYOUT, {"hygiene": hygiene.to_dict(), "spans": [span.to_dict() for span in spans]})
         hygiene, spans = read_layout(out)
         missing = [span for span in spans if not is_whole(out, span)]

@@ -7,6 +7,7 @@ with the model's separator token and cut into contexts of equal length; every to
 import glob
 import gzip
 import json
+import os
 import random
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -184,11 +185,11 @@ def _hub(source: str, field: str) -> Iterator[str]:
 def _stdlib() -> Iterator[str]:
     """Python's own sources and the topics of its manual, in a fixed shuffle: code and prose are mixed throughout."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    files = [
-        path
-        for path in sorted(root.rglob("*.py"))
-        if not NOT_TEXT.intersection(path.relative_to(root).parts[:-1]) and not path.name.startswith("_sysconfigdata")
-    ]
+    files: list[Path] = []
+    for folder, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if name not in NOT_TEXT]  # never walks into them
+        files += [Path(folder, n) for n in names if n.endswith(".py") and not n.startswith("_sysconfigdata")]
+    files.sort()
     texts: list[Path | str] = [*files, *(text for _, text in sorted(topics.topics.items()))]
     random.Random(0).shuffle(texts)
     for item in texts:

@@ -107,8 +107,8 @@ def _refusal(found: _Found, error: Exception) -> str:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():
         return (
-            f"There is no model named {found.source!r} on this machine, and the Hugging Face hub cannot be reached from "
-            "here. Give a local folder, a .gguf file, or smollm2, which needs no hub; or check the connection."
+            f"There is no model named {found.source!r} on this machine, and the Hugging Face hub cannot be reached "
+            "from here. Give a local folder, a .gguf file, or smollm2, which needs no hub; or check the connection."
         )
     return (
         f"Cannot load a model named {found.source!r}: {said}. Give a name that the Hugging Face hub knows, a local "

@@ -55,7 +55,9 @@ def test_splicing_leaves_alone_what_hygiene_left_out(tiny, tiny_activations):
     assert (written[keep] == 0).all()
 
 
-def test_a_splice_that_changes_the_model_stops_everything(tiny, tiny_activations, tiny_dictionary, tmp_path, monkeypatch):
+def test_a_splice_that_changes_the_model_stops_everything(
+    tiny, tiny_activations, tiny_dictionary, tmp_path, monkeypatch
+):
     honest = evaluation.splice_at
     monkeypatch.setattr(evaluation, "splice_at", lambda acts, rebuild: honest(acts, lambda x: 1.1 * rebuild(x)))
     with pytest.raises(BadInput, match="back unchanged moves the loss by"):

@@ -75,11 +75,10 @@ def test_imports_stand_at_the_top(path):
         assert not [name for name, column in imports(path) if column]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*files, *sorted((ROOT / "tests").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))],
-    ids=lambda p: p.name,
-)
+others = sorted([*(ROOT / "tests").glob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "docs").glob("*.py")])
+
+
+@pytest.mark.parametrize("path", [*files, *others], ids=lambda p: p.name)
 def test_files_are_small_and_say_what_they_are(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 400
@@ -98,6 +97,10 @@ def test_public_names_exist_and_are_documented():
     for name in physalis.__all__:
         assert getattr(physalis, name).__doc__, name
         assert f"`{name}" in page or f"physalis.{name}" in page, f"docs/reference.md does not mention {name}"
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    assert subprocess.run([sys.executable, ROOT / "docs" / "make_reference.py", "--check"]).returncode == 0
 
 
 def test_commands_are_documented():

@@ -143,7 +143,9 @@ def test_cuda_gives_what_the_cpu_gives(x, weight, bias):
     codes = rows.top(x, weight, bias, K)
     there = Codes(codes.values.cuda(), codes.ids.cuda())
     moved = Rows(weight.data.cuda())
-    assert torch.allclose(rows.top(x.cuda(), moved, bias.cuda(), K).values.sort().values.cpu(), codes.values.sort().values)
+    assert torch.allclose(
+        rows.top(x.cuda(), moved, bias.cuda(), K).values.sort().values.cpu(), codes.values.sort().values
+    )
     assert torch.allclose(
         rows.add_rows(there, moved, torch.zeros(N, D, device="cuda")).cpu(),
         rows.add_rows(codes, weight, torch.zeros(N, D)),

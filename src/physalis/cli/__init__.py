@@ -150,7 +150,7 @@ def plan(
 def main() -> None:
     """The entry point: a person's mistakes end in one sentence and exit code 2."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (BadInput, cyclopts.CycloptsError) as error:
         print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -1,0 +1,110 @@
+"""Artefacts: claimed by one writer, written whole or not at all, read back or refused in a sentence."""
+
+import errno
+import json
+import multiprocessing
+
+import pytest
+
+from physalis import artifact
+from physalis.artifact import Manifest
+from physalis.errors import BadInput
+
+
+def make(folder, job=None, kind="dictionary"):
+    with artifact.claim(folder, kind, job or {"k": 32}):
+        artifact.write_atomic(folder / "a.bin", lambda path: path.write_bytes(b"abc"))
+        return artifact.finish(folder, Manifest(kind=kind, config={}), ["a.bin"])
+
+
+def test_it_is_read_as_it_was_written(tmp_path):
+    made = make(tmp_path / "a")
+    assert artifact.read(tmp_path / "a", "dictionary") == made
+    assert made.files["a.bin"].startswith("ba7816bf")
+    assert make(tmp_path / "b").hash == made.hash
+
+
+def test_the_same_job_again_yields_what_is_there(tmp_path):
+    made = make(tmp_path / "a")
+    with artifact.claim(tmp_path / "a", "dictionary", {"k": 32}) as found:
+        assert found == made
+
+
+def test_another_job_is_refused(tmp_path):
+    make(tmp_path / "a")
+    with (
+        pytest.raises(BadInput, match="another job: k was 32, now 64"),
+        artifact.claim(tmp_path / "a", "dictionary", {"k": 64}),
+    ):
+        pass
+    with (
+        pytest.raises(BadInput, match="kind 'dictionary', not 'atlas'"),
+        artifact.claim(tmp_path / "a", "atlas", {"k": 32}),
+    ):
+        pass
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(BadInput, match="something else .thesis.doc"), artifact.claim(tmp_path, "atlas", {}):
+        pass
+    assert (tmp_path / "thesis.doc").read_text() == "mine"
+
+
+def hold(folder, held, leave):
+    with artifact.claim(folder, "dictionary", {}):
+        held.set()
+        leave.wait(20)
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    held, leave = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "a", held, leave))
+    other.start()
+    assert held.wait(20)
+    with pytest.raises(BadInput, match="Another process is writing"), artifact.claim(tmp_path / "a", "dictionary", {}):
+        pass
+    leave.set()
+    other.join()
+    with artifact.claim(tmp_path / "a", "dictionary", {}):
+        pass
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    def fail(path):
+        path.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        artifact.write_atomic(tmp_path / "a", fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifact.os, "fsync", full)
+    with pytest.raises(BadInput, match="The disk is full.*run the same command again"):
+        artifact.write_atomic(tmp_path / "a", lambda path: path.write_text("x"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_reading_what_cannot_be_read(tmp_path):
+    with pytest.raises(BadInput, match="no physalis atlas"):
+        artifact.read(tmp_path, "atlas")
+    with artifact.claim(tmp_path / "a", "atlas", {}):
+        pass
+    with pytest.raises(BadInput, match="unfinished. Run the command"):
+        artifact.read(tmp_path / "a", "atlas")
+    made = make(tmp_path / "b")
+    with pytest.raises(BadInput, match="holds 'dictionary', not 'atlas'"):
+        artifact.read(tmp_path / "b", "atlas")
+    newer = made.model_dump() | {"schema_version": artifact.SCHEMA + 1, "new": 1}
+    (tmp_path / "b" / artifact.MANIFEST).write_text(json.dumps(newer))
+    with pytest.raises(BadInput, match=f"schema version {artifact.SCHEMA + 1}.*Install a newer"):
+        artifact.read(tmp_path / "b", "dictionary")
+    (tmp_path / "b" / artifact.MANIFEST).write_text("{")
+    with pytest.raises(BadInput, match="damaged"):
+        artifact.read(tmp_path / "b", "dictionary")

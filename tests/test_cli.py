@@ -1,0 +1,139 @@
+"""The command line: instant help, the same defaults as the functions, data alone on standard output, sentences."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import physalis
+from physalis import cli
+from physalis.cli.amounts import amount, count_features
+from physalis.errors import BadInput
+
+VERBS = {
+    "record": physalis.record, "train": physalis.train, "evaluate": physalis.evaluate,
+    "build_atlas": physalis.build_atlas, "serve": physalis.serve, "plan": physalis.plan,
+}  # fmt: skip
+RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None}
+
+
+def run(*arguments, monkeypatch, capsys):
+    """The command's (exit code, standard output, standard error), in this process: importing torch takes seconds."""
+    monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def tiny_by_name(tiny, monkeypatch):
+    """``load_model`` gives the tiny model, whatever the name."""
+    from physalis.cli import printing
+
+    monkeypatch.setattr(physalis, "load_model", lambda name: tiny, raising=False)
+    monkeypatch.setattr(printing, "load_model", lambda name: tiny)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_have_no_default_of_their_own(verb):
+    options = inspect.signature(getattr(cli, verb)).parameters
+    function = inspect.signature(VERBS[verb]).parameters
+    for name, option in options.items():
+        if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out"):
+            continue
+        assert option.default is None, f"{verb} --{name} states a default"
+        target = RENAMED.get(name, name)
+        assert target in function or target in ("k", "n_features"), f"{verb} --{name} is no parameter of the function"
+
+
+def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
+    def ok(*arguments):
+        code, out, err = run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 0, err
+        return out
+
+    acts, sae, scores, atlas = (tmp_path / name for name in ("acts", "sae", "eval", "atlas"))
+    recorded = json.loads(
+        ok("record", "tiny", "--site", "L1.resid_post", "--text", tiny_text, "--tokens", "8k", "--out", acts, "--json")
+    )
+    assert recorded["kind"] == "activations" and recorded["facts"]["n_train"] > 0
+    options = ("--features", "3x", "--k", "4", "--batch-size", "512", "--epochs", "1")
+    trained = json.loads(ok("train", acts, *options, "--out", sae, "--json"))
+    assert trained["config"]["dictionary"]["k"] == 4
+    told = json.loads(ok("evaluate", sae, acts, "--out", scores, "--splice-tokens", "320", "--json"))
+    for name in ("fvu", "l0", "ce_increase", "dead_fraction"):
+        assert set(told["metrics"][name]) == {"value", "low", "high"}
+    summary = json.loads(ok("build-atlas", sae, acts, "--evaluation", scores, "--out", atlas, "--json"))
+    assert summary["metrics"]["fvu"] == told["metrics"]["fvu"]
+    for again in (
+        ("record", "tiny", "--site", "L1.resid_post", "--text", tiny_text, "--tokens", "8k", "--out", acts),
+        ("train", acts, *options, "--out", sae),
+        ("evaluate", sae, acts, "--out", scores, "--splice-tokens", "320"),
+        ("build-atlas", sae, acts, "--evaluation", scores, "--out", atlas),
+        ("plan", "tiny", "--site", "L1.resid_post", "--tokens", "8k", "--k", "4"),
+    ):
+        assert len(ok(*again).strip()) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["record", "tiny", "--site", "L99.resid_post", "--text", "TEXT", "--out", "OUT"], "layers, L0 to"),
+        (
+            ["record", "tiny", "--site", "somewhere", "--text", "TEXT", "--out", "OUT"],
+            "Cannot read 'somewhere' as a site",
+        ),
+        (["record", "tiny", "--site", "L1.resid_post", "--text", "EMPTY", "--out", "OUT"], "empty"),
+        (["record", "tiny", "--site", "L1.resid_post", "--text", "SHORT", "--out", "OUT"], "shorter|fewer"),
+        (["record", "tiny", "--site", "L1.resid_post", "--text", "nowhere/at-all.txt", "--out", "OUT"], "nowhere"),
+        (["record", "tiny", "--site", "L1.resid_post", "--text", "TEXT", "--tokens", "many", "--out", "OUT"], "many"),
+        (["train", "ACTS", "--k", "5000", "--out", "OUT"], "must be smaller than the number of features"),
+        (["train", "ACTS", "--dictionary", "magic", "--out", "OUT"], "no dictionary architecture 'magic'"),
+        (["train", "OUT", "--out", "OUT2"], "no physalis activations"),
+        (["evaluate", "ACTS", "ACTS"], "not 'dictionary'"),
+        (["serve", "ACTS"], "not 'atlas'"),
+        (["frobnicate"], "frobnicate"),
+        (["record", "tiny"], "(?i)site"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments, says, tiny_by_name, tiny_text, tiny_activations, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("short")
+    places = {
+        "TEXT": tiny_text, "ACTS": tiny_activations.folder, "OUT": tmp_path / "out", "OUT2": tmp_path / "out2",
+        "EMPTY": tmp_path / "empty.txt", "SHORT": tmp_path / "short.txt",
+    }  # fmt: skip
+    code, out, err = run(*(places.get(a, a) for a in arguments), monkeypatch=monkeypatch, capsys=capsys)
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and out == "" and "Traceback" not in err
+    assert last.startswith("physalis: ")
+    assert re.search(says, last), last
+
+
+def test_amounts():
+    assert [amount(t) for t in ("300k", "2M", "1_000", "1.5k", "1B")] == [300_000, 2_000_000, 1000, 1500, 10**9]
+    assert count_features("8x", 576) == count_features(None, 576) == 4608 and count_features("1k", 576) == 1000
+    with pytest.raises(BadInput, match="Cannot read 'lots'"):
+        amount("lots")
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, physalis.cli as c; c.app('--help', exit_on_error=False, result_action='return_value'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "build-atlas" in done.stdout
+    assert time.monotonic() - started < 20  # a hang, not a race

@@ -44,6 +44,7 @@ class Router {
   /** Show the page of `path`, then scroll there (undefined: stay). */
   async show(path: string, scroll?: number): Promise<void> {
     const mine = ++this.turn;
+    this.path = path;
     const slow = setTimeout(() => mine === this.turn && (this.waiting = true), 150);
     let page: Page;
     try {
@@ -56,7 +57,6 @@ class Router {
     const moved = page.view !== this.page?.view || page.view === 'feature';
     const first = this.page === undefined;
     this.waiting = false;
-    this.path = path;
     this.page = page;
     if (page.view === 'list') {
       this.trail = { path, question: page.question, total: page.list.total, ids: page.list.rows.map((r) => r.id) };

@@ -1,6 +1,6 @@
 // Draws a map on a canvas.
 import { HUES, type Cell, type Frame, type Point } from './geometry';
-import type { Map } from './records';
+import type { Map as Atlas } from './records';
 
 export type Colouring = 'region' | 'density';
 
@@ -16,10 +16,10 @@ export interface Colours {
 }
 
 export interface Scene {
-  map: Map;
+  map: Atlas;
   cells: Cell[];
   colouring: Colouring;
-  /** Features that a search found: the others fade. */
+  /** Features that a search found, best first: the others fade. */
   found: Set<number> | null;
   /** Region that is pointed at, or -1. */
   region: number;
@@ -44,6 +44,9 @@ export function coloursAt(element: Element): Colours {
 }
 
 const DENSITIES = 5;
+
+/** Of what a search found, so many stand out. */
+const BEST = 40;
 
 /** log10 of the densities at which the colour changes. */
 export const DENSITY_STEPS = [-4, -3, -2, -1];
@@ -122,13 +125,17 @@ function points(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colou
   };
   const palette = scene.colouring === 'region' ? colours.regions : colours.densities;
   const groups: number[][] = palette.map(() => []);
-  const hits: number[] = [];
+  const rank = found && new Map([...found].map((id, r) => [id, r]));
+  const best: number[] = [];
+  const others: number[] = [];
   for (let i = 0; i < n; i++) {
-    if (found?.has(map.ids[i])) hits.push(i);
+    const place = rank?.get(map.ids[i]);
+    if (place !== undefined) (place < BEST ? best : others).push(i);
     else groups[scene.colouring === 'region' ? hue[map.region[i]] : step(map.density[i])].push(i);
   }
   groups.forEach((list, g) => paint(palette[g], found ? 0.16 : 0.72, list, radius));
-  paint(colours.heat, 1, hits, radius + 1.4);
+  paint(colours.heat, 0.55, others, radius + 0.5);
+  paint(colours.heat, 1, best, radius + 2.2);
   ctx.globalAlpha = 1;
 }
 

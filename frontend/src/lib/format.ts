@@ -27,11 +27,11 @@ export function fraction(value: number): string {
 /** 0.0234 → "2.3 %", 0.00012 → "0.012 %". */
 export function percent(share: number): string {
   const value = share * 100;
-  if (value === 0) return '0 %';
-  if (value >= 99.5 && value < 100) return `${value.toFixed(1)} %`;
-  if (value >= 10) return `${Math.round(value)} %`;
-  if (value >= 0.001) return `${three(Number(value.toPrecision(2)))} %`;
-  return `${power(value)} %`;
+  if (value === 0) return '0\u00a0%';
+  if (value >= 99.5 && value < 100) return `${value.toFixed(1)}\u00a0%`;
+  if (value >= 10) return `${Math.round(value)}\u00a0%`;
+  if (value >= 0.001) return `${three(Number(value.toPrecision(2)))}\u00a0%`;
+  return `${power(value)}\u00a0%`;
 }
 
 /** 0.00042 → "1 in 2,400". */
@@ -55,4 +55,11 @@ export function powerOfTen(exponent: number): string {
   if (exponent >= -2 && exponent <= 3) return comma(10 ** exponent);
   const digits = [...String(Math.abs(exponent))].map((d) => SUPERSCRIPT[Number(d)]).join('');
   return `10${exponent < 0 ? '⁻' : ''}${digits}`;
+}
+
+/** ".132–.140", "1.2–1.9 %". */
+export function interval(ends: { low: number; high: number }, as: (value: number) => string): string {
+  const [low, high] = [as(ends.low), as(ends.high)];
+  const unit = '\u00a0%';
+  return `${low.endsWith(unit) && high.endsWith(unit) ? low.slice(0, -unit.length) : low}–${high}`;
 }

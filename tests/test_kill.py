@@ -19,13 +19,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from physalis import training
+from physalis.activations import Activations
 from physalis.artifact import LOCK
+from physalis.atlas.building import build_atlas
+from physalis.dictionaries import TopKConfig
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
 
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["physalis.models.tiny", "physalis.recording"])
+FORKING.set_forkserver_preload(
+    ["physalis.models.tiny", "physalis.recording", "physalis.training", "physalis.atlas.building"]
+)
 
 Job = Callable[..., object]
 """``job(out, *arguments)`` makes an artefact in ``out``; a function of this module, so that a new process finds it."""
@@ -33,6 +39,17 @@ Job = Callable[..., object]
 
 def record_tiny(out: Path, text: Path) -> None:
     record(tiny_model(), str(text), Site("resid_post", 1), out, tokens=40_000, context=64, batch=8, shard_rows=1024)
+
+
+def train_tiny(out: Path, activations: Path) -> None:
+    training.CHECKPOINT_EVERY_S = 0.05  # in this process alone
+    acts = Activations.open(activations)
+    config = TopKConfig(d_in=acts.d, d_out=acts.d, n_features=4 * acts.d, k=4)
+    training.train(acts, [config], [out], batch_size=256, epochs=4)
+
+
+def build_tiny(out: Path, dictionary: Path, activations: Path) -> None:
+    build_atlas(dictionary, activations, tiny_model(), out)
 
 
 def _run(begun: Connection, job: Job, out: Path, arguments: tuple) -> None:
@@ -96,3 +113,11 @@ def text(tmp_path_factory):
 
 def test_record_survives_kills(text, tmp_path):
     check_kills(record_tiny, text, folder=tmp_path, kills=8, seed=0)
+
+
+def test_train_survives_kills(tiny_activations, tmp_path):
+    check_kills(train_tiny, tiny_activations.folder, folder=tmp_path, kills=7, seed=1)
+
+
+def test_build_atlas_survives_kills(tiny_activations, tiny_dictionary, tmp_path):
+    check_kills(build_tiny, tiny_dictionary, tiny_activations.folder, folder=tmp_path, kills=7, seed=2)

@@ -109,13 +109,12 @@ class Atlas:
                 )
             keep &= self._columns[name] >= low if low is not None else True
             keep &= self._columns[name] <= high if high is not None else True
-        if sort == "relevance":
-            # Equal matches keep the order of density: the stable sort runs over features ordered by it.
-            by_density = self._order("density")[::-1]
-            order = by_density[np.argsort(relevance[by_density] * (-1 if descending else 1), kind="stable")]
-        else:
-            order = self._order(sort)[::-1] if descending else self._order(sort)
+        order = self._order("density" if sort == "relevance" else sort)
+        if descending or sort == "relevance":
+            order = order[::-1]
         matching = order[keep[order]]
+        if sort == "relevance":  # a stable sort: equal matches stay in order of density
+            matching = matching[np.argsort(-relevance[matching] if descending else relevance[matching], kind="stable")]
         return FeatureList(
             total=len(matching), offset=offset, rows=[*self.rows(matching[offset : offset + limit].tolist())]
         )

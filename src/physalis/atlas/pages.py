@@ -18,6 +18,10 @@ FULL = 65535
 """A stored code of this means the feature's largest code."""
 
 
+LEVEL = 3
+"""Of zstd."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageShape:
     """How much every page holds."""
@@ -89,8 +93,9 @@ def empty_pages(shape: PageShape, n: int) -> np.ndarray:
     return pages
 
 
-def pack(page: np.ndarray, compressor: zstandard.ZstdCompressor) -> bytes:
-    return compressor.compress(page.tobytes())
+def pack(pages: np.ndarray) -> list[bytes]:
+    compressor = zstandard.ZstdCompressor(level=LEVEL)
+    return [compressor.compress(page.tobytes()) for page in pages]
 
 
 def unpack(blob: bytes, shape: PageShape) -> np.void:

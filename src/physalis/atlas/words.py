@@ -37,20 +37,26 @@ class WordIndex:
     """Collects words by feature, then gives them sorted, each with its features in order and their weights."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, array] = {}
-        self._weights: dict[str, array] = {}
+        self._number: dict[str, int] = {}
+        self._words, self._features, self._weights = array("I"), array("I"), bytearray()
 
     def add(self, feature: int, weighted: dict[str, int]) -> None:
         """Features come in rising order."""
-        for word, weight in weighted.items():
-            if word not in self._ids:
-                self._ids[word], self._weights[word] = array("I"), array("B")
-            self._ids[word].append(feature)
-            self._weights[word].append(weight)
+        number = self._number
+        self._words.extend([number.setdefault(word, len(number)) for word in weighted])
+        self._features.extend([feature] * len(weighted))
+        self._weights += bytes(weighted.values())
 
     def rows(self) -> Iterator[tuple[str, bytes, bytes]]:
-        for word in sorted(self._ids):
-            yield word, self._ids[word].tobytes(), self._weights[word].tobytes()
+        words = np.array(self._words, np.uint32)
+        order = np.argsort(words, kind="stable")
+        features = np.array(self._features, np.uint32)[order]
+        weights = np.frombuffer(self._weights, np.uint8)[order]
+        ends = np.cumsum(np.bincount(words, minlength=len(self._number)))
+        for word in sorted(self._number):
+            number = self._number[word]
+            here = slice(ends[number - 1] if number else 0, ends[number])
+            yield word, features[here].tobytes(), weights[here].tobytes()
 
 
 Find = Callable[[str, str], list[tuple[str, bytes, bytes]]]
@@ -67,13 +73,21 @@ def score(query: str, n_features: int, find: Find) -> np.ndarray:
     total = np.zeros(n_features, np.float32)
     alive = np.ones(n_features, bool)
     for place, word in enumerate(wanted):
-        found = np.zeros(n_features, np.float32)
-        last = place == len(wanted) - 1 and not query[-1:].isspace()
-        for match, ids, weights in find(word, word + chr(0x10FFFF) if last else word + "\0"):
-            rows = np.frombuffer(ids, np.uint32)
-            rarity = np.log(1 + n_features / len(rows))
-            value = np.frombuffer(weights, np.uint8) * np.float32(rarity if match == word else 0.5 * rarity)
-            found[rows] = np.maximum(found[rows], value)
+        unfinished = place == len(wanted) - 1 and not query[-1:].isspace()
+        matches = find(word, word + chr(0x10FFFF) if unfinished else word + "\0")
+        found = _best(word, matches, n_features)
         alive &= found > 0
         total += found
     return np.where(alive, total, 0) if wanted else np.zeros(n_features, np.float32)
+
+
+def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -> np.ndarray:
+    """Each feature's best value among words that match; one longer than ``word`` counts half."""
+    found = np.zeros(n_features, np.float32)
+    if matches:
+        counts = np.array([len(weights) for _, _, weights in matches])
+        rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
+        ids = np.frombuffer(b"".join(ids for _, ids, _ in matches), np.uint32)
+        value = np.frombuffer(b"".join(weights for _, _, weights in matches), np.uint8) * np.repeat(rarity, counts)
+        np.maximum.at(found, ids, value.astype(np.float32))
+    return found

@@ -1,0 +1,95 @@
+"""rows: what lists and searches need of each feature, collected part by part while its page is made."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from physalis.atlas.profiles import TELLING, Profiles
+from physalis.atlas.store import SNIPPET, SNIPPET_AFTER, SNIPPET_BEFORE
+from physalis.atlas.wording import DEFINITE, LISTED, headline, weighted_words
+from physalis.atlas.words import WordIndex
+
+SEARCHED = 12
+"""Examples that a search looks at, from the top: those say most clearly what a feature is."""
+
+NEARBY = 4
+"""Tokens to each side of an example's firing that a search finds it by."""
+
+
+class Strings:
+    """The text of token ids, asked of a tokenizer once each."""
+
+    def __init__(self, token_strings: Callable[[Sequence[int]], list[str]]) -> None:
+        self._ask = token_strings
+        self.known: dict[int, str] = {-1: ""}
+        self._is_known = np.zeros(1, bool)
+
+    def learn(self, *ids: np.ndarray) -> dict[int, str]:
+        """The strings of all ids asked for so far, these among them; of -1, which pads, the empty one."""
+        flat = np.concatenate([part.reshape(-1) for part in ids])
+        short = int(flat.max(initial=-1)) + 1 - len(self._is_known)
+        self._is_known = np.append(self._is_known, np.zeros(max(0, short), bool))
+        new = np.unique(flat[~self._is_known[flat] & (flat >= 0)]).tolist()
+        if new:
+            self._is_known[new] = True
+            self.known.update(zip(new, self._ask(new), strict=True))
+        return self.known
+
+
+class FeatureRows:
+    """The rows so far."""
+
+    def __init__(self, n_features: int, strings: Strings, text_share: np.ndarray) -> None:
+        self.strings = strings
+        self._occurs = np.append(text_share > 0, False)
+        self.words = WordIndex()
+        self.headlines: list[str] = []
+        self.snippets = np.zeros(n_features, SNIPPET)
+        self.telling = np.full((n_features, TELLING), -1, np.int32)
+        self.telling_share = np.zeros((n_features, TELLING), np.float32)
+        self.columns = {name: np.zeros(n_features) for name in ("max_code", "mean_code", "token_entropy")}
+
+    def add(self, part: Profiles, kurtosis: np.ndarray) -> None:
+        """The next features. ``kurtosis`` is of all features."""
+        pages, counted = part.pages, part.counted
+        here = slice(part.first, part.first + len(pages))
+        self.telling[here], self.telling_share[here] = counted.telling, counted.telling_share
+        self.columns["max_code"][here] = counted.max_code
+        self.columns["mean_code"][here] = counted.sum_code / np.maximum(pages["n_fired"], 1)
+        self.columns["token_entropy"][here] = counted.entropy
+        self.snippets[here] = _snippets(pages)
+        ids = (pages[name] for name in ("example_tokens", "token", "promoted", "suppressed"))
+        known = self.strings.learn(*ids, counted.telling, counted.preceding)
+        top = slice(0, SEARCHED)
+        near = _around(pages["example_tokens"][:, top], pages["example_peak"][:, top], NEARBY, NEARBY)[0]
+        heard = self._occurs[np.minimum(pages["promoted"][:, :LISTED], len(self._occurs) - 1)].all(1)
+        definite = heard & (kurtosis[here] >= DEFINITE)
+        told_of = (counted.telling, counted.telling_share, counted.preceding)
+        columns = (*told_of, pages["promoted"], definite, pages["token"], near)
+        for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            telling, shares, preceding, promoted_ids, says, tokens, examples = row
+            promoted = [known[t] for t in promoted_ids if t >= 0]
+            told = [known[t] for t in telling if t >= 0]
+            line = headline(told, shares[: len(told)], promoted if says else [], known[preceding])
+            self.headlines.append(line)
+            texts = ["".join([known[t] for t in example]) for example in examples if example[NEARBY] >= 0]
+            self.words.add(part.first + i, weighted_words(line, [known[t] for t in tokens if t >= 0], promoted, texts))
+
+
+def _around(tokens: np.ndarray, peak: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens ``before`` to ``after`` the peak of each window, -1 outside it, and the places they are from."""
+    places = peak[..., None] + np.arange(-before, after + 1)
+    inside = (places >= 0) & (places < tokens.shape[-1]) & (peak >= 0)[..., None]
+    places = np.where(inside, places, 0)
+    return np.where(inside, np.take_along_axis(tokens, places, -1), -1), places
+
+
+def _snippets(pages: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(pages), SNIPPET)
+    tokens, codes = pages["example_tokens"][:, 0], pages["example_codes"][:, 0]
+    taken, places = _around(tokens, pages["example_peak"][:, 0], SNIPPET_BEFORE, SNIPPET_AFTER)
+    # The reader takes tokens up to the first -1, so those before the window's start move to the end.
+    order = np.argsort(taken < 0, axis=1, kind="stable")
+    out["tokens"] = np.take_along_axis(taken, order, 1)
+    out["codes"] = np.take_along_axis(np.take_along_axis(codes, places, 1), order, 1)
+    return out

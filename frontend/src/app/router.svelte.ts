@@ -64,7 +64,8 @@ class Router {
     document.title = titleOf(page);
     requestAnimationFrame(() => {
       if (scroll !== undefined) scrollTo(0, scroll);
-      if (moved && !first) document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true });
+      const searching = document.activeElement?.matches('[data-search]');
+      if (moved && !first && !searching) document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true });
     });
   }
 }

@@ -229,7 +229,7 @@ def _summary(
         d_in=config["d_in"],
         n_tokens=firings.n_tokens,
         n_trained=trained.facts["n_tokens"],
-        text=str(recorded.config["text"]),
+        text=_text_name(recorded.config["text"]),
         metrics={name: Estimate(**value) for name, value in said["metrics"].items()},
         held_out=evaluated is not None,
         baselines=[Baseline.model_validate(baseline) for baseline in said["baselines"]],
@@ -255,3 +255,10 @@ def _metrics(stored: Activations, firings: Firings, fired: Firing) -> dict[str, 
         "fvu": unexplained.estimate(), "l0": active.estimate(),
         "dead_fraction": share_estimate(dead_fraction(fired)), "dense_fraction": share_estimate(dense_fraction(fired)),
     }  # fmt: skip
+
+
+def _text_name(text: dict[str, str]) -> str:
+    """What a recording's text is called."""
+    if text["name"] == "stdlib":
+        return f"the library of Python {text['python']}"
+    return text["name"]

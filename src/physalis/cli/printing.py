@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from physalis import planning
 from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.atlas import Atlas
-from physalis.atlas.records import Feature, Summary
+from physalis.atlas.records import Example, Feature, Summary
 from physalis.cli.demo import Made
 from physalis.models import Model, load_model
 
@@ -190,10 +191,25 @@ def _feature(console: Console, feature: Feature) -> None:
         markup=True,
     )
     for example in feature.groups[0].examples[:2] if feature.groups else ():
-        start = max(0, example.position - 14)
-        line = Text("    ")
-        top = max(example.codes) or 1.0
-        for token, code in zip(example.tokens[start : start + 24], example.codes[start : start + 24], strict=True):
+        line, top = Text("    "), max(example.codes)
+        for i in _around(example, console.width - 8):
+            code = example.codes[i]
             shade = "" if code <= 0 else "bold black on bright_yellow" if code > 0.6 * top else "black on yellow"
-            line.append(token.replace("\n", "↵"), style=shade)
+            line.append(_visible(example.tokens[i]), style=shade)
         console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def _visible(token: str) -> str:
+    return re.sub(r"\s*\n\s*", "↵ ", token)
+
+
+def _around(example: Example, width: int) -> range:
+    """Tokens around the firing that fit into ``width`` characters, two thirds of them before it."""
+    first = last = example.position
+    room = width - len(_visible(example.tokens[first]))
+    before = 2 * room // 3
+    while first > 0 and (n := len(_visible(example.tokens[first - 1]))) <= before:
+        first, before, room = first - 1, before - n, room - n
+    while last + 1 < len(example.tokens) and (n := len(_visible(example.tokens[last + 1]))) <= room:
+        last, room = last + 1, room - n
+    return range(first, last + 1)

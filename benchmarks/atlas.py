@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from fastapi.testclient import TestClient
 
 from physalis import artifact
 from physalis.artifact import Manifest
@@ -24,6 +25,7 @@ from physalis.atlas.records import Estimate, Histogram, Summary
 from physalis.atlas.store import DATABASE, METRICS, SNIPPET, StoreWriter
 from physalis.atlas.wording import headline, weighted_words
 from physalis.atlas.words import WordIndex
+from physalis.web.app import create_app
 
 SHAPE = PageShape(
     top=16, intervals=6, per_interval=5, before=32, after=16, tokens=16, effects=12, neighbours=12, bins=40
@@ -115,15 +117,21 @@ def serve_rows(folder: Path, n_features: int) -> list[dict]:
         "a common word and an unfinished one": [f"{a} {b[:1]}" for a in words[:5] for b in words[:5]],
     }
     ids = rng.integers(0, n_features, 300).tolist()
-    rows.append(timed("feature page", [lambda i=i: atlas[i].model_dump_json() for i in ids], 50))
+    browser = TestClient(create_app(atlas))
+
+    def get(url: str, **params: str) -> None:
+        browser.get(url, params=params).raise_for_status()
+
+    rows.append(timed("Atlas[id]", [lambda i=i: atlas[i] for i in ids], None))
+    rows.append(timed("feature page through the app", [lambda i=i: get(f"/features/{i}") for i in ids], 50))
+    rows.append(timed("its JSON", [lambda i=i: get(f"/features/{i}.json") for i in ids], 50))
     for name, queries in pairs.items():
-        searches = [lambda q=q: atlas.list(query=q).model_dump_json() for q in queries]
-        rows.append(timed(f"search, {name}", searches, 50))
+        rows.append(timed(f"search, {name}", [lambda q=q: get("/features.json", query=q) for q in queries], 50))
     lists = [
-        lambda s=s, o=o: atlas.list(sort=s, offset=o).model_dump_json() for s in METRICS for o in (0, n_features // 2)
+        lambda s=s, o=o: get("/features.json", sort=s, offset=str(o)) for s in METRICS for o in (0, n_features // 2)
     ]
     rows.append(timed("sorted list", lists, 50))
-    rows.append(timed("map", [lambda: atlas.map().model_dump_json()] * 3, None))
+    rows.append(timed("map, first time", [lambda: atlas.map().model_dump_json()] * 3, None))
     return rows
 
 

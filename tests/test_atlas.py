@@ -88,9 +88,22 @@ def test_a_number_is_an_id(atlas: Atlas) -> None:
     assert atlas.list(query="#999999").total == 0 and atlas.list(query="99999999999999999999").total == 0
 
 
-ODD = ["def __init__"]
-ODD += ['"', "'; DROP TABLE features;--", "(", "AND OR NOT", "a*", "*", "^", "\\", "日本 語", "#", "²", "%", "\0"]  # fmt: skip
-ODD += ["x" * 5000, "   ", "-1", "#-1", "{}[]", "\n"]
+ODD = [
+    "def __init__",
+    '"',
+    "'; DROP TABLE features;--",
+    "(",
+    "AND OR NOT",
+    "a*",
+    "*",
+    "^",
+    "\\",
+    "日本 語",
+    "#",
+    "²",
+    "%",
+]
+ODD += ["x" * 5000, "   ", "-1", "#-1", "{}[]", "\n", "\0"]
 
 
 @pytest.mark.parametrize("query", ODD)

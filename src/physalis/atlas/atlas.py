@@ -113,10 +113,11 @@ class Atlas:
         if descending or sort == "relevance":
             order = order[::-1]
         matching = order[keep[order]]
-        if sort == "relevance":  # a stable sort: equal matches stay in order of density
-            matching = matching[np.argsort(-relevance[matching] if descending else relevance[matching], kind="stable")]
+        shown = matching
+        if sort == "relevance":
+            shown = matching[_smallest(-relevance[matching] if descending else relevance[matching], offset + limit)]
         return FeatureList(
-            total=len(matching), offset=offset, rows=[*self.rows(matching[offset : offset + limit].tolist())]
+            total=len(matching), offset=offset, rows=[*self.rows(shown[offset : offset + limit].tolist())]
         )
 
     def map(self) -> Map:
@@ -236,3 +237,11 @@ class Atlas:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 12 and str(int(text)) == text
+
+
+def _smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """Indexes of the ``n`` smallest values, rising, equal ones in order: a stable sort that does not sort the rest."""
+    if n >= len(values):
+        return np.argsort(values, kind="stable")
+    few = np.flatnonzero(values <= np.partition(values, n)[n]) if n else np.empty(0, np.int64)
+    return few[np.argsort(values[few], kind="stable")]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from physalis.atlas.building import build_atlas
 from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
 from physalis.models.tiny import tiny_model
@@ -51,3 +52,10 @@ def tiny_evaluation(tiny, tiny_activations, tiny_dictionary):
     out = tiny_activations.folder.parent / "evaluation"
     evaluate(tiny_dictionary, tiny_activations.folder, tiny, out=out, splice_tokens=320)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_atlas(tiny, tiny_activations, tiny_dictionary, tiny_evaluation):
+    """The atlas of it all, opened."""
+    out = tiny_activations.folder.parent / "atlas"
+    return build_atlas(tiny_dictionary, tiny_activations.folder, tiny, out, evaluation=tiny_evaluation)

@@ -12,6 +12,7 @@ import uvicorn
 
 from physalis.web import create_app
 from physalis.web.serving import address, bind
+from physalis.web.shell import STATIC
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 expect = playwright.expect
@@ -238,6 +239,44 @@ def test_json_of_this_page(open_page, site):
         record = page.request.get(site + twin).json()
         inlined = page.request.get(site + path).text().split('id="page">')[1].split("</script>")[0]
         assert record in json.loads(inlined).values()
+
+
+WIDGET = """async ([code, traits]) => {
+  const widget = (await import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })))).default;
+  const listeners = {};
+  window.model = {
+    get: (key) => traits[key],
+    set: (key, value) => { traits[key] = value; listeners[`change:${key}`]?.(); },
+    save_changes: () => { window.asked = traits.path; },
+    on: (event, f) => { listeners[event] = f; },
+    off: () => {},
+  };
+  const host = document.body.appendChild(document.createElement('div'));
+  window.root = host.attachShadow({ mode: 'open' });
+  widget.render({ model: window.model, el: window.root.appendChild(document.createElement('div')) });
+}"""
+
+
+def test_views_work_as_notebook_widgets(chromium, tiny_atlas):
+    feature, map = tiny_atlas[3].model_dump(mode="json"), tiny_atlas.map().model_dump(mode="json")
+    context = chromium.new_context()
+    page = context.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    traits = {"view": "feature", "records": {"feature": feature}, "map": map, "path": "", "opens": True}
+    page.evaluate(WIDGET, [(STATIC.parent / "widgets/atlas.js").read_text(), traits])
+    expect(page.locator("h1")).to_have_text(feature["headline"])
+    # Notebooks show widgets inside a shadow root, where styles of the page do not reach.
+    assert "Newsreader" in page.locator("h1").evaluate("e => getComputedStyle(e).fontFamily")
+    page.get_by_role("button", name="Features").click()
+    assert page.evaluate("window.asked") == "/features"
+    found = tiny_atlas.list(limit=5).model_dump(mode="json")
+    page.evaluate("r => { model.set('records', r); model.set('view', 'list'); }", {"list": found, "metrics": []})
+    expect(page.locator("section ol > li")).to_have_count(5)
+    page.locator("section ol > li a").first.click()
+    assert page.evaluate("window.asked") == f"/features/{found['rows'][0]['id']}"
+    context.close()
+    assert wrong == []
 
 
 CONTRAST = """() => {

@@ -16,7 +16,7 @@ from physalis.atlas import records
 from physalis.atlas.store import METRICS
 from physalis.errors import BadInput
 from physalis.web import create_app, metrics, serve
-from physalis.web.app import read_filter
+from physalis.web.question import read_filter
 from physalis.web.serving import address, bind
 from physalis.web.shell import fill, read_shell
 
@@ -223,3 +223,25 @@ def test_free_port_is_reused_after_close():
         with socket.create_connection(("127.0.0.1", port)):
             listener.accept()[0].close()
     bind("127.0.0.1", port).close()
+
+
+def test_notebooks_are_answered_by_the_kernel(tiny_atlas):
+    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
+    from physalis.web.notebook import show
+
+    widget = show(tiny_atlas)
+    assert widget.view == "summary" and widget.opens
+    assert widget.records["striking"][0]["id"] == tiny_atlas.summary().striking[0]
+    widget.path = "/features/3"
+    assert widget.view == "feature" and widget.records["feature"] == tiny_atlas[3].model_dump(mode="json")
+    widget.path = "/features?query=a&filter=n_fired:5..&limit=4"
+    asked = tiny_atlas.list(query="a", filters={"n_fired": (5, None)}, limit=4)
+    assert widget.view == "list" and widget.records["list"] == asked.model_dump(mode="json")
+    widget.path = "/map?query=alpha"
+    assert widget.view == "map" and widget.records["found"]["ids"]
+    with pytest.raises(BadInput, match="no view '/elsewhere'"):
+        widget.answer("/elsewhere")
+    alone = show(tiny_atlas[3])
+    assert alone.view == "feature" and not alone.opens
+    with pytest.raises(BadInput, match="no view of 'int'"):
+        show(3)

@@ -18,7 +18,7 @@ export function listen(acts: Acts): () => void {
     if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey) return;
     const target = event.target as HTMLElement;
     if (target.closest('dialog')) return;
-    if (target.closest('input, select, textarea')) {
+    if (target.closest('input:not([type=checkbox]), select, textarea')) {
       if (event.key === 'Escape') target.blur();
       return;
     }

@@ -61,7 +61,11 @@ export function draw(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, 
   ctx.clearRect(0, 0, frame.width, frame.height);
   lattice(ctx, frame, scene, colours);
   points(ctx, frame, scene, colours);
-  if (scene.labels) names(ctx, frame, scene, colours);
+  if (scene.labels) {
+    const words = new Words(ctx, frame, colours);
+    names(words, scene);
+    headlines(words, scene);
+  }
 }
 
 /** The regions as the net of a husk. */
@@ -139,32 +143,65 @@ function points(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colou
   ctx.globalAlpha = 1;
 }
 
+/** Points in sight of which each may have its headline. */
+const READABLE = 160;
+
 export const pointRadius = (frame: Frame, n: number): number =>
   Math.max(0.7, Math.min(6, (0.21 * frame.scale) / Math.sqrt(n + 80) / Math.sqrt(frame.camera.zoom)));
 
-/** Region names, those of large regions first, and none where it would cover another. */
-function names(ctx: CanvasRenderingContext2D, frame: Frame, scene: Scene, colours: Colours): void {
-  const size = frame.width < 500 ? 12 : 14;
-  ctx.font = `500 ${size}px ${getComputedStyle(ctx.canvas).fontFamily}`;
-  ctx.textAlign = 'center';
-  ctx.textBaseline = 'middle';
-  ctx.lineJoin = 'round';
-  const taken: [number, number, number, number][] = [];
-  for (const cell of [...scene.cells].sort((a, b) => b.size - a.size)) {
-    if (!cell.size) continue;
-    const x = frame.px(cell.centre[0]);
-    const y = frame.py(cell.centre[1]);
-    const half = ctx.measureText(cell.name).width / 2 + 6;
-    const box: [number, number, number, number] = [x - half, y - size, x + half, y + size];
-    const covered = taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
-    if (covered || box[0] < 0 || box[2] > frame.width || y < size || y > frame.height - size) continue;
-    taken.push(box);
-    ctx.strokeStyle = colours.paper;
+/** Writes words on the map, and none where they would cover others. */
+class Words {
+  private readonly taken: [number, number, number, number][] = [];
+  private readonly family: string;
+
+  constructor(readonly ctx: CanvasRenderingContext2D, readonly frame: Frame, private readonly colours: Colours) {
+    this.family = getComputedStyle(ctx.canvas).fontFamily;
+    ctx.textBaseline = 'middle';
+    ctx.lineJoin = 'round';
+  }
+
+  /** Centred at (x, y), or beginning there. */
+  write(text: string, x: number, y: number, size: number, weight: number, align: 'center' | 'left', colour: string): void {
+    const { ctx, frame } = this;
+    ctx.font = `${weight} ${size}px ${this.family}`;
+    ctx.textAlign = align;
+    const wide = ctx.measureText(text).width;
+    const left = align === 'center' ? x - wide / 2 : x;
+    const box: [number, number, number, number] = [left - 6, y - size * 0.8, left + wide + 6, y + size * 0.8];
+    if (box[0] < 0 || box[2] > frame.width || box[1] < 0 || box[3] > frame.height) return;
+    if (this.taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1])) return;
+    this.taken.push(box);
+    ctx.strokeStyle = this.colours.paper;
     ctx.lineWidth = 4;
     ctx.globalAlpha = 0.9;
-    ctx.strokeText(cell.name, x, y);
+    ctx.strokeText(text, x, y);
     ctx.globalAlpha = 1;
-    ctx.fillStyle = colours.ink;
-    ctx.fillText(cell.name, x, y);
+    ctx.fillStyle = colour;
+    ctx.fillText(text, x, y);
   }
+
+  get ink(): string {
+    return this.colours.ink;
+  }
+}
+
+/** Regions, those of large ones first. */
+function names(words: Words, scene: Scene): void {
+  const { frame } = words;
+  const size = frame.width < 500 ? 12 : 14;
+  for (const cell of [...scene.cells].sort((a, b) => b.size - a.size)) {
+    if (cell.size) words.write(cell.name, frame.px(cell.centre[0]), frame.py(cell.centre[1]), size, 500, 'center', words.ink);
+  }
+}
+
+/** Headlines beside their points, once few enough are in sight to be read. */
+function headlines(words: Words, { map }: Scene): void {
+  const { frame } = words;
+  const radius = pointRadius(frame, map.ids.length);
+  const inside = map.ids.flatMap((_, i) => {
+    const [x, y] = [frame.px(map.x[i]), frame.py(map.y[i])];
+    return x > 0 && y > 0 && x < frame.width && y < frame.height ? [[i, x, y]] : [];
+  });
+  if (inside.length > READABLE) return;
+  for (const [i, x, y] of inside) words.write(map.headline[i], x + radius + 5, y, 13, 400, 'left', words.ink);
 }

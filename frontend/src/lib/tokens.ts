@@ -47,6 +47,3 @@ export function spoken(token: string): string {
   if (token.includes('\t')) return 'tab';
   return token.length === 1 ? 'space' : `${token.length} spaces`;
 }
-
-/** Whether the text breaks after this token. */
-export const breaks = (token: string): number => token.split('\n').length - 1;

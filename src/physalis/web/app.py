@@ -13,7 +13,6 @@
 
 import hashlib
 import json
-import math
 from functools import cache
 from typing import Annotated
 
@@ -21,7 +20,6 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -32,6 +30,7 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.errors import BadInput
 from physalis.web.metrics import Metric, spreads
+from physalis.web.question import Question
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -41,23 +40,6 @@ HEADERS = {
     "referrer-policy": "no-referrer",
 }
 """Sent with everything: a page may load nothing from anywhere else, and runs no inlined script."""
-
-MOST_ROWS = 1000
-
-
-class Question(BaseModel):
-    """What a list is asked, as its address says it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    query: str = ""
-    sort: str = ""
-    """Empty: best match first for a query, by density else."""
-    descending: bool = True
-    filter: list[str] = []
-    """Each metric:low..high."""
-    offset: int = Field(0, ge=0)
-    limit: int = Field(50, ge=0, le=MOST_ROWS)
 
 
 def create_app(atlas: Atlas) -> FastAPI:
@@ -113,14 +95,7 @@ def create_app(atlas: Atlas) -> FastAPI:
     @app.get("/features.json", include_in_schema=False)
     def features(asked: Annotated[Question, Query()]) -> FeatureList:
         """One page of the features that match."""
-        return atlas.list(
-            query=asked.query,
-            sort=asked.sort or None,
-            descending=asked.descending,
-            filters=dict(read_filter(text) for text in asked.filter),
-            offset=asked.offset,
-            limit=asked.limit,
-        )
+        return asked.put_to(atlas)
 
     @app.get("/api/features/{id:int}")
     @app.get("/features/{id:int}.json", include_in_schema=False)
@@ -178,23 +153,6 @@ def create_app(atlas: Atlas) -> FastAPI:
         return refuse(request, error.status_code, sentence)
 
     return app
-
-
-def read_filter(text: str) -> tuple[str, tuple[float | None, float | None]]:
-    """A metric and its bounds from "density:1e-4..0.01". Raises BadInput if it cannot be read."""
-    name, colon, interval = text.partition(":")
-    low, dots, high = interval.partition("..")
-    try:
-        if not (colon and dots):
-            raise ValueError
-        bounds = tuple(float(end) if end.strip() else None for end in (low, high))
-    except ValueError as error:
-        raise BadInput(
-            f"The filter {text!r} cannot be read. Write metric:low..high, such as density:0.001..0.01 or n_fired:100.."
-        ) from error
-    if any(end is not None and math.isnan(end) for end in bounds):
-        raise BadInput(f"The filter {text!r} has an end that is not a number.")
-    return name, (bounds[0], bounds[1])
 
 
 class Headers:

@@ -1,0 +1,97 @@
+"""show: an atlas or a record of it in a notebook (Jupyter, marimo, VS Code, Colab), with the views of the pages.
+
+Needs ``pip install physalis[notebook]``. What is asked inside an atlas widget comes back as a path, such as
+"/features/12", and is answered by the kernel: nothing needs a server.
+"""
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import anywidget
+import traitlets
+
+from physalis.atlas import Atlas
+from physalis.atlas.records import Feature, Map, Record, Summary
+from physalis.errors import BadInput
+from physalis.web.metrics import spreads
+from physalis.web.question import Question
+
+STATIC = Path(__file__).parent.parent / "static" / "widgets"
+FOUND = 500
+"""Features that a search marks on a map at most."""
+
+
+class View(anywidget.AnyWidget):
+    """One view and its records."""
+
+    view = traitlets.Unicode().tag(sync=True)
+    records = traitlets.Dict().tag(sync=True)
+    map = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    path = traitlets.Unicode().tag(sync=True)
+    """What the reader asked for last."""
+    opens = traitlets.Bool(False).tag(sync=True)
+    """Whether anyone answers."""
+
+    def __init__(self, module: str, **traits: object) -> None:
+        file = STATIC / f"{module}.js"
+        if not file.exists():
+            raise BadInput(f"The widgets are not built: there is no {file}. Install physalis again.")
+        self._esm = file.read_text()
+        super().__init__(**traits)
+
+
+class AtlasView(View):
+    """A whole atlas to walk through."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._metrics = [_plain(metric) for metric in spreads(atlas)]
+        super().__init__("atlas", map=_plain(atlas.map()), opens=True)
+        self.observe(lambda change: self.answer(change["new"]), "path")
+        self.answer("/")
+
+    def answer(self, path: str) -> None:
+        """Show the view of a path. Raises BadInput if there is none."""
+        place = urlsplit(path)
+        given = parse_qs(place.query)
+        asked = {name: values[0] for name, values in given.items()}
+        atlas = self._atlas
+        match [part for part in place.path.split("/") if part]:
+            case []:
+                summary = atlas.summary()
+                rows = [_plain(row) for row in atlas.rows(summary.striking)]
+                self._set("summary", summary=_plain(summary), striking=rows)
+            case ["features"]:
+                found = Question.model_validate(asked | {"filter": given.get("filter", [])}).put_to(atlas)
+                self._set("list", list=_plain(found), metrics=self._metrics, query=f"?{place.query}")
+            case ["features", id] if id == "random" or id.isdigit():
+                self._set("feature", feature=_plain(atlas[atlas.random() if id == "random" else int(id)]))
+            case ["map"] if "query" in asked:
+                found = atlas.list(query=asked["query"], limit=FOUND)
+                self._set("map", found={"ids": [row.id for row in found.rows], "total": found.total})
+            case ["map"]:
+                self._set("map", feature=int(asked["feature"]) if "feature" in asked else None)
+            case _:
+                raise BadInput(f"There is no view {path!r}. There are /, /features, /features/12 and /map.")
+
+    def _set(self, view: str, **records: object) -> None:
+        with self.hold_sync():
+            self.view, self.records = view, records
+
+
+def show(x: object) -> View:
+    """A widget that shows an Atlas, a Feature, a Summary or a Map. Raises BadInput for anything else."""
+    match x:
+        case Atlas():
+            return AtlasView(x)
+        case Feature():
+            return View("feature", view="feature", records={"feature": _plain(x)})
+        case Summary():
+            return View("summary", view="summary", records={"summary": _plain(x)})
+        case Map():
+            return View("map", view="map", map=_plain(x))
+    raise BadInput(f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary or a Map.")
+
+
+def _plain(record: Record) -> dict:
+    return record.model_dump(mode="json")

@@ -15,7 +15,7 @@ WARMUP, DECAY_START = 10, 0.8
 
 
 class DictionaryLearning:
-    packages = ("dictionary-learning",)
+    packages: tuple[str, ...] = ("dictionary-learning",)
 
     def __init__(self, setting: Setting, rows: Rows) -> None:
         decay = int(DECAY_START * setting.steps)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class EncodeProduct:
-    packages = ()
+    packages: tuple[str, ...] = ()
     about = "torch.mm(x, W.T, out=...) in bfloat16 and nothing else"
 
     def __init__(self, setting: Setting, rows: Rows) -> None:

@@ -15,7 +15,7 @@ DEFAULTS = {name: p.default for name, p in inspect.signature(train).parameters.i
 
 
 class Physalis:
-    packages = ("numba",)
+    packages: tuple[str, ...] = ("numba",)
 
     def __init__(self, setting: Setting, rows: Rows) -> None:
         self.mean, self.scale = rows.mean, rows.scale

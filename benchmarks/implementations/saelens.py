@@ -13,7 +13,7 @@ AUTOCAST = "--autocast" in sys.argv[3:]
 
 
 class SAELens:
-    packages = ("sae-lens",)
+    packages: tuple[str, ...] = ("sae-lens",)
 
     def __init__(self, setting: Setting, rows: Rows) -> None:
         torch.manual_seed(setting.seed)

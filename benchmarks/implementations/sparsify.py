@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Sparsify:
-    packages = ("eai-sparsify", "schedulefree")
+    packages: tuple[str, ...] = ("eai-sparsify", "schedulefree")
 
     def __init__(self, setting: Setting, rows: Rows) -> None:
         torch.set_float32_matmul_precision("high")  # fit() begins so
@@ -49,7 +49,7 @@ class Sparsify:
         self.fired.zero_()
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        self.optimizer.eval()  # the averaged weights, as it saves them; FVU is the same at the others to .001
+        self.optimizer.eval()  # the averaged weights, which are what it saves
         found = self.coder(x).sae_out
         self.optimizer.train()
         return found

@@ -27,7 +27,7 @@ class Physalis:
         dictionary.start(Batch(sample, sample), seed=setting.seed)
         lr, warmup, decay = (DEFAULTS[name] for name in ("lr", "warmup", "decay"))
         self.schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=setting.steps)
-        self.dead_after = min(10_000_000, setting.steps * setting.batch // 20)  # as train() chooses it
+        self.dead_after = min(10_000_000, rows.n_train)  # as train() chooses it
         self.run, self.at = Run(dictionary), 0
         self.about = (
             f"Adam, lr {lr:g}, {warmup} warm-up steps, linear fall over the last {decay:.0%}; rows centred and scaled; "

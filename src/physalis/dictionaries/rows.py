@@ -94,7 +94,10 @@ def top(
     """
     weight = rows.data if rows.half is None else rows.half
     if among is not None:
-        weight, bias = weight[among], bias[among]
+        # padded to few different sizes: the product keeps what it prepared for every size that it meets
+        pad = -len(among) % 256
+        weight = torch.cat([weight[among], weight.new_zeros(pad, weight.shape[1])])
+        bias = torch.cat([bias[among], bias.new_full((pad,), -1.0)])
     n, features = x.shape[0], weight.shape[0]
     k = min(k, features)
     x, b = x.to(weight.dtype), bias.to(weight.dtype)

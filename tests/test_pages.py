@@ -137,7 +137,7 @@ def test_search_to_feature_to_next_to_map(open_page, site):
     page.wait_for_url(f"**/features/{ids[1]}")
 
 
-def test_keys(open_page):
+def test_keys(open_page, site):
     page = open_page("/features/3")
     page.keyboard.press("j")
     page.wait_for_url("**/features/4")
@@ -154,6 +154,8 @@ def test_keys(open_page):
     expect(page.locator("[data-search]")).to_be_focused()
     page.keyboard.type("g")
     page.wait_for_url("**/features?query=g")
+    found = page.request.get(f"{site}/features.json?query=g").json()["rows"]
+    expect(page.locator("main ol > li .id")).to_have_text([str(row["id"]) for row in found])
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     expect(page.locator("main ol > li > a").first).to_be_focused()

@@ -27,7 +27,7 @@ from physalis.models import Model, load_model
 from physalis.recording import record
 from physalis.site import Site
 
-LAYER, CONTEXT, BATCH, ROWS, PASSES = 9, 128, 32, 2048, 5
+LAYER, CONTEXT, BATCH, ROWS, PASSES = 9, 128, 32, 2048, 20
 
 
 def truncated(model: Model) -> nn.Module:

@@ -168,8 +168,9 @@ def _write(
     with ThreadPoolExecutor(WORKERS) as pool, StoreWriter(path, shape) as store:
         directions = coder.W_dec.detach().float()
         nearest = nearest_directions(directions, torch.from_numpy(living).to(directions.device), n=GRAPH)
-        layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
         effects = _effects(directions, stored.site, model, shape, pool)
+        # Beside the profiles, not the products: those want every core at once.
+        layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
         text = _text(firings, stored)
         rows = FeatureRows(n, Strings(model.token_strings), text.share)
         with progress("describe", n, "features") as advance:

@@ -141,7 +141,11 @@ def _exactly(left: Tensor, right: Tensor, candidates: Tensor, sign: int) -> tupl
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"}, error_model="numpy")
 @no_type_check
 def _survey(bits, high, low, span, counts, kurtosis):
-    """Everything about each row of logits (given as float32's bits, or as bfloat16's: their upper half)."""
+    """Everything about each row of logits (given as float32's bits, or as bfloat16's: their upper half).
+
+    Loops that sum store nothing. A compiler vectorises a loop that does both only after comparing addresses, and then
+    the order of the sum, and its last bits, would depend on where numpy put the arrays.
+    """
     width, n, bins = bits.shape[1], high.shape[1], counts.shape[1]
     shift = np.uint32(32 - 8 * bits.itemsize)
     row_bits = np.empty(width, np.uint32)
@@ -172,11 +176,12 @@ def _survey(bits, high, low, span, counts, kurtosis):
                 square = (row[i] - mean) * (row[i] - mean)
                 two += square
                 four += square * square
-                place[i] = np.uint8(min(np.float32(bins - 1), (row[i] - smallest) * scale))
             second += two
             fourth += four
         kurtosis[f] = fourth * width / (second * second) - 3 if second > 0 else 0
         span[f, 0], span[f, 1] = smallest, largest
+        for i in range(width):
+            place[i] = np.uint8(min(np.float32(bins - 1), (row[i] - smallest) * scale))
         # Four tables, because equal neighbours would wait for each other's count in one.
         tables[:] = 0
         whole = width - width % 4

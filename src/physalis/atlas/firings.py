@@ -6,13 +6,12 @@
 2. ``Firings`` reads the segments back. ``blocks`` gives every firing of a range of features at once, so each feature's
    numbers are computed with all of its firings at hand: exactly, and by any number of threads.
 
-Disk: 8 to 12 bytes a code, until the atlas is finished. Memory: two segments while encoding, one block afterwards.
+Disk: 8 to 12 bytes a code, until the atlas is finished. Memory: one segment while encoding, one block afterwards.
 A segment is written whole or not at all, so a stopped build goes on with the first segment that is missing.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, no_type_check
 
@@ -26,7 +25,7 @@ SEGMENT = 65_536
 """Tokens a segment where shards are no larger: 16 bits number them."""
 
 BLOCK = 1 << 25
-"""Firings in memory at once: 16 bytes each."""
+"""Firings in memory at once: 12 bytes each, or 16."""
 
 
 _DTYPES = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "U32": np.uint32, "U16": np.uint16}
@@ -85,20 +84,14 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
     pieces: list[Coded] = []
     rows = 0
 
-    def write(path: Path, pieces: list[Coded]) -> None:
-        arrays = _segment(pieces, n_features)
-        artifact.write_atomic(path, lambda temporary: save_file(arrays, temporary))
-
-    with ThreadPoolExecutor(1) as writer:  # one segment is sorted and written while the next is encoded
-        pending = writer.submit(int)
-        for coded in read(sum(sizes[:index])):
-            pieces.append(coded)
-            rows += len(coded.at)
-            if rows == sizes[index]:
-                pending.result()
-                pending = writer.submit(write, _path(folder, index), pieces)
-                pieces, rows, index = [], 0, index + 1
-        pending.result()
+    for coded in read(sum(sizes[:index])):
+        pieces.append(coded)
+        rows += len(coded.at)
+        if rows == sizes[index]:
+            # Not in a thread of its own: it would take a core from the encoder's threads, which wait for each other.
+            arrays = _segment(pieces, n_features)
+            artifact.write_atomic(_path(folder, index), lambda path, arrays=arrays: save_file(arrays, path))
+            pieces, rows, index = [], 0, index + 1
     assert index == len(sizes), "fewer tokens came than were announced"
 
 
@@ -109,6 +102,8 @@ class Firings:
         self.n_features = n_features
         self._segments = [_open(_path(folder, i)) for i in range(n_segments)]
         self.n_tokens = sum(len(segment["at"]) for segment in self._segments)
+        last = max(int(segment["at"][-1]) for segment in self._segments)
+        self._place = np.int32 if last < 1 << 31 else np.int64  # memory is what gathering firings costs
         self.n_fired = np.zeros(n_features, np.int64)
         for segment in self._segments:
             self.n_fired += np.diff(segment["by_feature"])
@@ -143,7 +138,7 @@ class Firings:
     def _block(self, first: int, last: int, sample: TokenFeatures) -> Block:
         offsets = np.concatenate([[0], np.cumsum(self.n_fired[first:last])])
         n = int(offsets[-1])
-        block = Block(first, offsets, np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32))
+        block = Block(first, offsets, np.empty(n, self._place), np.empty(n, np.int32), np.empty(n, np.float32))
         cursor = offsets[:-1].copy()
         base = 0
         for segment, sampled in zip(self._segments, sample.segments, strict=True):

@@ -23,6 +23,9 @@ REPELLED = 5
 
 WALK_STEPS = 60
 
+EPOCHS = 120
+"""Passes over the edges. 200 move nothing that can be seen."""
+
 
 class Layout(NamedTuple):
     """One row a feature."""
@@ -49,8 +52,7 @@ def lay_out(
     offsets, other, strength = _graph(local[nearest[ids]], 1 - cosine[ids])
     projection = np.random.default_rng(seed).standard_normal((directions.shape[1], 2))
     places = _walk(offsets, other, strength, directions[ids] @ projection)
-    epochs = 200 if len(ids) <= 20_000 else 100
-    _move(places, offsets, other, strength, epochs, seed)
+    _move(places, offsets, other, strength, EPOCHS, seed)
     places = _unit_square(places)
     region = _k_means(places, _n_regions(len(ids)))
     out.x[ids], out.y[ids], out.region[ids] = places[:, 0], places[:, 1], region

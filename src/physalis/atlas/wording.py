@@ -1,6 +1,7 @@
 """wording: words computed from data: headlines, names of regions, what a search finds, features worth a first look."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,8 +73,14 @@ def weighted_words(
     found = dict.fromkeys(words(" ".join(examples)), EXAMPLE)
     for weight, texts in ((PROMOTED, promoted), (TOKEN, tokens), (HEADLINE, line.split(SEPARATOR))):
         for text in texts:
-            found.update(dict.fromkeys(words(text) or symbols(text), weight))
+            for word in _found_by(text):
+                found[word] = weight
     return found
+
+
+@lru_cache(1 << 16)
+def _found_by(token: str) -> list[str]:
+    return words(token) or symbols(token)
 
 
 def region_names(

@@ -160,7 +160,8 @@ def _no_field(field: str, where: str, names: list[str]) -> str:
 
 def _hub(source: str, field: str) -> Iterator[str]:
     try:
-        import datasets  # here, since it is an extra that few need and takes a second to import  # pyright: ignore[reportMissingImports]
+        # here, since it is an extra that few need and takes a second to import
+        import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise BadInput(
             f"There is no file or folder {source!r}. If it is a Hugging Face dataset, install the reader first: "

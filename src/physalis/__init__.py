@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # torch and numba each bring an OpenMP of their own. One's idle threads would spin on the cores that the other needs:
-# on 2 cores every small operation beside a kernel then takes 8 ms instead of under 1. Read when torch is loaded.
+# on 2 busy cores a small operation after a kernel then took 8 ms instead of under 1. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:

@@ -28,7 +28,16 @@ from physalis.atlas.words import WordIndex
 from physalis.web.app import create_app
 
 SHAPE = PageShape(
-    top=16, intervals=6, per_interval=5, before=32, after=16, tokens=16, effects=12, neighbours=12, bins=40
+    top=16,
+    intervals=6,
+    per_interval=5,
+    before=32,
+    after=16,
+    tokens=16,
+    effects=12,
+    neighbours=12,
+    bins=40,
+    token_bytes=2,
 )
 VOCABULARY = 49_152
 
@@ -53,7 +62,7 @@ def synthetic_atlas(folder: Path, n_features: int, *, seed: int = 0) -> Atlas:
                     pages = _pages(
                         rng, min(500, n_features - first), n_features, cumulative, columns["max_code"][first:]
                     )
-                    store.pages(pack(pages))
+                    store.pages(pack(pages, SHAPE))
                     snippets[first : first + len(pages)]["tokens"] = pages["example_tokens"][:, 0, :13]
                     snippets[first : first + len(pages)]["codes"] = pages["example_codes"][:, 0, :13]
                     for i, page in enumerate(pages):

@@ -95,7 +95,7 @@ def build_atlas(
     _check(stored, trained, evaluated, model)
     shape = PageShape(
         top=top, intervals=intervals, per_interval=per_interval, before=before, after=after,
-        tokens=16, effects=12, neighbours=12, bins=40,
+        tokens=16, effects=12, neighbours=12, bins=40, token_bytes=2 if model.vocab_size < 1 << 16 else 4,
     )  # fmt: skip
     inputs = {"activations": stored.manifest.hash, "dictionary": trained.hash, "model": model.fingerprint}
     inputs |= {"evaluation": evaluated.hash} if evaluated else {}
@@ -172,7 +172,9 @@ def _write(
         # Beside the profiles, not the products: those want every core at once.
         layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
         text = _text(firings, stored)
-        rows = FeatureRows(n, Strings(model.token_strings), text.share)
+        strings = Strings(model.token_strings)
+        strings.learn(np.unique(text.tokens))
+        rows = FeatureRows(n, strings, text.share)
         with progress("describe", n, "features") as advance:
             for part in profiles(firings, text, shape, nearest, effects, seed=seed, pool=pool):
                 store.pages(part.packed)

@@ -80,12 +80,12 @@ def direct_effects(
     n = min(n, n_candidates)
     high, low = (np.empty((len(directions), n_candidates), np.int64) for _ in range(2))
     for first, product in _products(directions, unembedding):
-        bits = torch.uint16 if product.dtype == torch.bfloat16 else torch.uint32
-        rows = product.view(bits).numpy()
+        kind, shift = (torch.int16, 16) if product.dtype == torch.bfloat16 else (torch.int32, 0)
+        rows = product.view(kind).numpy()
         here = slice(first, first + len(rows))
         outputs = (high[here], low[here], out.range[here], out.counts[here], out.kurtosis[here])
         parts = [slice(a, a + PART) for a in range(0, len(rows), PART)]
-        list(pool.map(lambda part: _survey(rows[part], *(output[part] for output in outputs)), parts))  # noqa: B023
+        list(pool.map(lambda part: _survey(rows[part], np.int32(shift), *(output[part] for output in outputs)), parts))  # noqa: B023
     for ids, logits, candidates, sign in (
         (out.promoted, out.promoted_logit, high, 1),
         (out.suppressed, out.suppressed_logit, low, -1),
@@ -138,48 +138,65 @@ def _exactly(left: Tensor, right: Tensor, candidates: Tensor, sign: int) -> tupl
     return candidates.gather(1, order).cpu().numpy(), exact.gather(1, order).cpu().numpy()
 
 
+@njit(inline="always")
+@no_type_check
+def _ordered(bits):
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@njit(inline="always", error_model="numpy")
+@no_type_check
+def _excess_kurtosis(first, second, third, fourth):
+    """From the mean powers of the distances to any point near the mean."""
+    variance = second - first * first
+    central = fourth - 4 * first * third + 6 * first * first * second - 3 * first**4
+    return central / (variance * variance) - 3 if variance > 0 else 0.0
+
+
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"}, error_model="numpy")
 @no_type_check
-def _survey(bits, high, low, span, counts, kurtosis):
-    """Everything about each row of logits (given as float32's bits, or as bfloat16's: their upper half).
+def _survey(bits, shift, high, low, span, counts, kurtosis):
+    """Everything about each row of logits. ``bits`` are float32's as integers, or bfloat16's with a ``shift`` of 16.
 
     Loops that sum store nothing. A compiler vectorises a loop that does both only after comparing addresses, and then
     the order of the sum, and its last bits, would depend on where numpy put the arrays.
     """
     width, n, bins = bits.shape[1], high.shape[1], counts.shape[1]
-    shift = np.uint32(32 - 8 * bits.itemsize)
-    row_bits = np.empty(width, np.uint32)
+    row_bits = np.empty(width, np.int32)
     row = row_bits.view(np.float32)
     n_strips = -(-width // STRIP)
-    highest, lowest = np.empty(n_strips, np.float32), np.empty(n_strips, np.float32)
+    extremes = np.empty((2, n_strips), np.int32)
+    lowest, highest = extremes.view(np.float32)
     place = np.empty(width, np.uint8)
     tables = np.empty((4, bins), np.uint32)
     top, bottom = np.empty(n, np.float32), np.empty(n, np.float32)
     for f in range(bits.shape[0]):
         for i in range(width):
-            row_bits[i] = np.uint32(bits[f, i]) << shift
-        total = np.float64(0)
+            row_bits[i] = np.int32(bits[f, i]) << shift
+        pivot = row[: min(width, STRIP)].mean()
+        first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
         for s in range(n_strips):
-            a, b, part = row[s * STRIP], row[s * STRIP], np.float32(0)
-            for i in range(s * STRIP, min(width, (s + 1) * STRIP)):
-                a, b = min(a, row[i]), max(b, row[i])
-                part += row[i]
-            lowest[s], highest[s] = a, b
-            total += part
-        smallest, largest = lowest.min(), highest.max()
-        mean = np.float32(total / width)
-        scale = np.float32(bins) / (largest - smallest) if largest > smallest else np.float32(0)
-        second, fourth = np.float64(0), np.float64(0)
-        for s in range(n_strips):
-            two, four = np.float32(0), np.float32(0)
-            for i in range(s * STRIP, min(width, (s + 1) * STRIP)):
-                square = (row[i] - mean) * (row[i] - mean)
+            begin, end = s * STRIP, min(width, (s + 1) * STRIP)
+            one, two, three, four = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for i in range(begin, end):
+                away = row[i] - pivot
+                square = away * away
+                one += away
                 two += square
+                three += away * square
                 four += square * square
-            second += two
-            fourth += four
-        kurtosis[f] = fourth * width / (second * second) - 3 if second > 0 else 0
+            first, second, third, fourth = first + one, second + two, third + three, fourth + four
+            # With the negative ones' other bits flipped, floats order as the integers that their bits are; and extremes
+            # of integers are vectorised.
+            least, most = _ordered(row_bits[begin]), _ordered(row_bits[begin])
+            for i in range(begin, end):
+                key = _ordered(row_bits[i])
+                least, most = min(least, key), max(most, key)
+            extremes[0, s], extremes[1, s] = _ordered(least), _ordered(most)
+        smallest, largest = lowest.min(), highest.max()
+        kurtosis[f] = _excess_kurtosis(first / width, second / width, third / width, fourth / width)
         span[f, 0], span[f, 1] = smallest, largest
+        scale = np.float32(bins) / (largest - smallest) if largest > smallest else np.float32(0)
         for i in range(width):
             place[i] = np.uint8(min(np.float32(bins - 1), (row[i] - smallest) * scale))
         # Four tables, because equal neighbours would wait for each other's count in one.

@@ -1,7 +1,7 @@
 """Which firings of a feature are shown, and the text around them.
 
 1. ``choose`` keeps, for each feature, the firings with the largest codes, and for each level of code some drawn evenly
-   from all firings at that level; never two from one context. A draw is the smallest of a hash of (seed, feature,
+   from all firings at that level; never two from one context. A draw is the largest of a hash of (seed, feature,
    place), so it depends on neither the order nor the number of pieces in which firings arrive.
 2. ``cut`` takes more candidates than will be shown, cuts each one's window out of its context and document, and skips a
    window whose text near the firing was already shown: a licence that heads a hundred files is one example.
@@ -27,19 +27,22 @@ def choose(first, offsets, at, values, max_code, context, seed, top, drawn):
     """Fill ``top`` [features, n] and ``drawn`` [features, levels, n] with indexes into the block's firings, -1 where
     there are fewer; ``top`` by falling code, ``drawn`` in the order of drawing."""
     n_top, levels, n_drawn = top.shape[1], drawn.shape[1], drawn.shape[2]
-    top_key, drawn_key = np.empty(n_top), np.empty((levels, n_drawn))
+    top_key, drawn_key = np.empty(n_top, np.float32), np.empty((levels, n_drawn), np.uint64)
+    enough, drawn_enough = np.float32(0), np.empty(levels, np.uint64)
     for f in range(offsets.shape[0] - 1):
-        top_key[:] = -np.inf
-        drawn_key[:] = -np.inf
-        key = _mix(_mix(np.uint64(seed)) + np.uint64(first + f))
+        top_key[:], drawn_key[:], drawn_enough[:] = 0, 0, 0
+        enough = np.float32(0)
         top[f], drawn[f] = -1, -1
+        key = _mix(_mix(np.uint64(seed)) + np.uint64(first + f))
         for e in range(offsets[f], offsets[f + 1]):
-            if values[e] > top_key[-1]:
+            if values[e] > enough:
                 _keep(top_key, top[f], values[e], e, at, context)
+                enough = top_key[n_top - 1]
             level = level_of(values[e] / max_code[f], levels)
-            draw = -float(_mix(key ^ np.uint64(at[e])) >> np.uint64(11))
-            if draw > drawn_key[level, -1]:
+            draw = _mix(key ^ np.uint64(at[e]))
+            if draw > drawn_enough[level]:
                 _keep(drawn_key[level], drawn[f, level], draw, e, at, context)
+                drawn_enough[level] = drawn_key[level, n_drawn - 1]
 
 
 @njit(cache=True, nogil=True)

@@ -6,12 +6,13 @@
 2. ``Firings`` reads the segments back. ``blocks`` gives every firing of a range of features at once, so each feature's
    numbers are computed with all of its firings at hand: exactly, and by any number of threads.
 
-Disk: 8 to 12 bytes a code, until the atlas is finished. Memory: one segment while encoding, one block afterwards.
+Disk: 8 to 12 bytes a code, until the atlas is finished. Memory: two segments while encoding, one block afterwards.
 A segment is written whole or not at all, so a stopped build goes on with the first segment that is missing.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, no_type_check
 
@@ -84,14 +85,20 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
     pieces: list[Coded] = []
     rows = 0
 
-    for coded in read(sum(sizes[:index])):
-        pieces.append(coded)
-        rows += len(coded.at)
-        if rows == sizes[index]:
-            # Not in a thread of its own: it would take a core from the encoder's threads, which wait for each other.
-            arrays = _segment(pieces, n_features)
-            artifact.write_atomic(_path(folder, index), lambda path, arrays=arrays: save_file(arrays, path))
-            pieces, rows, index = [], 0, index + 1
+    def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+        artifact.write_atomic(path, lambda temporary: save_file(arrays, temporary))
+
+    with ThreadPoolExecutor(1) as writer:  # waits for the disk; sorting there would take a core from the encoder
+        pending = writer.submit(int)
+        for coded in read(sum(sizes[:index])):
+            pieces.append(coded)
+            rows += len(coded.at)
+            if rows == sizes[index]:
+                arrays = _segment(pieces, n_features)
+                pending.result()
+                pending = writer.submit(write, _path(folder, index), arrays)
+                pieces, rows, index = [], 0, index + 1
+        pending.result()
     assert index == len(sizes), "fewer tokens came than were announced"
 
 

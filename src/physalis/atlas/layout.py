@@ -23,8 +23,8 @@ REPELLED = 5
 
 WALK_STEPS = 60
 
-EPOCHS = 120
-"""Passes over the edges. 200 move nothing that can be seen."""
+EPOCHS = 80
+"""Passes over the edges. 200 show the same."""
 
 
 class Layout(NamedTuple):

@@ -101,7 +101,7 @@ def _profile(
         ("nearest", nearest.ids[:, : shape.neighbours]), ("nearest_cosine", nearest.cosine[:, : shape.neighbours]),
     ):  # fmt: skip
         pages[name] = values[here]
-    return Profiles(first, pages, pack(pages), c)
+    return Profiles(first, pages, pack(pages, shape), c)
 
 
 def _fill_counts(pages: np.ndarray, c: Counted, n_fired: np.ndarray) -> None:

@@ -40,6 +40,7 @@ class FeatureRows:
     """The rows so far."""
 
     def __init__(self, n_features: int, strings: Strings, text_share: np.ndarray) -> None:
+        """``strings`` know the tokens of the text."""
         self.strings = strings
         self._occurs = np.append(text_share > 0, False)
         self.words = WordIndex()
@@ -58,8 +59,7 @@ class FeatureRows:
         self.columns["mean_code"][here] = counted.sum_code / np.maximum(pages["n_fired"], 1)
         self.columns["token_entropy"][here] = counted.entropy
         self.snippets[here] = _snippets(pages)
-        ids = (pages[name] for name in ("example_tokens", "token", "promoted", "suppressed"))
-        known = self.strings.learn(*ids, counted.telling, counted.preceding)
+        known = self.strings.learn(pages["promoted"], pages["suppressed"])
         top = slice(0, SEARCHED)
         near = _around(pages["example_tokens"][:, top], pages["example_peak"][:, top], NEARBY, NEARBY)[0]
         heard = self._occurs[np.minimum(pages["promoted"][:, :LISTED], len(self._occurs) - 1)].all(1)

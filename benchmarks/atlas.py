@@ -168,7 +168,7 @@ def build_rows(folder: Path, tokens: int) -> list[dict]:
     from physalis.training import train
 
     model = load_model("smollm2")
-    acts = record(model, "stdlib", Site("resid_post", 9), folder / "acts", tokens=tokens)
+    acts = record(model, "stdlib", [Site("resid_post", 9)], [folder / "acts"], tokens=tokens)[0]
     train(acts, [TopKConfig(d_in=acts.d, d_out=acts.d, n_features=8 * acts.d, k=32)], [folder / "sae"], epochs=1)
     coder = dictionaries.load(folder / "sae")
     coder.encode(next(iter(acts.ordered(CHUNK))).x)

@@ -49,8 +49,12 @@ def rate(n: int, work: Callable[[], object]) -> float:
 def recording(model: Model, tokens: int, repeats: int, folder: Path) -> tuple[dict[str, list[float]], Activations]:
     site, bare = Site("resid_post", LAYER), truncated(model)
     rates: dict[str, list[float]] = {"forward": [], "record": []}
+
+    def recorded(out: Path, tokens: int) -> Activations:
+        return record(model, "stdlib", [site], [out], tokens=tokens, context=CONTEXT, batch=BATCH)[0]
+
     # A first recording, not timed, gives the contexts to both and warms everything up.
-    acts = record(model, "stdlib", site, folder / "first", tokens=CONTEXT * BATCH * 2, context=CONTEXT, batch=BATCH)
+    acts = recorded(folder / "first", CONTEXT * BATCH * 2)
     ids = torch.from_numpy(np.array(acts.tokens[:BATCH], dtype=np.int64)).to(model.device)
 
     def forward() -> None:
@@ -68,7 +72,7 @@ def recording(model: Model, tokens: int, repeats: int, folder: Path) -> tuple[di
         before = rate(passes * BATCH * CONTEXT, forward)
         out = folder / str(i)
         started = time.perf_counter()
-        acts = record(model, "stdlib", site, out, tokens=tokens, context=CONTEXT, batch=BATCH)
+        acts = recorded(out, tokens)
         rates["record"].append(acts.tokens.size / (time.perf_counter() - started))
         rates["forward"].append(2 / (1 / before + 1 / rate(passes * BATCH * CONTEXT, forward)))
     return rates, acts

@@ -157,7 +157,7 @@ def activations(folder: Path) -> Activations:
     if (folder / artifact.MANIFEST).exists():
         return Activations.open(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return record(load_model("smollm2"), "stdlib", Site("resid_post", 9), folder, tokens=TOKENS, seed=SEED)
+    return record(load_model("smollm2"), "stdlib", [Site("resid_post", 9)], [folder], tokens=TOKENS, seed=SEED)[0]
 
 
 def export(found: Activations, parent: Path) -> Path:

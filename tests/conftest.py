@@ -34,7 +34,8 @@ def tiny_text(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_activations(tiny, tiny_text, tmp_path_factory):
     out = tmp_path_factory.mktemp("tiny") / "activations"
-    return record(tiny, str(tiny_text), Site("resid_post", 1), out, tokens=12_000, context=32, shard_rows=2048)
+    site = Site("resid_post", 1)
+    return record(tiny, str(tiny_text), [site], [out], tokens=12_000, context=32, shard_rows=2048)[0]
 
 
 @pytest.fixture(scope="session")

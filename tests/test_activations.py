@@ -16,6 +16,7 @@ from physalis.activations import (
     Activations,
     Hygiene,
     MemoryShard,
+    Round,
     Shard,
     lay_out,
     merge_sums,
@@ -149,8 +150,9 @@ class Counted(MemoryShard):
 
 def test_what_is_skipped_is_not_read():
     shard = Counted(bits(torch.randn(60_000, 2)), np.arange(60_000))
-    batches = mixed([shard], 2, 1000, seed=[0], epochs=itertools.count(), skip=10_000_000)
-    assert len(next(batches).x) == 1000
+    rounds = (Round([shard], [0, epoch]) for epoch in itertools.count())
+    batches = mixed(rounds, 2, 1000, skip=10_000_000)
+    assert len(next(batches)) == 1000
     batches.close()
     assert Counted.reads < 600  # of 39,000 blocks, nearly all of them passed over
 

@@ -44,12 +44,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     acts = record(
         model,
         str(root / "*.txt"),
-        Site("resid_post", 1),
-        root / "acts",
+        [Site("resid_post", 1)],
+        [root / "acts"],
         tokens=8_000,
         context=CONTEXT,
         shard_rows=1_500,
-    )
+    )[0]
     d = acts.d
     train(acts, [TopKConfig(d_in=d, d_out=d, n_features=FEATURES, k=K)], [root / "sae"], epochs=1, batch_size=256)
     build_atlas(root / "sae", root / "acts", model, root / "atlas")
@@ -251,7 +251,8 @@ def dictionaries_hash(folder: Path) -> str:
 
 
 def test_a_site_outside_the_residual_stream_has_no_effects(made: Made, tmp_path: Path) -> None:
-    acts = record(made.model, str(made.activations.parent / "0*.txt"), Site("mlp_in", 0), tmp_path / "acts", context=32)
+    text, site = str(made.activations.parent / "0*.txt"), Site("mlp_in", 0)
+    acts = record(made.model, text, [site], [tmp_path / "acts"], context=32)[0]
     config = TopKConfig(d_in=acts.d, d_out=acts.d, n_features=48, k=4)
     train(acts, [config], [tmp_path / "sae"], epochs=1, batch_size=128)
     atlas = build_atlas(tmp_path / "sae", tmp_path / "acts", made.model, tmp_path / "atlas", top=2, intervals=3)

@@ -68,7 +68,7 @@ def test_a_splice_that_changes_the_model_stops_everything(
 def test_what_does_not_belong_together_is_refused(tiny, tiny_text, tiny_activations, tiny_dictionary, tmp_path):
     with pytest.raises(BadInput, match="another model"):
         evaluate(tiny_dictionary, tiny_activations.folder, tiny_model(seed=1), out=tmp_path / "a")
-    elsewhere = record(tiny, str(tiny_text), Site("mlp_out", 1), tmp_path / "acts", tokens=2_000, context=32)
+    elsewhere = record(tiny, str(tiny_text), [Site("mlp_out", 1)], [tmp_path / "acts"], tokens=2_000, context=32)[0]
     with pytest.raises(BadInput, match="The dictionary reads L1.resid_post, these activations are of L1.mlp_out"):
         evaluate(tiny_dictionary, elsewhere.folder, tiny, out=tmp_path / "b")
     with pytest.raises(BadInput, match="holds 'activations', not 'dictionary'"):

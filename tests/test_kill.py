@@ -38,7 +38,9 @@ Job = Callable[..., object]
 
 
 def record_tiny(out: Path, text: Path) -> None:
-    record(tiny_model(), str(text), Site("resid_post", 1), out, tokens=40_000, context=64, batch=8, shard_rows=1024)
+    sites = [Site("resid_post", 1), Site("mlp_out", 0)]
+    outs = [out / str(site) for site in sites]
+    record(tiny_model(), str(text), sites, outs, tokens=40_000, context=64, batch=8, shard_rows=1024)
 
 
 def train_tiny(out: Path, activations: Path) -> None:

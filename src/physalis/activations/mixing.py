@@ -1,9 +1,10 @@
 """mixing: batches shuffled over a whole set of shards, read in blocks, in an order that can be entered anywhere.
 
-1. An epoch is a random order of all blocks of 128 rows of all shards, cut into *buffers* of at most 16,384 rows.
+1. A *round* is a random order of all blocks of 128 rows of its shards, cut into *buffers* of at most 16,384 rows. An
+   epoch over stored activations is one round; a stream has one for each window that it holds in memory.
 2. A buffer's blocks are read in disk order by a thread, one buffer ahead.
-3. Batches gather a buffer's rows in random order, one buffer after another, across buffers and epochs.
-Everything random follows from (seed, epoch, buffer), so skipping a million batches reads none of them.
+3. Batches gather a buffer's rows in random order, one buffer after another, across buffers and rounds.
+Everything random follows from (the round's key, buffer), so skipping a million batches reads none of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,20 +19,22 @@ from torch import Tensor
 
 from physalis.device import default_device
 from physalis.errors import BadInput
-from physalis.types import Batch
 
 BLOCK, BUFFER = 128, 16_384
 """Rows. A buffer this small stays in the processor's cache: blocks of 256 rows and buffers of 65,536 cost twice the
 time. It mixes as well, since rows are already shuffled inside shards: on SmolLM2 the variance of a batch's mean (2,048
 rows) is 1.01 times that of an ideal shuffle for both, but 1.07 with blocks of 256 rows and 1.4 without a buffer."""
 
+BUFFER_BYTES = 1 << 28
+"""A buffer of wide rows holds fewer of them: this many bytes at most, or 16,384 rows of width 8,192."""
+
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 @runtime_checkable
-class Source(Protocol):
-    """Rows that can be read by range: a Shard, or a MemoryShard."""
+class Readable(Protocol):
+    """Rows that can be read by range: a Shard, a MemoryShard, or several side by side."""
 
     @property
     def rows(self) -> int: ...
@@ -49,6 +52,14 @@ class Rows(NamedTuple):
     """context_index * context + position."""
 
 
+class Round(NamedTuple):
+    """Shards whose rows are shuffled together, once."""
+
+    shards: Sequence[Readable]
+    key: Sequence[int]
+    """What decides the order."""
+
+
 class _Block(NamedTuple):
     shard: int
     start: int
@@ -56,6 +67,7 @@ class _Block(NamedTuple):
 
 
 class _Buffer(NamedTuple):
+    shards: Sequence[Readable]
     blocks: list[_Block]
     key: list[int]
 
@@ -64,22 +76,20 @@ class _Buffer(NamedTuple):
         return sum(b.rows for b in self.blocks)
 
 
-def mixed(
-    shards: Sequence[Source], d: int, size: int, *, seed: Sequence[int], epochs: Iterable[int], skip: int = 0
-) -> Iterator[Batch]:
-    """Batches of exactly ``size`` rows of width ``d``, each row once an epoch; the rows left at the very end that do
+def mixed(rounds: Iterable[Round], d: int, size: int, *, skip: int = 0) -> Iterator[BFloat16[Tensor, "size d"]]:
+    """Batches of exactly ``size`` rows of width ``d``, each row once a round; the rows left at the very end that do
     not fill a batch are dropped. ``skip`` rows are passed over without reading them."""
     if size < 1:
         raise BadInput(f"A batch needs at least 1 row; received size={size}.")
     pinned = default_device().type == "cuda"  # lets the copy to the GPU overlap with computing
-    largest = min(BUFFER, sum(shard.rows for shard in shards))
+    largest = max(BLOCK, min(BUFFER, BUFFER_BYTES // (2 * d)))
     # One space is read from while the other is read into; fresh memory each time would cost more than the reading.
     # numpy's memory, because numpy asks for huge pages.
     spaces = cycle([np.empty((largest, d), np.uint16) for _ in range(2)])
 
     def load(todo: tuple[_Buffer, int]) -> tuple[_Buffer, int, np.ndarray]:
         space = next(spaces)
-        _read(todo[0], shards, space)
+        _read(todo[0], space)
         return *todo, space
 
     def fresh() -> tuple[Tensor, np.ndarray]:
@@ -87,7 +97,7 @@ def mixed(
         return out, out.view(torch.uint16).numpy()
 
     (out, bits), have = fresh(), 0
-    for buffer, done, rows in ahead(load, _entered(_buffers(shards, seed, epochs), skip)):
+    for buffer, done, rows in ahead(load, _entered(_buffers(rounds, largest), skip)):
         order = np.random.default_rng(buffer.key).permutation(buffer.rows)
         while done < len(order):
             n = min(size - have, len(order) - done)
@@ -95,7 +105,7 @@ def mixed(
             rows.take(order[done : done + n], axis=0, out=bits[have : have + n], mode="clip")
             done, have = done + n, have + n
             if have == size:
-                yield Batch(out, out)
+                yield out
                 (out, bits), have = fresh(), 0
 
 
@@ -112,24 +122,24 @@ def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             yield pending.result()
 
 
-def _buffers(shards: Sequence[Source], seed: Sequence[int], epochs: Iterable[int]) -> Iterator[_Buffer]:
-    blocks = [
-        _Block(i, start, min(BLOCK, shard.rows - start))
-        for i, shard in enumerate(shards)
-        for start in range(0, shard.rows, BLOCK)
-    ]
-    for epoch in epochs:
+def _buffers(rounds: Iterable[Round], largest: int) -> Iterator[_Buffer]:
+    for shards, key in rounds:
+        blocks = [
+            _Block(i, start, min(BLOCK, shard.rows - start))
+            for i, shard in enumerate(shards)
+            for start in range(0, shard.rows, BLOCK)
+        ]
         held: list[_Block] = []
         count = number = 0
-        for i in np.random.default_rng([*seed, epoch]).permutation(len(blocks)):
+        for i in np.random.default_rng([*key]).permutation(len(blocks)):
             block = blocks[i]
-            if count + block.rows > BUFFER:
-                yield _Buffer(sorted(held), [*seed, epoch, number])
+            if count + block.rows > largest:
+                yield _Buffer(shards, sorted(held), [*key, number])
                 held, count, number = [], 0, number + 1
             held.append(block)
             count += block.rows
         if held:
-            yield _Buffer(sorted(held), [*seed, epoch, number])
+            yield _Buffer(shards, sorted(held), [*key, number])
 
 
 def _entered(buffers: Iterator[_Buffer], skip: int) -> Iterator[tuple[_Buffer, int]]:
@@ -141,8 +151,8 @@ def _entered(buffers: Iterator[_Buffer], skip: int) -> Iterator[tuple[_Buffer, i
         skip = max(0, skip - rows)
 
 
-def _read(buffer: _Buffer, shards: Sequence[Source], out: UInt16[np.ndarray, "rows d"]) -> None:
+def _read(buffer: _Buffer, out: UInt16[np.ndarray, "rows d"]) -> None:
     done = 0
     for block in buffer.blocks:
-        shards[block.shard].read_x(block.start, out[done : done + block.rows])
+        buffer.shards[block.shard].read_x(block.start, out[done : done + block.rows])
         done += block.rows

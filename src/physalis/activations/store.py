@@ -8,18 +8,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span
-from physalis.activations.mixing import Rows, ahead, mixed
+from physalis.activations.mixing import Round, Rows, ahead, mixed
+from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
 from physalis.activations.shards import Shard, Sums, merge_sums, moments
 from physalis.artifact import Manifest, finish, read, write_atomic
 from physalis.errors import BadInput
 from physalis.site import Site
-from physalis.types import Batch
+from physalis.types import Batch, Frame
 
 KIND = "activations"
 TOKENS, DOCUMENTS, LAYOUT, STATISTICS = "tokens.npy", "documents.npy", "layout.json", "statistics.safetensors"
@@ -31,6 +32,18 @@ class Fingerprinted(Protocol):
 
     fingerprint: Any
     tokenizer_fingerprint: Any
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Rows that know their place in the corpus: a Shard, or several side by side."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def read_at(self, start: int, out: Int64[np.ndarray, " n"]) -> None:
+        """Copy the places of the rows from ``start`` on into ``out``."""
+        ...
 
 
 class Activations:
@@ -47,8 +60,8 @@ class Activations:
         self.folder = folder
         self.manifest = manifest
         self.mean = mean
-        self._spans = spans
-        self._shards = shards
+        self.spans = spans
+        self.shards = shards
 
     @classmethod
     def open(cls, folder: Path | str) -> "Activations":
@@ -75,7 +88,7 @@ class Activations:
     @property
     def n_tokens(self) -> int:
         """Rows: positions that hygiene kept."""
-        return sum(shard.rows for shard in self._shards)
+        return sum(shard.rows for shard in self.shards)
 
     @property
     def scale(self) -> float:
@@ -83,7 +96,41 @@ class Activations:
         return self.manifest.facts["scale"]
 
     @property
+    def frame(self) -> Frame:
+        """Mean and scale as ``train`` applies them, the same to what is read and to what is predicted."""
+        return frame_of([self.part], [])
+
+    @property
+    def d_in(self) -> int:
+        return self.d
+
+    @property
+    def d_out(self) -> int:
+        return self.d
+
+    @property
+    def part(self) -> Part:
+        """What a joined set, or a dictionary, has to know of this one."""
+        config, inputs = self.manifest.config, self.manifest.inputs
+        return Part(
+            site=self.site, model=config["model"], model_hash=inputs["model"], tokenizer_hash=inputs["tokenizer"],
+            activations_hash=self.manifest.hash, hygiene=self.hygiene, mean=self.mean, scale=self.scale,
+        )  # fmt: skip
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a dictionary trained on this says of where it belongs: site, model and hygiene."""
+        return origin_of([self.part], [])
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what a dictionary trained on this is made from: model, tokenizer and activations."""
+        return inputs_of([self.part], [])
+
+    @property
     def hygiene(self) -> Hygiene:
+        """The rule of this site alone. Positions that were left out because of another site recorded with it are known
+        to ``kept`` only."""
         return Hygiene.from_dict(self.manifest.config["hygiene"])
 
     @property
@@ -104,7 +151,7 @@ class Activations:
     @property
     def contexts(self) -> Int64[np.ndarray, " n"]:
         """The contexts that this part holds: indices into ``tokens``."""
-        spans = [np.arange(span.start, span.stop) for span in self._spans]
+        spans = [np.arange(span.start, span.stop) for span in self.spans]
         return np.concatenate(spans) if spans else np.empty(0, np.int64)
 
     @property
@@ -119,8 +166,8 @@ class Activations:
         return self._part(held_out=True)
 
     def _part(self, *, held_out: bool) -> "Activations":
-        chosen = [i for i, span in enumerate(self._spans) if span.held_out == held_out]
-        spans, shards = [self._spans[i] for i in chosen], [self._shards[i] for i in chosen]
+        chosen = [i for i, span in enumerate(self.spans) if span.held_out == held_out]
+        spans, shards = [self.spans[i] for i in chosen], [self.shards[i] for i in chosen]
         return Activations(self.folder, self.manifest, self.mean, spans, shards)
 
     def n_batches(self, size: int, *, epochs: int = 1) -> int:
@@ -133,7 +180,8 @@ class Activations:
         A batch may span two epochs; the rows left at the very end are dropped. ``start`` batches are passed over
         without being read: what follows is what an unbroken iteration would give.
         """
-        return mixed(self._shards, self.d, size, seed=[seed], epochs=range(epochs), skip=start * size)
+        rounds = (Round(self.shards, [seed, epoch]) for epoch in range(epochs))
+        return (Batch(x, x) for x in mixed(rounds, self.d, size, skip=start * size))
 
     def ordered(self, size: int) -> Iterator[Rows]:
         """Every row once with its place, shard after shard, at most ``size`` at a time: the fastest way through.
@@ -142,7 +190,7 @@ class Activations:
         """
         if size < 1:
             raise BadInput(f"Rows are read at least 1 at a time; received size={size}.")
-        pieces = ((shard, i, min(size, shard.rows - i)) for shard in self._shards for i in range(0, shard.rows, size))
+        pieces = ((shard, i, min(size, shard.rows - i)) for shard in self.shards for i in range(0, shard.rows, size))
 
         def load(piece: tuple[Shard, int, int]) -> Rows:
             shard, start, rows = piece
@@ -154,6 +202,14 @@ class Activations:
 
         return ahead(load, pieces)
 
+    def kept(self, contexts: Int64[np.ndarray, " n"]) -> Bool[Tensor, "n context"]:
+        """True at the positions of these contexts (indices into ``tokens``) that have a row here: what hygiene kept at
+        every site of the recording. Reads only the places stored in the shards that hold the contexts."""
+        keep = np.zeros((len(contexts), self.context), bool)
+        for span, shard in zip(self.spans, self.shards, strict=True):
+            mark_kept(keep, contexts, span, shard)
+        return torch.from_numpy(keep)
+
     def require(self, model: Fingerprinted) -> None:
         """Raise BadInput unless these are activations of this very model with this very tokenizer."""
         name = self.manifest.config["model"]
@@ -163,6 +219,20 @@ class Activations:
                     f"{self.folder} holds activations of another {role}: it was recorded from {name!r} ({role} "
                     f"{self.manifest.inputs[role][:12]}), and this one is {found[:12]}. Load {name!r}, or record again."
                 )
+
+
+def mark_kept(
+    keep: Bool[np.ndarray, "n context"], contexts: Int64[np.ndarray, " n"], span: Span, shard: Placed
+) -> None:
+    """Set ``keep`` where ``shard``, which holds the contexts of ``span``, has a row."""
+    inside = (contexts >= span.start) & (contexts < span.stop)
+    if not inside.any():
+        return
+    at = np.empty(shard.rows, np.int64)
+    shard.read_at(0, at)
+    here = np.zeros((span.stop - span.start, keep.shape[1]), bool)
+    here.reshape(-1)[at - span.start * keep.shape[1]] = True
+    keep[inside] = here[contexts[inside] - span.start]
 
 
 def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
@@ -183,7 +253,7 @@ def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
         "scale": scale,
         "n_train": sum(sums.rows for span, sums in parts if not span.held_out),
         "n_held_out": sum(sums.rows for span, sums in parts if span.held_out),
-        "dropped": {reason: sum(s["dropped"][reason] for s in said) for reason in ("bos", "sink")},
+        "dropped": {reason: sum(s["dropped"][reason] for s in said) for reason in said[0]["dropped"]},
         "shards": [
             {"span": span.to_dict(), "rows": s["rows"], "bytes": s["bytes"]}
             for span, s in zip(spans, said, strict=True)

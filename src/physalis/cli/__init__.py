@@ -50,11 +50,12 @@ def demo(
 
 @app.command
 def record(
-    model: str, /, *, site: str, text: str, out: Out, tokens: Amount = None, field: str | None = None,
+    model: str, /, *, site: list[str], text: str, out: Out, tokens: Amount = None, field: str | None = None,
     context: Amount = None, bos: bool | None = None, held_out: float | None = None, batch: int | None = None,
     workers: int | None = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Record a model's activations at a site, for instance L9.resid_post, on text.
+    """Record a model's activations at a site, for instance L9.resid_post, on text. With several --site, one forward
+    pass records each to its own folder inside OUT, as OUT/L9.resid_post, all at the same positions.
 
     MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, a .jsonl or
     .parquet file with --field, or the name of a Hugging Face dataset.
@@ -64,11 +65,13 @@ def record(
     from physalis.cli import printing
     from physalis.site import Site
 
-    where = Site.parse(site)
+    sites = [Site.parse(each) for each in site]
+    outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
     options = given(
         tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
     )
-    printing.show(record_(load_model(model), text, where, out, **options), json=json)
+    made = record_(load_model(model), text, sites, outs, **options)
+    printing.show(made[0] if len(made) == 1 else made, json=json)
 
 
 @app.command

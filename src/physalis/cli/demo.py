@@ -36,7 +36,7 @@ def run(out: Path, *, tokens: int = 300_000, text: str = "stdlib", k: int = 32, 
     started = time.monotonic()
     made = Made(out / "activations", out / "dictionary", out / "evaluation", out / "atlas", 0.0)
     model = load_model("smollm2")
-    activations = record(model, text, SITE, made.activations, tokens=tokens)
+    [activations] = record(model, text, [SITE], [made.activations], tokens=tokens)
     config = TopKConfig(d_in=activations.d, d_out=activations.d, n_features=expansion * activations.d, k=k)
     train(activations, [config], [made.dictionary])
     evaluate(made.dictionary, made.activations, model, out=made.evaluation)

@@ -47,6 +47,9 @@ def show(record: Any, *, json: bool) -> None:
             _summary(console, record)
         case Activations():
             _activations(console, record)
+        case list():
+            for each in record:
+                show(each, json=False)
         case Manifest(kind="evaluation"):
             _metrics(console, record.facts["metrics"], record.facts["baselines"])
         case Manifest(kind="dictionary"):
@@ -77,6 +80,8 @@ def _plain(record: Any) -> Any:
             }
         case Manifest():
             return {"hash": record.hash, **record.model_dump(exclude={"files"})}
+        case list():
+            return [_plain(each) for each in record]
         case BaseModel():
             return record.model_dump()
         case _ if dataclasses.is_dataclass(record) and not isinstance(record, type):

@@ -1,9 +1,12 @@
-"""forward: the model's passes over a span of contexts, with hygiene applied: what a shard holds before it is
-shuffled."""
+"""forward: the model's passes over a span of contexts, with hygiene applied: what the shards of each site hold before
+they are shuffled."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
 from physalis.activations import Hygiene, MemoryShard, Span
@@ -16,46 +19,81 @@ PILOT = 8
 """Contexts that decide the hygiene: a thousand tokens say where the median norm is to a percent."""
 
 
-def pilot(model: Model, site: Site, ids: Int32[np.ndarray, "contexts context"], *, bos: bool) -> Hygiene:
-    """The hygiene that a few contexts from all over the corpus call for. Raises BadInput if the
+class Collected(NamedTuple):
+    """One site's share of a span: its kept rows in the order of the text, and how many positions were dropped why."""
+
+    shard: MemoryShard
+    dropped: dict[str, int]
+
+
+def pilot(
+    model: Model, sites: Sequence[Site], ids: Int32[np.ndarray, "contexts context"], *, bos: bool
+) -> dict[Site, Hygiene]:
+    """The hygiene that a few contexts from all over the corpus call for at each site. Raises BadInput if the
     activations are not finite numbers."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, num=PILOT).astype(int))
-    hygiene = Hygiene.measured(run(model, site, ids[chosen]), skip_first=bos)
-    if not 0 < hygiene.max_norm < float("inf"):
-        raise BadInput(
-            f"The activations of {model.name} at {site} are not usable: their median norm is {hygiene.max_norm}. "
-            "Load the model with another dtype, or choose another site."
-        )
-    return hygiene
+    hygienes = {site: Hygiene.measured(x, skip_first=bos) for site, x in run(model, sites, ids[chosen]).items()}
+    for site, hygiene in hygienes.items():
+        if not 0 < hygiene.max_norm < float("inf"):
+            raise BadInput(
+                f"The activations of {model.name} at {site} are not usable: their median norm is {hygiene.max_norm}. "
+                "Load the model with another dtype, or choose another site."
+            )
+    return hygienes
 
 
-def run(model: Model, site: Site, ids: Int32[np.ndarray, "n context"]) -> Float[Tensor, "n context d"]:
-    """What the model computes at ``site``."""
-    return model.run(torch.from_numpy(np.asarray(ids, dtype=np.int64)), read=[site])[site]
+def run(
+    model: Model, sites: Sequence[Site], ids: Int32[np.ndarray, "n context"]
+) -> dict[Site, Float[Tensor, "n context _"]]:
+    """What the model computes at each of ``sites``, in their order, in one pass."""
+    found = model.run(torch.from_numpy(np.asarray(ids, dtype=np.int64)), read=sites)
+    return {site: found[site] for site in sites}
+
+
+def kept(
+    hygienes: Mapping[Site, Hygiene], found: Mapping[Site, Float[Tensor, "n context _"]]
+) -> tuple[Bool[Tensor, "n context"], list[dict[str, int]]]:
+    """The positions that the rule of every site keeps, and for each site how many it leaves out for which reason.
+
+    What another site's rule alone leaves out is counted as "elsewhere" where there are several sites.
+    """
+    each = [hygiene.keep(found[site]) for site, hygiene in hygienes.items()]
+    keep = torch.stack(each).all(0)
+    dropped = [hygiene.dropped(own) for hygiene, own in zip(hygienes.values(), each, strict=True)]
+    if len(each) > 1:
+        for own, reasons in zip(each, dropped, strict=True):
+            reasons["elsewhere"] = int((own & ~keep).sum())
+    return keep, dropped
 
 
 def collect(
-    model: Model, site: Site, ids: Int32[np.ndarray, "contexts context"], span: Span, hygiene: Hygiene, *,
+    model: Model, hygienes: Mapping[Site, Hygiene], ids: Int32[np.ndarray, "contexts context"], span: Span, *,
     batch: int, advance: Advance,
-) -> tuple[MemoryShard, dict[str, int]]:  # fmt: skip
-    """The kept rows of a span in the order of the text, and how many positions were dropped for which reason.
+) -> list[Collected]:  # fmt: skip
+    """What each site of ``hygienes`` holds of a span, all from the same passes and at the same positions: those that
+    the rule of every site keeps.
 
     Batches start at the span's start, so a shard's bits never depend on what was recorded before it.
     """
     context = ids.shape[1]
-    x = np.empty(((span.stop - span.start) * context, model.width(site)), np.uint16)
-    at = np.empty(len(x), np.int64)
-    dropped: dict[str, int] = {}
+    positions = (span.stop - span.start) * context
+    x = {site: np.empty((positions, model.width(site)), np.uint16) for site in hygienes}
+    at = np.empty(positions, np.int64)
+    totals: list[dict[str, int]] = [{} for _ in hygienes]
     done = 0
     for start in range(span.start, span.stop, batch):
         stop = min(start + batch, span.stop)
-        found = run(model, site, ids[start:stop])
-        keep = hygiene.keep(found)
-        rows = found[keep].to("cpu", torch.bfloat16)
-        x[done : done + len(rows)] = rows.view(torch.uint16).numpy()
-        at[done : done + len(rows)] = np.flatnonzero(keep.cpu().numpy()) + start * context
-        done += len(rows)
-        for reason, n in hygiene.dropped(keep).items():
-            dropped[reason] = dropped.get(reason, 0) + n
+        found = run(model, list(hygienes), ids[start:stop])
+        keep, dropped = kept(hygienes, found)
+        places = np.flatnonzero(keep.cpu().numpy()) + start * context
+        for site, rows in x.items():
+            rows[done : done + len(places)] = found[site][keep].to("cpu", torch.bfloat16).view(torch.uint16).numpy()
+        at[done : done + len(places)] = places
+        done += len(places)
+        for total, reasons in zip(totals, dropped, strict=True):
+            for reason, n in reasons.items():
+                total[reason] = total.get(reason, 0) + n
         advance(keep.numel())
-    return MemoryShard(x[:done], at[:done]), dropped
+    return [
+        Collected(MemoryShard(rows[:done], at[:done]), total) for rows, total in zip(x.values(), totals, strict=True)
+    ]

@@ -7,17 +7,33 @@ from pathlib import Path
 
 import numpy as np
 
-from physalis.activations import LAYOUT, TOKENS, Hygiene, MemoryShard, Span, permuted, write_shard
+from physalis.activations import LAYOUT, TOKENS, Hygiene, Span, permuted, write_shard
+from physalis.artifact import write_json
 from physalis.models import Model
 from physalis.progress import Advance
-from physalis.recording.forward import collect
+from physalis.recording.forward import Collected, collect
 from physalis.site import Site
 
 
-def read_layout(folder: Path) -> tuple[Hygiene, list[Span]]:
-    """The hygiene and the spans that layout.json fixes."""
+def write_layout(folder: Path, site: Site, hygienes: dict[Site, Hygiene], spans: Sequence[Span]) -> None:
+    """Fix in layout.json which contexts each shard holds and the rules by which positions are left out: that of
+    ``site``, and where it is recorded beside others those of all."""
+    said = {"hygiene": hygienes[site].to_dict(), "spans": [span.to_dict() for span in spans]}
+    if len(hygienes) > 1:
+        said["hygienes"] = hygienes_to_dict(hygienes)
+    write_json(folder / LAYOUT, said)
+
+
+def read_layout(folder: Path, sites: Sequence[Site]) -> tuple[dict[Site, Hygiene], list[Span]]:
+    """The rule of each of ``sites``, those recorded together, and the spans that layout.json fixes."""
     said = json.loads((folder / LAYOUT).read_text())
-    return Hygiene.from_dict(said["hygiene"]), [Span(**span) for span in said["spans"]]
+    rules = said.get("hygienes") or {str(site): said["hygiene"] for site in sites}
+    return {site: Hygiene.from_dict(rules[str(site)]) for site in sites}, [Span(**span) for span in said["spans"]]
+
+
+def hygienes_to_dict(hygienes: dict[Site, Hygiene]) -> dict[str, dict]:
+    """The rules of several sites as they are stored."""
+    return {str(site): hygiene.to_dict() for site, hygiene in hygienes.items()}
 
 
 def is_whole(folder: Path, span: Span) -> bool:
@@ -27,23 +43,27 @@ def is_whole(folder: Path, span: Span) -> bool:
 
 
 def record_spans(
-    model: Model, site: Site, folder: Path, spans: Sequence[Span], *, batch: int, seed: int, advance: Advance
-) -> None:
-    """Make the shards of ``spans`` one after another in a folder whose corpus and layout are written."""
-    ids = np.load(folder / TOKENS, mmap_mode="r")
-    hygiene, _ = read_layout(folder)
+    model: Model, sites: Sequence[Site], folders: Sequence[Path], spans: Sequence[Span], *,
+    batch: int, seed: int, advance: Advance,
+) -> None:  # fmt: skip
+    """Make the shards of ``spans`` one after another, in each site's folder that lacks them. The folders' corpus and
+    layout are written."""
+    ids = np.load(folders[0] / TOKENS, mmap_mode="r")
+    hygienes, _ = read_layout(folders[0], sites)
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         pending: Future | None = None
         for span in spans:
-            shard, dropped = collect(model, site, ids, span, hygiene, batch=batch, advance=advance)
+            found = collect(model, hygienes, ids, span, batch=batch, advance=advance)
             if pending is not None:
-                pending.result()  # one shard in flight bounds the memory, and a full disk is noticed soon
-            pending = writer.submit(_write, folder, span, shard, dropped, seed)
+                pending.result()  # one span in flight bounds the memory, and a full disk is noticed soon
+            pending = writer.submit(_write, folders, span, found, seed)
         if pending is not None:
             pending.result()
 
 
-def _write(folder: Path, span: Span, shard: MemoryShard, dropped: dict[str, int], seed: int) -> None:
+def _write(folders: Sequence[Path], span: Span, found: list[Collected], seed: int) -> None:
     # numpy throughout: torch here would start threads that fight those of the forward pass.
-    shuffled = permuted(shard.x, shard.at, seed=seed, number=span.number)
-    write_shard(folder / span.name, folder / span.sidecar, shuffled, dropped=dropped)
+    for folder, one in zip(folders, found, strict=True):
+        if not is_whole(folder, span):
+            shuffled = permuted(one.shard.x, one.shard.at, seed=seed, number=span.number)
+            write_shard(folder / span.name, folder / span.sidecar, shuffled, dropped=one.dropped)

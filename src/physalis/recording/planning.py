@@ -43,7 +43,7 @@ def plan(
     seconds = []
     for _ in range(2):  # the first one pays for allocations
         started = time.perf_counter()
-        run(model, site, ids).sum().item()  # .item() waits for the device
+        run(model, [site], ids)[site].sum().item()  # .item() waits for the device
         seconds.append(time.perf_counter() - started)
     rate = batch * context / seconds[-1]
     row = 2 * model.width(site) + 8

@@ -19,8 +19,9 @@ from physalis.site import Site
 
 
 def run_workers(
-    model: Model, site: Site, folder: Path, spans: Sequence[Span], *, batch: int, seed: int, workers: int
-) -> Iterator[Span]:
+    model: Model, sites: Sequence[Site], folders: Sequence[Path], spans: Sequence[Span], *,
+    batch: int, seed: int, workers: int,
+) -> Iterator[Span]:  # fmt: skip
     """Make the shards of ``spans``; yields each when it is done, in no particular order.
 
     Raises BadInput if the workers cannot load this very model by its name, or if one of them dies.
@@ -29,7 +30,7 @@ def run_workers(
     threads = max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=(threads,))
     try:
-        doing = {pool.submit(_make, loading, site, folder, span, batch, seed): span for span in spans}
+        doing = {pool.submit(_make, loading, sites, folders, span, batch, seed): span for span in spans}
         for done in as_completed(doing):
             done.result()
             yield doing[done]
@@ -66,5 +67,7 @@ def _loaded(name: str, device: str, dtype: torch.dtype, family: Family, fingerpr
     return model
 
 
-def _make(loading: tuple, site: Site, folder: Path, span: Span, batch: int, seed: int) -> None:
-    record_spans(_loaded(*loading), site, folder, [span], batch=batch, seed=seed, advance=lambda *_: None)
+def _make(
+    loading: tuple, sites: Sequence[Site], folders: Sequence[Path], span: Span, batch: int, seed: int
+) -> None:  # fmt: skip
+    record_spans(_loaded(*loading), sites, folders, [span], batch=batch, seed=seed, advance=lambda *_: None)

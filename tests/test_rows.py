@@ -76,7 +76,7 @@ def test_products_and_gradients_match_dense_autograd(x, weight, bias):
     b = bias.clone().requires_grad_()
     x1 = x.clone().requires_grad_()
     decoder, b_dec = Rows(torch.randn(F, D)), torch.randn(D, requires_grad=True)
-    codes = rows.encode_top(x1, weight, b, K)
+    codes = rows.differentiable(x1, weight, b, rows.top(x1, weight, b, K))
     out = rows.decode(codes, decoder, b_dec)
     out.square().sum().backward()
 

@@ -86,7 +86,7 @@ def test_a_finished_folder_is_only_opened(tiny_activations, tmp_path, monkeypatc
 
 def test_frozen_directions_are_worse(tiny_activations, tiny_dictionary, tmp_path):
     config = dictionaries.load(tiny_dictionary).config
-    train(tiny_activations, [config], [tmp_path / "frozen"], batch_size=512, frozen_decoder=True)
+    train(tiny_activations, [config], [tmp_path / "frozen"], batch_size=512, frozen="dec")
     frozen, learnt = (
         artifact.read(f, "dictionary").facts["last"]["fvu"] for f in (tmp_path / "frozen", tiny_dictionary)
     )

@@ -35,6 +35,19 @@ class Adam:
                 value.copy_(state[f"{part}.{name}"])
         self.steps = steps
 
+    def forget(self, names: Iterable[str], ids: Tensor) -> None:
+        """Forget the moments of these rows of the named parameters: their weights are new."""
+        for name in names:
+            self.m[name][ids] = 0
+            self.v[name][ids] = 0
+
+    def drop_gradients(self) -> None:
+        """Forget gradients that no step was taken along."""
+        for p in self.parameters.values():
+            p.grad = None
+            if isinstance(p, Rows):
+                p.outers.clear()
+
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """One step on every parameter that has a gradient, dense or in factors; clears the gradients."""

@@ -39,3 +39,9 @@ def free_memory(device: torch.device) -> int:
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice: torch has a class for this on CUDA only."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -19,7 +19,7 @@ from torch import Tensor
 from physalis import artifact, dictionaries, metrics
 from physalis.activations import Activations
 from physalis.artifact import Manifest
-from physalis.dictionaries.base import Linear
+from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Firing, Reconstruction, Splice, Sums
 from physalis.models import Model
@@ -137,12 +137,12 @@ def check_belongs(dictionary: Manifest, activations: Activations) -> None:
         )
 
 
-def rebuild_with(dictionary: Linear) -> Rebuild:
+def rebuild_with(dictionary: Dictionary) -> Rebuild:
     """Encode and decode, without gradients."""
 
     def rebuild(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return dictionary.decode(dictionary.encode(x))
+            return dictionary.rebuild(x, dictionary.encode(x))
 
     return rebuild
 
@@ -174,16 +174,16 @@ def check_identity(model: Model, activations: Activations) -> None:
         )
 
 
-def _frozen(about: Manifest, acts: Activations, folder: Path, seed: int) -> Linear:
+def _frozen(about: Manifest, acts: Activations, folder: Path, seed: int) -> Dictionary:
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = type(dictionaries.make(about.config["architecture"], about.config["dictionary"]).config)
     t = about.config["training"]
     kept = {key: t[key] for key in ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")}
-    return train(acts, [config(**about.config["dictionary"])], [folder], frozen_decoder=True, seed=seed, **kept)[0]
+    return train(acts, [config(**about.config["dictionary"])], [folder], frozen="dec", seed=seed, **kept)[0]
 
 
 def _reconstructions(
-    acts: Activations, saes: dict[str, Linear], pca: PCA, firing_tokens: int, seed: int
+    acts: Activations, saes: dict[str, Dictionary], pca: PCA, firing_tokens: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     n_contexts = len(acts.tokens)
     sums = {key: {m.__name__: Sums(n_contexts) for m in metrics.RECONSTRUCTION} for key in (*saes, "pca")}
@@ -199,7 +199,7 @@ def _reconstructions(
             for key, sae in saes.items():
                 with torch.no_grad():
                     codes = sae.encode(x)
-                    r = Reconstruction(x, sae.decode(codes), codes, acts.mean)
+                    r = Reconstruction(x, sae.rebuild(x, codes), codes, acts.mean)
                 for metric in metrics.RECONSTRUCTION:
                     sums[key][metric.__name__].add(metric(r), contexts)
                 _count(counts[key], codes)

@@ -1,7 +1,8 @@
 """train(): the only training loop in the package. One read of the activations feeds every dictionary in the list.
 
-1. Batches come shuffled over the whole training part, centred and scaled by the constants the activations keep.
-2. Each dictionary computes its loss on the batch, Adam takes a step, the dictionary's constraint is applied.
+1. Batches come shuffled over the whole training part, centred and scaled by the constants the source keeps.
+2. Each dictionary computes its loss on the batch, Adam takes a step, the dictionary's constraint is applied. Where
+   memory does not hold a batch it goes through in pieces, and the step is still one of the whole batch.
 3. Features that have not fired for ``dead_after`` tokens are named dead to the loss, which may revive them.
 4. A checkpoint holds weights, moments, counters and the position in the data: a run that was killed goes on from there
    and ends with the same bytes.
@@ -13,99 +14,141 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations
 from physalis.adam import Adam
 from physalis.artifact import Manifest
-from physalis.device import compute_dtype
-from physalis.dictionaries.base import Linear, Shape, Tick
+from physalis.device import compute_dtype, is_out_of_memory
+from physalis.dictionaries.base import Dictionary, Shape, Tick
 from physalis.errors import BadInput
 from physalis.progress import progress
-from physalis.types import Batch
+from physalis.types import Batch, Frame
 
 CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY = 10  # steps
+FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
+
+
+@runtime_checkable
+class Part(Protocol):
+    """The rows to train on."""
+
+    @property
+    def n_tokens(self) -> int: ...
+
+    def n_batches(self, size: int, *, epochs: int = 1) -> int: ...
+
+    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What ``train`` reads: Activations, several of them as Pairs, a Stream, or the Samples of a world."""
+
+    @property
+    def train(self) -> Part: ...
+
+    @property
+    def frame(self) -> Frame: ...
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def d_out(self) -> int: ...
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the dictionary's manifest says about where it reads: site, model, hygiene; or the world."""
+        ...
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what was read, by role."""
+        ...
 
 
 def train(
-    activations: Activations,
+    source: Source,
     configs: Sequence[Shape],
     outs: Sequence[str | Path],
     *,
     epochs: int = 3,
     batch_size: int = 2048,
-    lr: float = 6e-3,
+    lr: float | None = None,
     warmup: int = 20,
     decay: float = 0.6,
     dead_after: int | None = None,
-    frozen_decoder: bool = False,
+    frozen: Literal["dec", "enc"] | None = None,
     seed: int = 0,
-) -> list[Linear]:
+    seeds: Sequence[int] | None = None,
+) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
-    ``lr`` rises over ``warmup`` steps and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens
-    without firing make a feature dead; None means one pass over the training part, at most 10M: a feature that
-    fires anywhere in the text is rare, not dead, and reviving it costs time and gains nothing (FVU .1260 with a
-    twentieth of a pass, .1264 with a whole one, at 9,216 features and 270k tokens).
-    ``frozen_decoder`` keeps random directions and trains only the encoder: the baseline that says how much learning the
-    directions was worth (arXiv 2602.14111). The dictionaries returned, like the stored ones, read raw activations.
+    ``lr`` is ``learning_rate(steps)`` unless given; it rises over ``warmup`` steps and falls linearly to 0 over the
+    last ``decay`` of the run. ``dead_after`` tokens without firing make a feature dead; None means one pass over the
+    training part, at most 10M: a feature that fires anywhere in the text is rare, not dead, and reviving it costs time
+    and gains nothing (FVU .1260 with a twentieth of a pass, .1264 with a whole one, at 9,216 features and 270k tokens).
+    ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
+    the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
+    dictionary starts from (``seed`` unless given). What is returned, like what is stored, reads raw activations.
 
     Run again after a kill, it goes on from the last checkpoint and gives the same bytes. Raises BadInput if there are
     fewer tokens than a batch, if widths do not fit, or if a folder holds something else.
     """
     folders = [Path(out) for out in outs]
+    seeds = [seed] * len(configs) if seeds is None else seeds
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
-    n_tokens = activations.train.n_tokens
-    steps = activations.train.n_batches(batch_size, epochs=epochs)
+    n_tokens = source.train.n_tokens
+    steps = source.train.n_batches(batch_size, epochs=epochs)
     if n_tokens < batch_size or steps < 1:
         raise BadInput(
             f"There are {n_tokens:,} training tokens, fewer than one batch of {batch_size:,}. "
             "Record more text, or lower --batch-size."
         )
     dead_after = dead_after or min(10_000_000, n_tokens)
+    lr = learning_rate(steps) if lr is None else lr
     training = {
         "epochs": epochs, "batch_size": batch_size, "steps": steps, "lr": lr, "warmup": warmup, "decay": decay,
-        "dead_after": dead_after, "frozen_decoder": frozen_decoder,
+        "dead_after": dead_after, "frozen": frozen, "order": seed,
     }  # fmt: skip
     with ExitStack() as stack:
         jobs, done = [], []
-        for folder, name, config in zip(folders, names, configs, strict=True):
-            if (config.d_in, config.d_out) != (activations.d, activations.d):
-                raise BadInput(
-                    f"The activations have width {activations.d}; the dictionary wants {config.d_in} in and "
-                    f"{config.d_out} out. Make the config with d_in = d_out = {activations.d}."
-                )
+        for folder, name, config, own in zip(folders, names, configs, seeds, strict=True):
+            _check_widths(config, source)
             job = {
-                "architecture": name, "dictionary": asdict(config), "training": training,
-                "activations": activations.manifest.hash, "seed": seed,
+                "architecture": name, "dictionary": asdict(config), "training": training, "inputs": source.inputs,
+                "seed": own,
             }  # fmt: skip
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
         if all(done):
             return [dictionaries.load(folder) for folder in folders]
+        frame = source.frame
         made = [dictionaries.make(name, asdict(config)) for name, config in zip(names, configs, strict=True)]
-        sample = _first(_centred(activations, batch_size, seed, 1, 0), max(c.n_features for c in configs))
-        for dictionary in made:
+        rows = max(c.n_features for c in configs)
+        sample = _first(map(frame.apply, source.train.batches(batch_size, seed=seed)), rows)
+        for dictionary, own in zip(made, seeds, strict=True):
             dictionary.compute_in(compute_dtype(sample.x.device))
-            if frozen_decoder:
-                dictionary.start_frozen(sample, seed=seed)
+            if frozen is None:
+                dictionary.start(sample, seed=own)
             else:
-                dictionary.start(sample, seed=seed)
-        runs = [Run(dictionary) for dictionary in made]
+                _linear(dictionary).start_frozen(sample, frozen, seed=own)
+        runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
         start = _resume(folders, runs, artifact.digest(jobs))
-        batches = _centred(activations, batch_size, seed, epochs, start)
+        batches = source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)
         logs = [stack.enter_context(_Log(folder / METRICS, start)) for folder in folders]
         saved = time.monotonic()
         schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=steps)
         with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
-            for step, batch in zip(range(start, steps), batches, strict=False):
+            for step, raw in zip(range(start, steps), batches, strict=False):
+                batch = frame.apply(raw)
                 for run, log in zip(runs, logs, strict=True):
                     row = run.descend(batch, step, schedule, dead_after)
                     if row is not None:
@@ -114,10 +157,31 @@ def train(
                 if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                     _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
                     saved = time.monotonic()
+        last = _first(map(frame.apply, source.train.batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
-            _finish(folder, run, job, activations)
+            run.dictionary.finish(last)
+            _finish(folder, run, job, source)
         (folders[0] / CHECKPOINT).unlink(missing_ok=True)
     return [dictionaries.load(folder) for folder in folders]
+
+
+def learning_rate(steps: int) -> float:
+    """The rate to rise to in a run of so many steps."""
+    return 6e-3
+
+
+def _check_widths(config: Shape, source: Source) -> None:
+    if (config.d_in, config.d_out) != (source.d_in, source.d_out):
+        raise BadInput(
+            f"The activations have width {source.d_in} in and {source.d_out} out; the dictionary wants {config.d_in} "
+            f"in and {config.d_out} out. Make the config with d_in = {source.d_in} and d_out = {source.d_out}."
+        )
+
+
+def _linear(dictionary: Dictionary) -> dictionaries.Linear:
+    if not isinstance(dictionary, dictionaries.Linear):
+        raise BadInput(f"{type(dictionary).__name__} has no frozen baseline: its parts are not one matrix each.")
+    return dictionary
 
 
 class Schedule:
@@ -135,34 +199,70 @@ class Schedule:
 class Run:
     """One dictionary in training: its optimiser and when each feature last fired."""
 
-    def __init__(self, dictionary: Linear) -> None:
-        self.dictionary = dictionary
+    def __init__(self, dictionary: Dictionary, *, seed: int = 0) -> None:
+        self.dictionary, self.seed = dictionary, seed
         self.adam = Adam((n, p) for n, p in dictionary.named_parameters() if p.requires_grad)
         self.seen = 0
-        self.last_fired = torch.zeros(len(dictionary.b_enc), dtype=torch.int64, device=dictionary.b_enc.device)
+        device = next(dictionary.parameters()).device
+        self.last_fired = torch.zeros(dictionary.config.n_features, dtype=torch.int64, device=device)
         self.row: dict[str, Any] = {}
+        self.pieces = 1
+        """In how many pieces a batch goes through the dictionary."""
 
     def descend(self, batch: Batch, step: int, schedule: Schedule, dead_after: int) -> dict[str, Any] | None:
         """One step on one batch. Returns a row of metrics every LOG_EVERY steps."""
-        dead = self.seen - self.last_fired >= dead_after
-        loss = self.dictionary.loss(batch, Tick(step, step / schedule.steps, dead))
-        torch.stack(list(loss.terms.values())).sum().backward()
+        tick = Tick(step, step / schedule.steps, self.seen - self.last_fired >= dead_after)
+        replaced = self.dictionary.replace(batch, tick, seed=self.seed)
+        if replaced is not None:
+            self.adam.forget(("enc", "dec", "b_enc"), replaced)
+            self.last_fired[replaced] = self.seen
+        self.seen += len(batch.x)
+        terms, fired = self._gradients(batch, tick)
         rate = schedule(step)
         self.adam.step(rate)
         self.dictionary.constrain()
-        self.seen += len(batch.x)
-        fires = loss.codes.values.detach() > 0
-        self.last_fired[loss.codes.ids[fires].long()] = self.seen
         if step % LOG_EVERY and step + 1 != schedule.steps:
             return None
-        terms = {name: float(value.detach()) for name, value in loss.terms.items()}
-        if not all(value == value and abs(value) < 1e6 for value in terms.values()):
+        values = {name: float(value) for name, value in terms.items()}
+        if not all(value == value and abs(value) < 1e6 for value in values.values()):
             raise BadInput(
-                f"Training diverged at step {step}: {terms}. Lower --lr (now {schedule.lr:g}) and use a new --out."
+                f"Training diverged at step {step}: {values}. Lower --lr (now {schedule.lr:g}) and use a new --out."
             )
-        l0 = float(fires.sum()) / len(batch.x)
-        self.row = {"step": step, "tokens": self.seen, **terms, "l0": l0, "dead": int(dead.sum()), "lr": rate}
+        l0 = fired / len(batch.x)
+        self.row = {"step": step, "tokens": self.seen, **values, "l0": l0, "dead": int(tick.dead.sum()), "lr": rate}
+        if self.pieces > 1:
+            self.row["pieces"] = self.pieces
         return self.row
+
+    def _gradients(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
+        """Gradients of the batch's loss, in as many pieces as memory asks for: (terms, codes that fired)."""
+        while True:
+            before = {name: value.clone() for name, value in self.dictionary.named_buffers()}
+            try:
+                return self._accumulate(batch, tick)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or 2 * self.pieces > len(batch.x):
+                    raise
+            # outside the handler, whose traceback holds the tensors that did not fit
+            self.adam.drop_gradients()
+            for name, value in self.dictionary.named_buffers():
+                value.copy_(before[name])
+            self.pieces *= 2
+
+    def _accumulate(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
+        total: dict[str, torch.Tensor] = {}
+        fired = 0
+        for x, y in zip(batch.x.chunk(self.pieces), batch.y.chunk(self.pieces), strict=True):
+            share = len(x) / len(batch.x)
+            loss = self.dictionary.loss(Batch(x, x if batch.y is batch.x else y), tick)
+            (share * torch.stack(list(loss.terms.values())).sum()).backward()
+            fires = loss.codes.values.detach() > 0
+            ids = loss.codes.ids[fires].long()
+            self.last_fired[ids] = self.seen
+            fired += len(ids)
+            for name, value in loss.terms.items():
+                total[name] = total.get(name, 0) + share * value.detach()
+        return total, fired
 
     @property
     def note(self) -> str | None:
@@ -199,20 +299,14 @@ class _Log:
         self._file.close()
 
 
-def _centred(activations: Activations, size: int, seed: int, epochs: int, start: int) -> Iterator[Batch]:
-    mean, scale = activations.mean, activations.scale
-    for batch in activations.train.batches(size, seed=seed, epochs=epochs, start=start):
-        x = (batch.x.float() - mean).mul_(scale)
-        y = x if batch.y is batch.x else (batch.y.float() - mean).mul_(scale)
-        yield Batch(x, y)
-
-
 def _first(batches: Iterable[Batch], rows: int) -> Batch:
     held: list[Batch] = []
     for batch in batches:
         held.append(batch)
         if sum(len(b.x) for b in held) >= rows:
             break
+    if not held:
+        raise BadInput("The source has no training rows.")
     x = torch.cat([b.x for b in held])
     return Batch(x, x if held[0].y is held[0].x else torch.cat([b.y for b in held]))
 
@@ -240,23 +334,16 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
     return int(about["step"])
 
 
-def _finish(folder: Path, run: Run, job: dict[str, Any], activations: Activations) -> None:
-    manifest = activations.manifest
-    run.dictionary.fold(activations.mean, activations.scale, activations.mean, activations.scale)
+def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source) -> None:
+    run.dictionary.fold(source.frame)
     name = dictionaries.save(run.dictionary, folder)
-    about = {key: job[key] for key in ("architecture", "dictionary", "training")}
-    about |= {
-        "site": str(activations.site),
-        "model": manifest.config["model"],
-        "hygiene": activations.hygiene.to_dict(),
-    }
     artifact.finish(
         folder,
         Manifest(
             kind="dictionary",
-            config=about,
+            config={key: job[key] for key in ("architecture", "dictionary", "training")} | source.origin,
             seed=job["seed"],
-            inputs={**manifest.inputs, "activations": manifest.hash},
+            inputs=source.inputs,
             facts={"n_tokens": run.seen, "last": run.row},
         ),
         [name, METRICS],

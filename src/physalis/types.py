@@ -1,4 +1,4 @@
-"""The tensor records that cross layers: Batch and Codes.
+"""The tensor records that cross layers: Batch, Frame and Codes.
 
 Axis names used in every public signature: ``tokens`` (rows of activations), ``d_in``, ``d_out`` (widths),
 ``features`` (dictionary size), ``k`` (stored codes a token), ``contexts`` and ``context`` (packed text).
@@ -15,6 +15,22 @@ class Batch(NamedTuple):
 
     x: Float[Tensor, "tokens d_in"]
     y: Float[Tensor, "tokens d_out"]
+
+
+class Frame(NamedTuple):
+    """The constants that training subtracts and multiplies by: ``(x - mean) * scale`` has mean 0 and mean square 1 an
+    element. Dictionaries are trained inside the frame and folded out of it."""
+
+    mean_in: Float[Tensor, " d_in"]
+    scale_in: Float[Tensor, " d_in"]
+    mean_out: Float[Tensor, " d_out"]
+    scale_out: Float[Tensor, " d_out"]
+
+    def apply(self, batch: Batch) -> Batch:
+        """The batch inside the frame, float32; ``y is x`` stays so."""
+        x = (batch.x.float() - self.mean_in).mul_(self.scale_in)
+        y = x if batch.y is batch.x else (batch.y.float() - self.mean_out).mul_(self.scale_out)
+        return Batch(x, y)
 
 
 class Codes(NamedTuple):

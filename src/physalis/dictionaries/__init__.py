@@ -9,25 +9,39 @@ from safetensors.torch import load_file, save_file
 
 from physalis import artifact
 from physalis.device import compute_dtype
-from physalis.dictionaries.base import Dictionary, Linear, Loss, Shape, Tick
+from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.batchtopk import BatchTopK, BatchTopKConfig
+from physalis.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
+from physalis.dictionaries.crosslayer import CrossLayer, CrossLayerConfig
+from physalis.dictionaries.gated import Gated, GatedConfig
+from physalis.dictionaries.jumprelu import JumpReLU, JumpReLUConfig
+from physalis.dictionaries.l1 import L1, L1Config
+from physalis.dictionaries.l1resampled import L1Resampled, L1ResampledConfig
+from physalis.dictionaries.linear import Linear
+from physalis.dictionaries.listamatryoshka import ListaMatryoshka, ListaMatryoshkaConfig
+from physalis.dictionaries.matchingpursuit import MatchingPursuit, MatchingPursuitConfig
+from physalis.dictionaries.matryoshka import Matryoshka, MatryoshkaConfig
 from physalis.dictionaries.topk import TopK, TopKConfig
 from physalis.errors import BadInput
 
 __all__ = [
-    "ARCHITECTURES", "BatchTopK", "BatchTopKConfig", "Dictionary", "Linear", "Loss", "Tick", "TopK", "TopKConfig",
-    "Shape", "architecture", "architecture_of", "load", "make", "save",
+    "ARCHITECTURES", "L1", "BatchTopK", "BatchTopKConfig", "CrossLayer", "CrossLayerConfig", "Crosscoder",
+    "CrosscoderConfig", "Dictionary", "Gated", "GatedConfig", "JumpReLU", "JumpReLUConfig", "L1Config", "L1Resampled",
+    "L1ResampledConfig", "Linear", "ListaMatryoshka", "ListaMatryoshkaConfig", "Loss", "MatchingPursuit",
+    "MatchingPursuitConfig", "Matryoshka", "MatryoshkaConfig", "Shape", "Tick", "TopK", "TopKConfig", "architecture",
+    "architecture_of", "load", "make", "save",
 ]  # fmt: skip
 
-ARCHITECTURES: tuple[type[Linear], ...] = (TopK, BatchTopK)
+ARCHITECTURES: tuple[type[Dictionary], ...] = (
+    TopK, BatchTopK, JumpReLU, L1, L1Resampled, Gated, Matryoshka, ListaMatryoshka, MatchingPursuit, Crosscoder,
+    CrossLayer,
+)  # fmt: skip
 """Every architecture. A new one is one file and one word here."""
 
 WEIGHTS = "dictionary.safetensors"
-NAMES = {"enc": "W_enc", "dec": "W_dec"}
-"""Parameter to its name on disk; W_enc is stored transposed, as the field writes it."""
 
 
-def architecture(name: str) -> type[Linear]:
+def architecture(name: str) -> type[Dictionary]:
     """The architecture of that name, whatever its case. Raises BadInput listing those there are."""
     for each in ARCHITECTURES:
         if each.__name__.lower() == name.lower():
@@ -36,12 +50,12 @@ def architecture(name: str) -> type[Linear]:
     raise BadInput(f"There is no dictionary architecture {name!r}. Choose one of: {names}.")
 
 
-def architecture_of(config: Shape) -> type[Linear]:
+def architecture_of(config: Shape) -> type[Dictionary]:
     """The architecture that a config belongs to."""
     return next(each for each in ARCHITECTURES if each.__init__.__annotations__["config"] is type(config))
 
 
-def make(name: str, config: dict[str, Any]) -> Linear:
+def make(name: str, config: dict[str, Any]) -> Dictionary:
     """A dictionary from its architecture's name and its config's fields. Raises BadInput for an unknown field."""
     kind = architecture(name)
     config_type = kind.__init__.__annotations__["config"]
@@ -50,19 +64,30 @@ def make(name: str, config: dict[str, Any]) -> Linear:
         raise BadInput(
             f"{kind.__name__} has no setting {unknown[0]!r}. It has: {', '.join(config_type.__dataclass_fields__)}."
         )
-    return kind(config_type(**config))
+    return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))  # pyright: ignore[reportCallIssue]
 
 
-def save(dictionary: Linear, folder: Path) -> str:
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+
+
+def _named(name: str) -> str:
+    """A parameter's name on disk: W_enc [d_in, features] (stored transposed) and W_dec, as the field writes them."""
+    part, _, rest = name.partition(".")
+    return ".".join([{"enc": "W_enc", "dec": "W_dec"}.get(part, part), *([rest] if rest else [])])
+
+
+def save(dictionary: Dictionary, folder: Path) -> str:
     """Write the weights as W_enc [d_in, features], W_dec [features, d_out], biases; returns the file's name."""
-    tensors = {NAMES.get(name, name): value for name, value in dictionary.state_dict().items()}
-    tensors["W_enc"] = tensors["W_enc"].T
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    tensors = {}
+    for name, value in dictionary.state_dict().items():
+        value = value.detach().cpu()
+        tensors[_named(name)] = (value.T if name.startswith("enc") else value).contiguous().clone()
     artifact.write_atomic(folder / WEIGHTS, lambda path: save_file(tensors, path))
     return WEIGHTS
 
 
-def load(folder: str | Path, *, dtype: torch.dtype | None = None) -> Linear:
+def load(folder: str | Path, *, dtype: torch.dtype | None = None) -> Dictionary:
     """Read a trained dictionary. It takes raw activations.
 
     ``dtype`` is what features are selected in (values are always float32): the fastest the CPU has unless given.
@@ -77,8 +102,8 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None) -> Linear:
         raise BadInput(
             f"{folder / WEIGHTS} cannot be read ({error}). The folder is damaged: delete it and train again."
         ) from error
-    weights["W_enc"] = weights["W_enc"].T
-    dictionary.load_state_dict({ours: weights[NAMES.get(ours, ours)] for ours in dictionary.state_dict()})
+    found = {name: weights[_named(name)] for name in dictionary.state_dict()}
+    dictionary.load_state_dict({n: value.T if n.startswith("enc") else value for n, value in found.items()})
     dictionary.requires_grad_(False)
     dictionary.compute_in(dtype or compute_dtype(torch.device("cpu")))
     return dictionary

@@ -93,6 +93,37 @@ def select_top(bits, k, out_ids, out_bits):
             out_bits[r, i] = zero
 
 
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def count_positive(bits, out):
+    """out[r] = how many entries of bits[r] are positive."""
+    for r in prange(bits.shape[0]):
+        row = bits[r]
+        count = np.int32(0)
+        for i in range(row.shape[0]):
+            count += np.int32(row[i] > 0)
+        out[r] = count
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def select_positive(bits, out_ids, out_bits):
+    """Every positive entry of each row of ``bits`` [n, features], by ascending id; 0 pads. ``out_ids`` has room for the
+    fullest row."""
+    width = out_ids.shape[1]
+    for r in prange(bits.shape[0]):
+        row = bits[r]
+        o = 0
+        for i in range(row.shape[0]):
+            if row[i] > 0:
+                out_ids[r, o] = i
+                out_bits[r, o] = row[i]
+                o += 1
+        for i in range(o, width):
+            out_ids[r, i] = 0
+            out_bits[r, i] = 0
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
 def add_rows(values, ids, rows, out):

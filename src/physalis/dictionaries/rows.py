@@ -5,6 +5,7 @@ in the backward pass, so it is not: each product leaves an ``Outer`` on the weig
 dense gradients (``.grad``) work beside it, so an architecture may use plain torch wherever it likes.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,23 @@ def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.float().clamp_min_(0), ids.int()
 
 
+def _select_positive(product: Tensor) -> tuple[Tensor, Tensor]:
+    """Every positive entry of each row: (values float32, ids int32), 0 pads."""
+    if product.device.type == "cpu":
+        bits = product.view(torch.int16 if product.dtype == torch.bfloat16 else torch.int32).numpy()
+        counts = torch.empty(len(product), dtype=torch.int32)
+        kernels.count_positive(bits, counts.numpy())
+        shape = (len(product), max(1, int(counts.max()) if len(counts) else 1))
+        values, ids = torch.empty(shape, dtype=product.dtype), torch.empty(shape, dtype=torch.int32)
+        kernels.select_positive(
+            bits, ids.numpy(), values.view(torch.int16 if bits.itemsize == 2 else torch.int32).numpy()
+        )
+        return values.float(), ids
+    width = max(1, int((product > 0).sum(1).max()))
+    values, ids = product.topk(width, dim=1, sorted=False)
+    return values.float().clamp_min_(0), ids.int()
+
+
 @torch.no_grad()
 def top(
     x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], k: int, among: Tensor | None = None
@@ -98,25 +116,37 @@ def top(
         pad = -len(among) % 256
         weight = torch.cat([weight[among], weight.new_zeros(pad, weight.shape[1])])
         bias = torch.cat([bias[among], bias.new_full((pad,), -1.0)])
+    k = min(k, len(weight))
+    found = [_select(product, k) for product in _products(x, weight, bias)]
+    values, ids = torch.cat([v for v, _ in found]), torch.cat([i for _, i in found])
+    return Codes(values, ids if among is None else among.int()[ids.long()])
+
+
+@torch.no_grad()
+def above(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"]) -> Codes:
+    """Every positive ``x @ rows.T + bias`` of each token, by ascending id, in as many columns as the fullest token
+    needs; products in ``rows.half``'s dtype."""
+    weight = rows.data if rows.half is None else rows.half
+    found = [_select_positive(product) for product in _products(x, weight, bias)]
+    width = max(values.shape[1] for values, _ in found)
+    pad = torch.nn.functional.pad
+    values, ids = (torch.cat([pad(each[i], (0, width - each[i].shape[1])) for each in found]) for i in (0, 1))
+    return Codes(values, ids)
+
+
+def _products(x: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
+    """``x @ weight.T + bias`` in slices, each valid until the next: they share one buffer."""
     n, features = x.shape[0], weight.shape[0]
-    k = min(k, features)
     x, b = x.to(weight.dtype), bias.to(weight.dtype)
     zero_bias = not bool(bias.any())
     size = max(1, min(n, _PRODUCT_BYTES // (features * weight.element_size())))
-    values, ids = [], []
     for piece in x.split(size):
         product = _buffer(len(piece), features, weight)
         if zero_bias:
             torch.mm(piece, weight.T, out=product)
         else:
             torch.addmm(b, piece, weight.T, out=product)
-        v, i = _select(product, k)
-        values.append(v)
-        ids.append(i)
-    every = torch.cat(ids) if len(ids) > 1 else ids[0]
-    if among is not None:
-        every = among.int()[every.long()]
-    return Codes(torch.cat(values) if len(values) > 1 else values[0], every)
+        yield product
 
 
 @torch.no_grad()
@@ -173,7 +203,8 @@ class _Values(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, values, ids = ctx.saved_tensors
         coefficients = grads[0] * (values != 0)
-        ctx.rows.outers.append(Outer(ids, coefficients, x.contiguous()))
+        if ctx.rows.requires_grad:
+            ctx.rows.outers.append(Outer(ids, coefficients, x.detach().contiguous()))
         g_bias = g_x = None
         if ctx.needs_input_grad[2]:
             g_bias = torch.zeros(ctx.n, device=x.device)
@@ -203,12 +234,6 @@ class _Decode(torch.autograd.Function):
         return g_values, None, None, g.sum(0) if ctx.needs_input_grad[3] else None
 
 
-def encode_top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], k: int) -> Codes:
-    """The k largest positive pre-activations of each token, differentiable at exactly those."""
-    chosen = top(x, rows, bias, k)
-    return differentiable(x, rows, bias, chosen)
-
-
 def differentiable(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
     """The same codes, their values differentiable as ``x @ rows.T + bias`` at their ids."""
     values = _Values.apply(x, rows, bias, codes.values, codes.ids)
@@ -221,7 +246,25 @@ def decode(codes: Codes, rows: Rows, bias: Float[Tensor, " d"]) -> Float[Tensor,
 
 
 def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
-    """The same choice of features with their values computed anew in float32: selection in bfloat16 is cheap and nearly
-    always right, values rounded to bfloat16 would cost a reader half a per cent on every number."""
-    values = dot_rows(x, codes, rows) + bias.detach()[codes.ids.long()] * (codes.values != 0)
-    return Codes(values.clamp_min_(0), codes.ids)
+    """The same choice of features, their values ``x @ rows.T + bias`` computed anew in float32, and differentiable:
+    selection in bfloat16 is cheap and nearly always right, values rounded to bfloat16 would cost a reader half a per
+    cent on every number."""
+    with torch.no_grad():
+        values = dot_rows(x, codes, rows) + bias[codes.ids.long()] * (codes.values != 0)
+    return differentiable(x, rows, bias, Codes(values.clamp_min_(0), codes.ids))
+
+
+def narrow(codes: Codes) -> Codes:
+    """The same codes in as few columns as the fullest token needs."""
+    width = max(1, int((codes.values > 0).sum(1).max())) if len(codes.values) else 1
+    if width == codes.values.shape[1]:
+        return codes
+    order = (codes.values <= 0).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    return Codes(codes.values.gather(1, order), codes.ids.gather(1, order))
+
+
+def frozen(rows: Rows) -> Rows:
+    """The same data as rows that take no gradient."""
+    copy = Rows(rows.data)
+    copy.half = rows.half
+    return copy.requires_grad_(False)  # pyright: ignore[reportReturnType]

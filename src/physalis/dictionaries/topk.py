@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physalis.dictionaries import rows
-from physalis.dictionaries.base import Linear, Loss, Shape, Tick
+from physalis.dictionaries.base import Loss, Shape, Tick
+from physalis.dictionaries.linear import Linear
 from physalis.types import Batch, Codes
 
 
@@ -28,17 +29,17 @@ class TopK(Linear):
         self.config = config
         self._make(config)
 
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        x = x.float() - self.centre
-        return rows.exact(x, self.enc, self.b_enc, rows.top(x, self.enc, self.b_enc, self.config.k))
+    def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        return rows.top(x, self.enc, self.b_enc, self.config.k)
+
+    def absorbed(self, lengths: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
+        """The same for all: the largest codes are chosen, so features must keep their order."""
+        return lengths.mean().expand_as(lengths)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
-        codes = rows.encode_top(batch.x, self.enc, self.b_enc, self.config.k)
-        rest = self.decode(codes) - batch.y
+        codes = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))
+        rest = self.predict(batch.x, codes) - batch.y
         terms = {"fvu": rest.square().mean()}  # the batch has mean square 1 an element
         if self.config.aux_weight:
             terms["aux"] = self.config.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, codes)
-
-    def constrain(self) -> None:
-        """Nothing to do: the optimiser keeps the directions at length 1."""

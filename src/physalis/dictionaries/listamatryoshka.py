@@ -1,0 +1,125 @@
+"""A Matryoshka dictionary that looks twice: what a first choice of features leaves unexplained is read again before the
+second (one step of learned iterative shrinkage), with the recipe that recovers the features of SynthSAEBench best.
+
+Gregor & LeCun 2010 for the refinement; nested prefixes as in arXiv 2503.17547, each level's loss reaching only its own
+features; prefixes by firing rate; k falling over the run; hard tokens weighed a little more (tilted loss, Li et al.
+2021, arXiv 2007.01162).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physalis.dictionaries import nested, rows
+from physalis.dictionaries.base import Loss, Shape, Tick
+from physalis.dictionaries.thresholded import SLACK, Thresholded, best_of_batch, excess, follow
+from physalis.errors import BadInput
+from physalis.types import Batch, Codes
+
+SHARES = (1 / 128, 1 / 32, 1 / 8, 1 / 4, 1 / 2, 1)
+SORT_EVERY = 100  # steps between sortings of the features by how often they fire
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListaMatryoshkaConfig(Shape):
+    k: int = 32
+    """Features that fire on a token, on average over the text, once training is over."""
+    k_start: float = 3.0
+    """Times k: how many fire at the start of training. The number falls linearly."""
+    step: float = 0.25
+    """How much of what the first choice leaves unexplained is read again."""
+    widths: tuple[int, ...] = ()
+    """Sizes of the nested prefixes, ascending to all features; 1/128, 1/32, 1/8, 1/4, 1/2 and all unless given."""
+    inner: float = 0.5
+    """Weight of the smaller prefixes' losses, together, beside that of the whole."""
+    tilt: float = 0.01
+    """Tokens are weighed by ``exp(tilt * loss / mean loss)``."""
+    most: int = 4
+    """While training, no token gets more than ``most`` times the k of the moment."""
+    aux_weight: float = 1 / 32
+    """Weight of the auxiliary loss; 0 leaves dead features dead."""
+    threshold_decay: float = 0.99
+    """Of the running means, over training batches, of the smallest code that was kept."""
+
+
+@final
+class ListaMatryoshka(Thresholded):
+    """``first = threshold_0(x W_enc + b_enc)``, ``codes = threshold((x + step * (x - first W_dec - b_dec)) W_enc +
+    b_enc)``. An autoencoder only: it compares what it rebuilds with what it read."""
+
+    def __init__(self, config: ListaMatryoshkaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._make(config)
+        self.widths = nested.widths(tuple(config.widths), SHARES, config.n_features)
+        for name in ("first_threshold", "rate"):
+            self.register_buffer(name, torch.zeros(config.n_features))
+        self.register_buffer("rank", torch.arange(config.n_features))
+        self.first_threshold: Tensor
+        self.rate: Tensor
+        self.rank: Tensor
+
+    def again(self, x: Float[Tensor, "tokens d_in"], first: Codes) -> Float[Tensor, "tokens d_in"]:
+        """The input with part of what ``first`` leaves unexplained added once more."""
+        return x + self.config.step * (x - rows.decode(first, self.dec, self.b_dec - self.centre))
+
+    def _first(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        slack = 1 if self.enc.half is None else 1 - SLACK
+        near = rows.above(x, self.enc, self.b_enc.detach() - slack * self.first_threshold)
+        first = rows.exact(x, self.enc, self.b_enc, near)
+        fires = first.values > self.first_threshold[first.ids.long()]
+        return rows.narrow(Codes(first.values * fires, first.ids))
+
+    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        x = self.inside(x)
+        x = self.again(x, self._first(x))
+        return self.valued(x, self.choose(x.detach()))
+
+    def loss(self, batch: Batch, tick: Tick) -> Loss:
+        if batch.y is not batch.x:
+            raise BadInput(
+                "ListaMatryoshka compares what it rebuilds with what it read, so it cannot be a transcoder. "
+                "Choose another --dictionary, for instance matryoshka."
+            )
+        c = self.config
+        k = c.k * (c.k_start + (1 - c.k_start) * tick.progress)
+        most = min(round(c.most * k), c.n_features)
+        first = best_of_batch(batch.x, self.enc, self.b_enc, k, most)
+        follow(self.first_threshold, first, tick, c.threshold_decay)
+        x = self.again(batch.x, first)
+        codes = best_of_batch(x, self.enc, self.b_enc, k, most)
+        follow(self.threshold, codes, tick, c.threshold_decay)
+        self._sort(codes, tick)
+        parts = nested.levels(codes, nested.levels_by_rank(self.rank, self.widths), len(self.widths), self.dec)
+        before = torch.cat([torch.zeros_like(parts[:1]), parts.detach().cumsum(0)[:-1]])
+        small = before[1:-1] + parts[1:-1] if len(parts) > 2 else parts[:0]
+        rest = self.predict(batch.x, codes) - batch.y
+        each = rest.square().mean(1)
+        weight = (c.tilt * each.detach() / each.detach().mean()).softmax(0)
+        inner = torch.cat([parts[:1], small]) - (batch.y - self.b_dec)
+        terms = {"fvu": (weight * each).sum(), "inner": c.inner * inner.square().mean()}
+        if c.aux_weight:
+            terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
+        return Loss(terms, codes)
+
+    @torch.no_grad()
+    def _sort(self, codes: Codes, tick: Tick) -> None:
+        fired = torch.bincount(codes.ids[codes.values > 0].long(), minlength=len(self.rate)).float()
+        self.rate.lerp_(fired / len(codes.ids), 0.01)
+        if tick.step % SORT_EVERY == SORT_EVERY - 1:
+            order = self.rate.argsort(descending=True, stable=True)
+            self.rank[order] = torch.arange(len(order), device=order.device)
+
+    @torch.no_grad()
+    def finish(self, sample: Batch) -> None:
+        k = self.config.k
+        self.first_threshold.mul_(excess(sample.x, self.enc, self.b_enc, self.first_threshold, k))
+        first = self._first(sample.x)
+        self.threshold.mul_(excess(self.again(sample.x, first), self.enc, self.b_enc, self.threshold, k))
+
+    def multiply_codes(self, by: Float[Tensor, " features"]) -> None:
+        super().multiply_codes(by)
+        self.first_threshold.mul_(by)

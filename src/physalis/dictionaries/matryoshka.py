@@ -1,0 +1,55 @@
+"""BatchTopK whose first features must rebuild alone, then with the next, up to all (Bussmann et al. 2025,
+arXiv 2503.17547)."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from physalis.dictionaries import nested
+from physalis.dictionaries.base import Loss, Shape, Tick
+from physalis.dictionaries.thresholded import Thresholded, best_of_batch, follow
+from physalis.types import Batch
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatryoshkaConfig(Shape):
+    k: int = 32
+    """Features that fire on a token, on average over the text."""
+    widths: tuple[int, ...] = ()
+    """Sizes of the nested prefixes, ascending to all features; a sixteenth, an eighth, a quarter, half and all of them
+    unless given."""
+    most: int = 4
+    """While training, no token gets more than ``most * k``."""
+    aux_weight: float = 1 / 32
+    """Weight of the auxiliary loss; 0 leaves dead features dead."""
+    threshold_decay: float = 0.99
+    """Of the running mean, over training batches, of the smallest code that was kept."""
+
+
+@final
+class Matryoshka(Thresholded):
+    """``codes = pre * (pre > threshold)`` as BatchTopK; trained so that every prefix of the features rebuilds."""
+
+    def __init__(self, config: MatryoshkaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._make(config)
+        self.widths = nested.widths(tuple(config.widths), SHARES, config.n_features)
+
+    def loss(self, batch: Batch, tick: Tick) -> Loss:
+        c = self.config
+        codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, min(c.most * c.k, c.n_features))
+        follow(self.threshold, codes, tick, c.threshold_decay)
+        first = nested.levels_by_rank(torch.arange(c.n_features, device=codes.ids.device), self.widths)
+        parts = nested.levels(codes, first, len(self.widths), self.dec)
+        beside = batch.y - self.b_dec if self.skip is None else batch.y - self.b_dec - batch.x @ self.skip.T
+        rest = parts.cumsum(0) - beside
+        each = rest.square().mean(dim=(1, 2))
+        terms: dict[str, Tensor] = {"fvu": each[-1] / len(each), "inner": each[:-1].sum() / len(each)}
+        if c.aux_weight:
+            terms["aux"] = c.aux_weight * self.revive(batch.x, rest[-1], tick)
+        return Loss(terms, codes)

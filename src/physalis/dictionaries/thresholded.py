@@ -1,0 +1,79 @@
+"""Thresholded, a partial dictionary: a feature fires where its pre-activation exceeds its threshold.
+
+BatchTopK and its descendants choose by rank over a batch while they train and need only a threshold afterwards
+(Bussmann et al. 2024, arXiv 2412.06410).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physalis.dictionaries import rows
+from physalis.dictionaries.base import Shape, Tick
+from physalis.dictionaries.linear import Linear
+from physalis.dictionaries.rows import Rows
+from physalis.types import Batch, Codes
+
+SLACK = 0.02
+"""Of the threshold: bfloat16 products are wrong by less, so candidates are chosen this far below and judged exactly."""
+
+
+class Thresholded(Linear):
+    """``pre = (x - centre) @ W_enc + b_enc``, ``codes = pre * (pre > threshold)``."""
+
+    threshold: Tensor
+    """[features], never negative."""
+
+    def _make(self, shape: Shape) -> None:
+        super()._make(shape)
+        self.register_buffer("threshold", torch.zeros(shape.n_features))
+
+    def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        exact = self.enc.half is None
+        return rows.above(x, self.enc, self.b_enc.detach() - self.threshold.detach() * (1 if exact else 1 - SLACK))
+
+    def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
+        codes = rows.exact(x, self.enc, self.b_enc, codes)
+        fires = codes.values > self.threshold.detach()[codes.ids.long()]
+        return rows.narrow(Codes(codes.values * fires, codes.ids))
+
+    @torch.no_grad()
+    def finish(self, sample: Batch) -> None:
+        """Move all thresholds together until k features fire on a row on average: running means lag behind the last
+        steps."""
+        self.threshold.mul_(excess(sample.x, self.enc, self.b_enc, self.threshold, self.config.k))
+
+    def multiply_codes(self, by: Float[Tensor, " features"]) -> None:
+        super().multiply_codes(by)
+        self.threshold.data.mul_(by)
+
+
+def best_of_batch(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, k: float, most: int) -> Codes:
+    """The batch's ``k * tokens`` largest positive pre-activations, no token getting more than ``most``; differentiable.
+
+    The cap keeps codes small and rectangular.
+    """
+    found = rows.top(x, enc, bias, most)
+    keep = min(round(k * len(x)), found.values.numel())
+    least = found.values.flatten().kthvalue(found.values.numel() - keep + 1).values
+    kept = Codes(found.values * (found.values >= least), found.ids)
+    return rows.differentiable(x, enc, bias, rows.narrow(kept))
+
+
+@torch.no_grad()
+def follow(threshold: Tensor, codes: Codes, tick: Tick, decay: float) -> None:
+    """Move a threshold towards the smallest code that a batch kept: a running mean over training batches."""
+    lowest = torch.where(codes.values > 0, codes.values, torch.inf).min()
+    if torch.isfinite(lowest):
+        threshold.lerp_(lowest.expand_as(threshold), 1.0 if tick.step == 0 else 1 - decay)
+
+
+@torch.no_grad()
+def excess(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, threshold: Tensor, k: float) -> float:
+    """How many times their thresholds ``k`` features of a row exceed on average."""
+    near = rows.above(x, enc, bias - threshold / 2)
+    share = (near.values / threshold[near.ids.long()].clamp_min(1e-30) + 0.5).flatten()
+    wanted = round(k * len(x))
+    if wanted >= int((near.values > 0).sum()):
+        return 1.0
+    return float(share.kthvalue(len(share) - wanted + 1).values)

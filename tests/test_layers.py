@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "activations", "dictionaries"},
     {"adam", "recording", "metrics"},
     {"training", "planning"},
-    {"evaluation", "atlas"},
+    {"evaluation", "atlas", "exchange"},
     {"web"},
     {"cli"},
 )

@@ -1,0 +1,101 @@
+"""writing: what every writer needs of a dictionary of ours, and the refusals they share."""
+
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from physalis import artifact, dictionaries
+from physalis.artifact import Manifest
+from physalis.dictionaries import Crosscoder, CrossLayer, Dictionary, L1Resampled, Linear, MatchingPursuit
+from physalis.errors import BadInput
+from physalis.exchange.imported import hook_of
+
+
+def load(folder: Path) -> tuple[Dictionary, Manifest]:
+    """A stored dictionary with its manifest."""
+    return dictionaries.load(folder), artifact.read(folder, "dictionary")
+
+
+def linear(dictionary: Dictionary, format: str) -> Linear:
+    """The dictionary, if it is one matrix in and one out at one site. Raises BadInput naming the reason otherwise."""
+    if isinstance(dictionary, CrossLayer):
+        raise BadInput(f"{format} has no cross-layer transcoder. Write it as circuit-tracer.")
+    if isinstance(dictionary, Crosscoder) and len(dictionary.config.sites) > 1:
+        raise BadInput(f"{format} cannot say that a dictionary reads several sites, as a crosscoder does.")
+    assert isinstance(dictionary, Linear)
+    return dictionary
+
+
+def refuse(dictionary: Dictionary, format: str, why: str) -> BadInput:
+    """The error for an architecture that a format cannot say."""
+    return BadInput(f"{format} cannot hold this {type(dictionary).__name__}: {why}.")
+
+
+def centre_of(d: Linear) -> Float[Tensor, " d_in"]:
+    """What is subtracted from the input before the encoder's product, all in all."""
+    tied = isinstance(d, MatchingPursuit) or (isinstance(d, L1Resampled) and d.config.d_in == d.config.d_out)
+    return d.centre + d.b_dec.data if tied else d.centre
+
+
+def bias_around(d: Linear, centre: Float[Tensor, " d_in"]) -> Float[Tensor, " features"]:
+    """The encoder's bias for inputs from which ``centre`` is subtracted instead of the dictionary's own."""
+    moved = d.enc.data.double() @ (centre.double() - centre_of(d).double())
+    return (d.b_enc.data.double() + moved).float()
+
+
+def raw_bias(d: Linear) -> Float[Tensor, " d_out"]:
+    """The output bias where a skip path multiplies the input as it comes."""
+    if d.skip is None:
+        return d.b_dec.data
+    return (d.b_dec.data.double() - d.skip.data.double() @ centre_of(d).double()).float()
+
+
+def sites(manifest: Manifest) -> tuple[list[str], list[str]]:
+    """(where it reads, where it writes), as far as the manifest says; the same for an autoencoder."""
+    said = manifest.config.get("site")
+    if isinstance(said, str):
+        return [said], [said]
+    if isinstance(said, dict):
+        return list(said.get("reads", [])), list(said.get("writes", said.get("reads", [])))
+    if isinstance(said, list) and len(said) == 2 and all(isinstance(each, list) for each in said):
+        return list(said[0]), list(said[1])
+    return (list(said), list(said)) if isinstance(said, list) else ([], [])
+
+
+def is_transcoder(d: Linear, manifest: Manifest) -> bool:
+    """Whether it predicts something else than it reads."""
+    reads, writes = sites(manifest)
+    return d.config.d_in != d.config.d_out or reads != writes
+
+
+def hooks(manifest: Manifest) -> tuple[str | None, str | None]:
+    """The one site it reads and the one it writes, in TransformerLens's words, where the manifest names them."""
+    reads, writes = sites(manifest)
+    return hook_of(reads[0]) if len(reads) == 1 else None, hook_of(writes[0]) if len(writes) == 1 else None
+
+
+def bos(manifest: Manifest) -> bool | None:
+    """Whether contexts began with a BOS token, where the manifest says."""
+    hygiene = manifest.config.get("hygiene")
+    return hygiene.get("skip_first") if isinstance(hygiene, dict) else None
+
+
+def fresh(out: Path) -> None:
+    """Make the folder. Raises BadInput if it is there and not empty."""
+    if out.exists() and any(out.iterdir()):
+        raise BadInput(f"{out} is not empty. Choose a new folder for --out; nothing there was touched.")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def store(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a .safetensors file, whole or not at all."""
+    own = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
+    artifact.write_atomic(path, lambda temporary: save_file(own, temporary))
+
+
+def settings(value: dict[str, Any], path: Path) -> None:
+    """Write settings as JSON, which is YAML too."""
+    artifact.write_json(path, value)

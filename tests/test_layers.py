@@ -19,6 +19,7 @@ LAYERS = (
     {"adam", "recording", "metrics"},
     {"training", "planning"},
     {"evaluation", "atlas", "exchange"},
+    {"lab"},
     {"web"},
     {"cli"},
 )

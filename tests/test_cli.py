@@ -83,6 +83,18 @@ def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
         assert len(ok(*again).strip()) > 20
 
 
+def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
+    acts, sites = tmp_path / "acts", ("L1.resid_post", "L0.mlp_out")
+    named = [word for site in sites for word in ("--site", site)]
+    code, out, err = run(
+        "record", "tiny", *named, "--text", tiny_text, "--tokens", "2k", "--out", acts, "--json",
+        monkeypatch=monkeypatch, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0, err
+    assert [made["folder"] for made in json.loads(out)] == [str(acts / site) for site in sites]
+    assert sorted(path.name for path in acts.iterdir()) == sorted(sites)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -164,6 +164,19 @@ class Model:
         The pass stops after the deepest site that is read or written; nothing of it is kept between calls. Raises
         BadInput for a site that the model does not have.
         """
+        with torch.no_grad():
+            return self.run_with_gradients(tokens, read=read, write=write)
+
+    def run_with_gradients(
+        self,
+        tokens: Int[Tensor, "contexts context"],
+        *,
+        read: Iterable[Site] = (),
+        write: Mapping[Site, Write] = {},
+    ) -> dict[Site, Tensor]:
+        """``run`` whose results can be differentiated with respect to what ``write`` put there: for training something
+        outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
+        that asks for gradients keep nothing for them."""
         read = set(read)
         sites = sorted({*read, *write}, key=_depth)
         for site in sites:
@@ -173,13 +186,12 @@ class Model:
         passing = _Pass(read, write, deepest=sites[-1])
         handles: list[RemovableHandle] = []
         try:
-            with torch.no_grad():
-                for site in sites:
-                    if site.name != "logits":
-                        handles.append(self._hook(passing, site))
-                logits = self.hf(tokens.to(self.device), use_cache=False).logits
-                assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
-                passing.visit(sites[-1], logits)
+            for site in sites:
+                if site.name != "logits":
+                    handles.append(self._hook(passing, site))
+            logits = self.hf(tokens.to(self.device), use_cache=False).logits
+            assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
+            passing.visit(sites[-1], logits)
         except _Passed:
             pass
         finally:

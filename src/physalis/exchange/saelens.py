@@ -17,6 +17,7 @@ from physalis.dictionaries.thresholded import Thresholded
 from physalis.errors import BadInput
 from physalis.exchange import files, writing
 from physalis.exchange.imported import Claims, Imported, asked_k, constant, linear
+from physalis.training import Source
 
 NAME = "saelens"
 CONFIG, WEIGHTS, SPARSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
@@ -149,6 +150,19 @@ def _scale(path: Path, given: float | None) -> float:
             "of the width over the mean norm of the activations), or --activations of its site to measure it."
         )
     return float(scale)
+
+
+def wants_scale(path: Path) -> bool:
+    """Whether the files say that inputs were scaled, and not by what."""
+    norm = files.settings(path / CONFIG).get("normalize_activations")
+    return norm in (True, "expected_average_only_in") and not (path / SCALER).exists()
+
+
+def scale_of(source: Source) -> float:
+    """What SAELens multiplies such activations by: the square root of the width over their mean norm."""
+    part = source.train
+    batch = next(iter(part.batches(min(4096, part.n_tokens), seed=0)))
+    return source.d_in**0.5 / float(batch.x.float().norm(dim=1).mean())
 
 
 def _multiply_inputs(found: dict[str, Tensor], s: float) -> None:

@@ -55,14 +55,12 @@ def raw_bias(d: Linear) -> Float[Tensor, " d_out"]:
 
 def sites(manifest: Manifest) -> tuple[list[str], list[str]]:
     """(where it reads, where it writes), as far as the manifest says; the same for an autoencoder."""
-    said = manifest.config.get("site")
-    if isinstance(said, str):
-        return [said], [said]
-    if isinstance(said, dict):
-        return list(said.get("reads", [])), list(said.get("writes", said.get("reads", [])))
-    if isinstance(said, list) and len(said) == 2 and all(isinstance(each, list) for each in said):
-        return list(said[0]), list(said[1])
-    return (list(said), list(said)) if isinstance(said, list) else ([], [])
+    reads = _listed(manifest.config.get("site"))
+    return reads, _listed(manifest.config.get("writes")) or reads
+
+
+def _listed(names: str | list[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or [])
 
 
 def is_transcoder(d: Linear, manifest: Manifest) -> bool:

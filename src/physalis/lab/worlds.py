@@ -119,7 +119,7 @@ class World:
         does. The default is v1's False, on which the published ladder of scores stands.
         """
         config = {key: value for key, value in locals().items() if key != "cls"}
-        generator = torch.Generator().manual_seed(seed)
+        generator = recipes.generator("world", seed)
         directions = recipes.nearly_orthogonal(
             n_features, d, steps=orthogonal_steps, lr=orthogonal_lr, generator=generator
         )
@@ -227,12 +227,12 @@ class World:
         arrays = {name: value.numpy() for name, value in self._arrays().items()}
         return sampling.plan(**arrays | {"factor": arrays["factor"].astype(np.float64)})
 
-    def sample(self, n: int, *, seed: int) -> Sample:
-        """The first ``n`` samples of the stream named ``seed`` (0 or more). Sample i is the same however many are drawn
-        and on however many threads. No stream shares a sample with those of ``samples``."""
+    def sample(self, n: int, *, seed: int, start: int = 0) -> Sample:
+        """Samples ``start`` to ``start + n`` of the stream named ``seed`` (0 or more). Sample i is the same however
+        many are drawn and on however many threads. No stream shares a sample with those of ``samples``."""
         if n < 1 or seed < 0:
             raise BadInput(f"A world is sampled at least once, with a seed of 0 or more; received n={n}, seed={seed}.")
-        return self._draw(np.arange(n), 2 * seed)
+        return self._draw(np.arange(start, start + n), 2 * seed)
 
     def samples(self, n: int, *, seed: int = 0) -> "Samples":
         """``n`` samples to train on."""
@@ -244,39 +244,32 @@ class World:
         key = np.uint64(int(artifact.digest({"stream": stream})[:16], 16))
         x = torch.empty(n, self.d)
         size = max(64, min(n, _PRODUCT // max(1, len(p.parentless))))
-        eps = torch.empty(size, p.factor.shape[1] + 1)
-        states = np.empty(size, np.uint64)
-        width = self._room
-        bits = torch.empty(size, len(p.parentless))
-        bound = torch.from_numpy(p.bound)
-        kept: list[Codes] = []
+        eps, states = torch.empty(size, p.factor.shape[1] + 1), np.empty(size, np.uint64)
+        bits, bound = torch.empty(size, len(p.parentless)), torch.from_numpy(p.bound)
+        codes, counts = _room(n, self._width), np.empty(n, np.int64)
         for at in range(0, n, size):
-            m = min(size, n - at)
-            sampling.draw_common(key, index[at : at + m], self.factor.shape[1], eps[:m].numpy(), states[:m])
+            part = slice(at, min(at + size, n))
+            m = part.stop - at
+            sampling.draw_common(key, index[part], self.factor.shape[1], eps[:m].numpy(), states[:m])
             torch.mm(eps[:m], bound, out=bits[:m])
             while True:
-                values, ids, counts = torch.empty(m, width), torch.empty(m, width, dtype=torch.int32), np.empty(m, int)
-                into = (x[at : at + m].numpy(), values.numpy(), ids.numpy(), counts)
-                sampling.draw_samples(p, eps[:m].numpy(), bits[:m].numpy(), states[:m], *into)
-                if counts.max() <= width:
+                values, ids = (t[part].numpy() for t in codes)
+                common = (eps[:m].numpy(), bits[:m].numpy(), states[:m])
+                sampling.draw_samples(p, *common, x[part].numpy(), values, ids, counts[part])
+                if counts[part].max() <= codes.ids.shape[1]:
                     break
-                width = 2 * width
-            kept.append(Codes(values[:, : counts.max()], ids[:, : counts.max()]))
-        return Sample(x, _joined(kept))
+                codes = Codes(*(torch.nn.functional.pad(t, (0, t.shape[1])) for t in codes))
+        width = max(1, int(counts.max()))
+        return Sample(x, Codes(codes.values[:, :width].contiguous(), codes.ids[:, :width].contiguous()))
 
     @property
-    def _room(self) -> int:
-        """Codes a sample that are nearly always enough."""
-        return 32 + 2 * int(self.probabilities[self.parent < 0].sum())
+    def _width(self) -> int:
+        """Codes a sample that are mostly enough."""
+        return 16 + 2 * int(self.probabilities[self.parent < 0].sum())
 
 
-def _joined(parts: list[Codes]) -> Codes:
-    width = max(1, *(part.values.shape[1] for part in parts)) if parts else 1
-    return Codes(*(torch.cat([_wide(p, width) for p in column]) for column in zip(*parts, strict=True)))
-
-
-def _wide(x: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(x, (0, width - x.shape[1]))
+def _room(n: int, width: int) -> Codes:
+    return Codes(torch.empty(n, width), torch.empty(n, width, dtype=torch.int32))
 
 
 class Samples:

@@ -16,7 +16,7 @@ from physalis.recording import record
 from physalis.site import Site
 from physalis.training import train
 
-OPTIONS = dict(tokens=16_000, batch=8, lr=3e-3)
+OPTIONS = dict(tokens=8_000, batch=8, lr=5e-3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,14 +91,14 @@ def test_a_transcoder_is_tuned_at_what_it_writes(tiny, transcoder, tmp_path):
 @pytest.mark.parametrize("config", [BatchTopKConfig, JumpReLUConfig])
 def test_l0_stays(tiny, tiny_activations, tmp_path, config):
     d = tiny_activations.d
-    train(tiny_activations, [config(d_in=d, d_out=d, n_features=128, k=4)], [tmp_path / "d"], batch_size=512)
+    train(tiny_activations, [config(d_in=d, d_out=d, n_features=128, k=4)], [tmp_path / "d"], batch_size=512, epochs=2)
     finetune(tmp_path / "d", tiny_activations, tiny, out=tmp_path / "tuned", **OPTIONS)
     before, after = judged(tmp_path / "d", tiny_activations, tiny), judged(tmp_path / "tuned", tiny_activations, tiny)
     assert after[2] == pytest.approx(before[2], rel=0.1) and after[0] < before[0]
 
 
 def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny, tiny_activations, tiny_dictionary, tmp_path, monkeypatch):
-    options = {**OPTIONS, "tokens": 8_000}
+    options = {**OPTIONS, "tokens": 6_000}
     finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "whole", **options)
     monkeypatch.setattr(finetuning, "CHECKPOINT_EVERY_S", -1.0)
     steps, descend = [], Run.descend
@@ -114,7 +114,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny, tiny_activations, ti
         with pytest.raises(KeyboardInterrupt):
             finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "broken", **options)
     finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "broken", **options)
-    assert len(steps) == 8_000 // (8 * 32) + 2, "steps that a checkpoint held were done again"
+    assert len(steps) == 6_000 // (8 * 32) + 2, "steps that a checkpoint held were done again"
     assert contents(tmp_path / "whole") == contents(tmp_path / "broken")
     monkeypatch.setattr(Run, "descend", None)
     again = finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "whole", **options)

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from physalis import artifact, training
 from physalis.activations import Activations, Pairs
+from physalis.dictionaries import WEIGHTS, CrosscoderConfig, CrossLayerConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.models.tiny import TinyConfig, tiny_model
-from physalis.recording import record
+from physalis.recording import record, stream
 from physalis.site import Site
+from physalis.training import train
 
 SITES = [Site("mlp_in", 1), Site("mlp_out", 1), Site("resid_post", 2)]
 OPTIONS = dict(tokens=6400, context=32, batch=8, shard_rows=640)
@@ -182,3 +185,58 @@ def test_what_does_not_line_up_is_named(text, folders, tmp_path):
     fails("one to write unless writes is None", writes=[])
     with pytest.raises(BadInput, match="at least one recording to read"):
         Pairs.open([])
+
+
+def test_training_reads_every_source_alike(text, folders, tmp_path):
+    config = TopKConfig(d_in=32, d_out=32, n_features=96, k=4)
+    sources = {
+        "alone": Activations.open(folders[0]),
+        "pairs": Pairs.open(folders[:1]),
+        "stream": stream(tiny_model(), text, SITES[:1], **OPTIONS, window=100),
+    }
+    for name, source in sources.items():
+        train(source, [config], [tmp_path / name], batch_size=512, epochs=2)
+    weights = [(tmp_path / name / WEIGHTS).read_bytes() for name in sources]
+    assert weights[0] == weights[1] == weights[2]
+    told = [artifact.read(tmp_path / name, "dictionary").config for name in sources]
+    assert told[0] == told[1] == told[2] and told[0]["site"] == "L1.mlp_in"
+
+
+def test_a_run_on_a_stream_goes_on_to_the_same_bytes(text, tmp_path, monkeypatch):
+    def made(name):
+        source = stream(tiny_model(), text, SITES[:1], writes=SITES[1:2], **OPTIONS, window=4)
+        config = TopKConfig(d_in=32, d_out=32, n_features=96, k=4)
+        train(source, [config], [tmp_path / name], batch_size=512, epochs=2)
+        return (tmp_path / name / WEIGHTS).read_bytes()
+
+    whole, descend, steps = made("whole"), training.Run.descend, []
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+
+    def stopping(self, *rest):
+        steps.append(rest)
+        if len(steps) == 14:
+            raise KeyboardInterrupt
+        return descend(self, *rest)
+
+    monkeypatch.setattr(training.Run, "descend", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        made("broken")
+    assert made("broken") == whole
+    assert len(steps) == artifact.read(tmp_path / "whole", "dictionary").config["training"]["steps"] + 1
+
+
+@pytest.mark.parametrize("kind", ["crosscoder", "crosslayer"])
+def test_dictionaries_of_several_sites_train(folders, tmp_path, kind):
+    if kind == "crosscoder":
+        pairs = Pairs.open(folders)
+        config = CrosscoderConfig(d_in=96, d_out=96, n_features=192, k=4, sites=pairs.widths)
+    else:
+        pairs = Pairs.open(folders[:2], folders[1:])
+        config = CrossLayerConfig(d_in=64, d_out=64, n_features=192, k=4, layers=2)
+    made = train(pairs, [config], [tmp_path / "d"], batch_size=512, epochs=4)[0]
+    rows = next(pairs.held_out.ordered(1000))
+    x, y = rows.x.float(), rows.y.float()
+    rest = (made.rebuild(x, made.encode(x)) - y) * pairs.frame.scale_out
+    assert rest.square().mean() < 0.6
+    origin = artifact.read(tmp_path / "d", "dictionary").config
+    assert {key: origin[key] for key in pairs.origin} == pairs.origin

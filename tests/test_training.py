@@ -41,7 +41,7 @@ def test_the_stored_dictionary_reads_raw_activations(tiny_activations, tiny_dict
 
 def test_a_list_gives_what_each_alone_gives(tiny_activations, tmp_path):
     acts = tiny_activations
-    configs = [TopKConfig(**shape(acts)), BatchTopKConfig(**shape(acts)), TopKConfig(**shape(acts, k=8))]
+    configs = [TopKConfig(**shape(acts)), BatchTopKConfig(**shape(acts)), TopKConfig(**shape(acts, n_features=600))]
     together = [tmp_path / f"together-{i}" for i in range(3)]
     train(acts, configs, together, **OPTIONS)
     for i, config in enumerate(configs):

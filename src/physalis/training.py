@@ -29,7 +29,7 @@ from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.types import Batch, Frame
 
-CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
+CHECKPOINT, METRICS, LAST_FIRED = "checkpoint.safetensors", "metrics.jsonl", "last_fired.safetensors"
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY = 10  # steps
 FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
@@ -133,13 +133,10 @@ def train(
         frame = source.frame
         made = [dictionaries.make(name, asdict(config)) for name, config in zip(names, configs, strict=True)]
         rows = max(c.n_features for c in configs)
-        sample = _first(map(frame.apply, source.train.batches(batch_size, seed=seed)), rows)
+        sample = first(map(frame.apply, source.train.batches(batch_size, seed=seed)), rows)
         for dictionary, own in zip(made, seeds, strict=True):
             dictionary.compute_in(compute_dtype(sample.x.device))
-            if frozen is None:
-                dictionary.start(sample, seed=own)
-            else:
-                _linear(dictionary).start_frozen(sample, frozen, seed=own)
+            begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
         start = _resume(folders, runs, artifact.digest(jobs))
         batches = source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)
@@ -157,7 +154,7 @@ def train(
                 if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                     _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
                     saved = time.monotonic()
-        last = _first(map(frame.apply, source.train.batches(batch_size, seed=seed)), FINISH_ROWS)
+        last = first(map(frame.apply, source.train.batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
             run.dictionary.finish(last)
             _finish(folder, run, job, source)
@@ -168,6 +165,21 @@ def train(
 def learning_rate(steps: int) -> float:
     """The rate to rise to in a run of so many steps."""
     return 6e-3
+
+
+def begin(dictionary: Dictionary, sample: Batch, *, frozen: Literal["dec", "enc"] | None, seed: int) -> None:
+    """Give a dictionary the weights that training starts from."""
+    if frozen is None:
+        dictionary.start(sample, seed=seed)
+    else:
+        _linear(dictionary).start_frozen(sample, frozen, seed=seed)
+
+
+def first_rows(sample: Batch, n_features: int, batch_size: int) -> Batch:
+    """What a dictionary of that many features starts from, whatever the sizes of those it is trained beside: as many
+    batches as it has features."""
+    x, y = (part[: -(-n_features // batch_size) * batch_size] for part in sample)
+    return Batch(x, x if sample.y is sample.x else y)
 
 
 def _check_widths(config: Shape, source: Source) -> None:
@@ -299,7 +311,8 @@ class _Log:
         self._file.close()
 
 
-def _first(batches: Iterable[Batch], rows: int) -> Batch:
+def first(batches: Iterable[Batch], rows: int) -> Batch:
+    """So many rows, in whole batches, or all that there are. Raises BadInput if there are none."""
     held: list[Batch] = []
     for batch in batches:
         held.append(batch)
@@ -337,6 +350,8 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
 def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source) -> None:
     run.dictionary.fold(source.frame)
     name = dictionaries.save(run.dictionary, folder)
+    fired = {"last_fired": run.last_fired.cpu()}  # tokens that were seen by then; 0: never
+    artifact.write_atomic(folder / LAST_FIRED, lambda temporary: save_file(fired, temporary))
     artifact.finish(
         folder,
         Manifest(
@@ -346,5 +361,5 @@ def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source) -> None
             inputs=source.inputs,
             facts={"n_tokens": run.seen, "last": run.row},
         ),
-        [name, METRICS],
+        [name, METRICS, LAST_FIRED],
     )

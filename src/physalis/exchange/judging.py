@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from physalis.activations import Hygiene
@@ -130,15 +130,18 @@ def _dead(m: Measured, n: int) -> Check:
 
 
 def _site(imported: Imported, source: Source, passes: "_Passes | None") -> Check:
-    claimed, here = imported.claims.sites, _listed(source.origin.get("site"))
-    if passes is not None and passes.fits:
-        return passes.judge(here)
+    claimed, here = list(imported.claims.sites), _listed(source.origin.get("site"))
+    fits = None if passes is None else passes.judge(here)
+    if fits is not None and fits.outcome == "wrong":
+        return fits
+    if claimed and here and claimed != here:
+        return wrong("site", f"The files say {_and(claimed)}; these activations are of {_and(here)}.")
+    if fits is not None:
+        return fits
     if not claimed:
         return unverifiable(
             "site", f"The files name no site that has a name here; these activations are of {_and(here)}."
         )
-    if here and list(claimed) != here:
-        return wrong("site", f"The files say {_and(claimed)}; these activations are of {_and(here)}.")
     return ok("site", f"The activations are of the site that the files name, {_and(claimed)}.")
 
 
@@ -169,7 +172,8 @@ class _Passes:
 
     @torch.no_grad()
     def __init__(self, imported: Imported, source: Source, model: Model) -> None:
-        d, self.fits = imported.dictionary, {}
+        d = imported.dictionary
+        self.fits: dict[str, float] = {}
         self.first: tuple[float, float, float] | None = None
         hygiene = source.origin.get("hygiene") or {}
         here = _listed(source.origin.get("site"))
@@ -179,8 +183,7 @@ class _Passes:
         own = Site.parse(here[0])
         every = [Site(name, layer) for layer in range(model.n_layers) for name in LAYERED]
         sites = [site for site in every if _has(model, site, d.config.d_in)]
-        packed = next(blocks(model, "stdlib", tokens=CONTEXTS * CONTEXT, context=CONTEXT, bos=bos, field=None))
-        found = model.run(torch.from_numpy(packed.ids.astype(np.int64)), read={*sites, own})
+        found = model.run(_text(source, model, bos), read={*sites, own})
         for site, x in found.items():
             x = x.float().cpu()
             keep = Hygiene.measured(x, skip_first=bos).keep(x)
@@ -189,8 +192,10 @@ class _Passes:
             if site == own:
                 self.first = _first_position(d, x, rows)
 
-    def judge(self, here: list[str]) -> Check:
-        """Whether it fits the site it was given for, or another one better."""
+    def judge(self, here: list[str]) -> Check | None:
+        """Whether it fits the site it was given for, or another one better; None for what is no autoencoder."""
+        if not self.fits:
+            return None
         best = min(self.fits, key=lambda site: self.fits[site])
         own = self.fits[here[0]]
         numbers = {"fvu": own, "fvu_best": self.fits[best]}
@@ -229,6 +234,15 @@ def _first_position(d: Dictionary, x: Float[Tensor, "contexts context d"], rows:
         return float((d.encode(some).values > 0).sum() / max(1, len(some)))
 
     return times, l0(x[:, 0]), l0(rows[:256])
+
+
+def _text(source: Source, model: Model, bos: bool) -> Int[Tensor, "contexts context"]:
+    """Contexts like those that the activations came from: their own where they are kept."""
+    tokens = getattr(source, "tokens", None)
+    if tokens is None:
+        tokens = next(blocks(model, "stdlib", tokens=CONTEXTS * CONTEXT, context=CONTEXT, bos=bos, field=None)).ids
+    few = max(1, CONTEXTS * CONTEXT // tokens.shape[1])
+    return torch.from_numpy(np.asarray(tokens[:few], dtype=np.int64))
 
 
 def _has(model: Model, site: Site, width: int) -> bool:

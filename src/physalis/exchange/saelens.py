@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 from physalis import __version__
-from physalis.dictionaries import L1, Gated, L1Resampled, Linear, ListaMatryoshka, MatchingPursuit, TopK
+from physalis.dictionaries import (
+    L1,
+    BatchTopK,
+    Gated,
+    L1Resampled,
+    Linear,
+    ListaMatryoshka,
+    MatchingPursuit,
+    Matryoshka,
+    TopK,
+)
 from physalis.dictionaries.thresholded import Thresholded
 from physalis.errors import BadInput
 from physalis.exchange import files, writing
@@ -74,7 +84,7 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
     details = about.get("training_architecture_details") or {}
     trained_as = about.get("training_architecture") or architecture
     l0 = _l0(path)
-    own_k = k or details.get("k") or cfg.get("k")
+    own_k = k or details.get("k") or cfg.get("k") or details.get("target_l0")
     if own_k is None:
         own_k, more = asked_k(l0, found["W_dec"].shape[0])
         notes += more
@@ -94,7 +104,7 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         hooks_out=(out,) if out else (),
         transcoder=transcoder,
         bos=about.get("prepend_bos"),
-        l0=l0 if l0 is not None else (float(own_k) if trained_as in ("topk", *BY_BATCH) else None),
+        l0=_claimed_l0(l0, trained_as, own_k, details),
         unit_decoder=_unit(architecture, trained_as, cfg, details),
         input_norm=norm,
         input_scale=scale,
@@ -192,6 +202,12 @@ def _l0(path: Path) -> float | None:
     return float((10.0 ** log10.double()).sum())
 
 
+def _claimed_l0(counted: float | None, trained_as: str, k: float, details: dict[str, Any]) -> float | None:
+    if counted is not None:
+        return counted
+    return float(k) if trained_as in ("topk", *BY_BATCH) else details.get("target_l0")
+
+
 def _unit(architecture: str, trained_as: str, cfg: dict[str, Any], details: dict[str, Any]) -> bool | None:
     folded = details.get("rescale_acts_by_decoder_norm") or cfg.get("rescale_acts_by_decoder_norm")
     return True if architecture == "matching_pursuit" or (folded and "topk" in trained_as) else None
@@ -273,10 +289,12 @@ def write(sources: list[Path], out: Path) -> None:
     if transcoder:
         extra["d_out"] = d.config.d_out
     hook, hook_out = writing.hooks(manifest)
+    trained_as, details = _trained_as(d)
     metadata = {
         "sae_lens_version": "6.0.0", "converted_by": f"physalis {__version__}",
         "model_name": manifest.config.get("model"), "hook_name": hook, "prepend_bos": writing.bos(manifest),
-        "hook_name_out": hook_out if transcoder else None,
+        "hook_name_out": hook_out if transcoder else None, "training_architecture": trained_as,
+        "training_architecture_details": details,
     }  # fmt: skip
     cfg = {
         "architecture": word, "d_in": d.config.d_in, "d_sae": d.config.n_features, "dtype": "float32", "device": "cpu",
@@ -287,6 +305,18 @@ def write(sources: list[Path], out: Path) -> None:
     writing.fresh(out)
     writing.store(tensors, out / WEIGHTS)
     writing.settings(cfg, out / CONFIG)
+
+
+def _trained_as(d: Linear) -> tuple[str | None, dict[str, Any]]:
+    """What stays true of a dictionary that is stored as something simpler."""
+    unit = {"rescale_acts_by_decoder_norm": bool(((d.dec.data.norm(dim=1) - 1).abs() < 1e-3).all())}
+    if isinstance(d, Matryoshka):
+        return "matryoshka_batchtopk", {"k": d.config.k, "matryoshka_widths": list(d.widths)} | unit
+    if isinstance(d, BatchTopK):
+        return "batchtopk", {"k": d.config.k} | unit
+    if isinstance(d, TopK):
+        return "topk", {"k": d.config.k} | unit
+    return None, {"target_l0": d.config.k}
 
 
 def _words(d: Linear, transcoder: bool) -> tuple[str, dict[str, Any], dict[str, Tensor]]:

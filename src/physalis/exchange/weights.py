@@ -78,6 +78,8 @@ def layouts(matrix: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _orientation(imported: Imported, d: Linear) -> Check:
+    if isinstance(d, MatchingPursuit):
+        return unverifiable("orientation", "Encoder and decoder are one matrix, so there is nothing to compare.")
     if not _comparable(imported, d):
         return unverifiable("orientation", "It reads and writes different spaces, so its rows cannot be compared.")
     enc, dec = d.enc.data, d.dec.data
@@ -85,7 +87,8 @@ def _orientation(imported: Imported, d: Linear) -> Check:
     noise = NOISE / math.sqrt(d.config.d_in * min(SAMPLE, len(enc)))
     others = [(f"the decoder {what}", _cosine(enc, m)) for what, m in layouts(dec)]
     others += [(f"the encoder {what}", _cosine(m, dec)) for what, m in layouts(enc)]
-    what, best = max(others, key=lambda pair: pair[1])
+    best = max(cosine for _, cosine in others)
+    what = " or ".join(each for each, cosine in others if cosine > best - 0.02)
     numbers = {"cosine": round(as_read, 4), "best_other": round(best, 4)}
     if best > as_read + CLEAR and best > noise:
         return wrong(

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import physalis
@@ -15,7 +16,19 @@ def signature(value: object) -> str:
         return ""
     parameters = inspect.signature(value).parameters.values()  # pyright: ignore[reportArgumentType]
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name != "self"]
-    return str(inspect.Signature(plain))
+    return str(
+        inspect.Signature([p.replace(default=Named(p.default)) if inspect.isfunction(p.default) else p for p in plain])
+    )
+
+
+class Named:
+    """A function as a default value, shown by its name: its repr holds an address."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+
+    def __repr__(self) -> str:
+        return self.function.__name__
 
 
 def entry(name: str) -> str:

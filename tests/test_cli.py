@@ -15,10 +15,12 @@ from physalis.cli.amounts import amount, count_features
 from physalis.errors import BadInput
 
 VERBS = {
-    "record": physalis.record, "train": physalis.train, "evaluate": physalis.evaluate,
+    "record": physalis.record, "train": physalis.train, "evaluate": physalis.evaluate, "finetune": physalis.finetune,
     "build_atlas": physalis.build_atlas, "serve": physalis.serve, "plan": physalis.plan,
 }  # fmt: skip
-RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None}
+RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
+    "writes": "source",
+}  # fmt: skip
 
 
 def run(*arguments, monkeypatch, capsys):
@@ -71,6 +73,9 @@ def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
     told = json.loads(ok("evaluate", sae, acts, "--out", scores, "--splice-tokens", "320", "--json"))
     for name in ("fvu", "l0", "ce_increase", "dead_fraction"):
         assert set(told["metrics"][name]) == {"value", "low", "high"}
+    tuning = ("--tokens", "2k", "--batch", "4")
+    tuned = json.loads(ok("finetune", sae, acts, *tuning, "--out", tmp_path / "tuned", "--json"))
+    assert tuned["config"]["finetuning"]["objective"] == "kl"
     summary = json.loads(ok("build-atlas", sae, acts, "--evaluation", scores, "--out", atlas, "--json"))
     assert summary["metrics"]["fvu"] == told["metrics"]["fvu"]
     for again in (

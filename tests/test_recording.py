@@ -1,4 +1,4 @@
-"""Recording: record, resume and several workers give one folder byte for byte; stream gives the same batches."""
+"""Recording: one site or several, resumed or by several workers: the same folders byte for byte."""
 
 import errno
 import hashlib
@@ -11,11 +11,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from physalis import artifact
-from physalis.activations import Activations, Pairs
+from physalis.activations import Activations
 from physalis.errors import BadInput
 from physalis.models import load_model
 from physalis.models.tiny import tiny_model
-from physalis.recording import jobs, plan, record, stream, workers
+from physalis.recording import jobs, plan, record, workers
 from physalis.site import Site
 
 SITE = Site("resid_post", 1)
@@ -235,63 +235,6 @@ def test_lists_that_do_not_match_are_refused(model, text, several, tmp_path):
             record(model, text, sites, outs, **OPTIONS)
     with pytest.raises(BadInput, match="already holds another job: sites was .*, now None"):
         record(model, text, [SITE], [several[0].folder], **OPTIONS)
-
-
-def test_a_stream_of_several_sites_gives_the_batches_of_pairs(model, text, several):
-    folders = [acts.folder for acts in several]
-    for reads, writes in ((3, 0), (1, 2), (2, 1)):
-        pairs = Pairs.open(folders[:reads], folders[reads:] or None)
-        live = stream(model, text, SITES[:reads], writes=SITES[reads:], **OPTIONS, window=100)
-        assert all(torch.equal(a, b) for a, b in zip(live.frame, pairs.frame, strict=True))
-        assert live.origin == pairs.origin and (live.d_in, live.d_out) == (pairs.d_in, pairs.d_out)
-        assert live.inputs.keys() == pairs.inputs.keys() and live.inputs["model"] == pairs.inputs["model"]
-        stored = list(pairs.train.batches(100, seed=5, epochs=2))
-        streamed = list(live.train.batches(100, seed=5, epochs=2, start=3))
-        assert live.n_batches(100, epochs=2) == len(stored) == len(streamed) + 3
-        for a, b in zip(stored[3:], streamed, strict=True):
-            assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and (b.y is b.x) == (not writes)
-
-
-def test_a_stream_gives_as_many_batches_as_it_says(model, text, monkeypatch):
-    # Newlines are sinks, more or fewer of them in each window: what the first one promises is not quite what comes.
-    run = model.run
-
-    def with_sink(tokens, **kwargs):
-        found = run(tokens, **kwargs)
-        return {site: torch.where((tokens == ord("\n"))[..., None], 100 * x, x) for site, x in found.items()}
-
-    monkeypatch.setattr(model, "run", with_sink)
-    live = stream(model, text, [SITE], **OPTIONS, window=1)
-    n = live.n_batches(64, epochs=2)
-    whole = [b.x for b in live.batches(64, seed=0, epochs=2)]
-    assert len(whole) == n == 2 * live.n_tokens // 64
-    assert sum(map(live._count, range(len(live._spans)))) not in (0, live.n_tokens)
-    for start in (1, n // 2, n - 1, n):
-        fresh = stream(model, text, [SITE], **OPTIONS, window=1)
-        rest = [b.x for b in fresh.batches(64, seed=0, epochs=2, start=start)]
-        assert len(rest) == n - start and all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
-
-
-def test_stream_gives_the_batches_of_a_recording(model, text, recorded):
-    live = stream(model, text, [SITE], **OPTIONS, window=100)
-    assert all(torch.equal(a, b) for a, b in zip(live.frame, recorded.frame, strict=True))
-    assert live.hygienes == {SITE: recorded.hygiene} and live.d_in == live.d_out == recorded.d
-    assert live.n_tokens == recorded.train.n_tokens and live.origin == recorded.origin
-    stored = [b.x for b in recorded.train.batches(100, seed=5, epochs=3)]
-    for start in (0, 7, 75, len(stored)):
-        streamed = [b.x for b in live.batches(100, seed=5, epochs=3, start=start)]
-        assert len(streamed) == len(stored) - start
-        assert all(torch.equal(a, b) for a, b in zip(stored[start:], streamed, strict=True))
-
-
-def test_a_stream_in_windows_gives_the_same_rows(model, text, recorded):
-    live = stream(model, text, [SITE], **OPTIONS, window=2)
-    rows = torch.cat([b.x for b in live.batches(1, seed=0)]).float()
-    stored = torch.cat([r.x for r in recorded.train.ordered(1000)]).float()
-    assert torch.equal(rows.unique(dim=0), stored.unique(dim=0)) and len(rows) == len(stored)
-    whole = [b.x for b in live.batches(100, seed=0, epochs=2)]
-    resumed = [b.x for b in live.batches(100, seed=0, epochs=2, start=25)]
-    assert all(torch.equal(a, b) for a, b in zip(whole[25:], resumed, strict=True))
 
 
 def test_sinks_are_left_out_and_counted(model, text, tmp_path, monkeypatch):

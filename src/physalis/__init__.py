@@ -11,12 +11,13 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
-    from physalis.activations import Activations
+    from physalis.activations import Activations, Pairs
     from physalis.atlas import Atlas
     from physalis.atlas.building import build_atlas
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
     from physalis.errors import BadInput
     from physalis.evaluation import evaluate
+    from physalis.finetuning import finetune
     from physalis.models import load_model
     from physalis.planning import plan
     from physalis.recording import record, stream
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
-    "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building", "evaluate": "evaluation",
-    "load": "dictionaries", "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving",
-    "stream": "recording", "train": "training",
+    "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
+    "evaluate": "evaluation", "finetune": "finetuning", "load": "dictionaries", "load_model": "models",
+    "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording", "train": "training",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Site", "TopKConfig", "build_atlas", "evaluate", "load",
-    "load_model", "plan", "record", "serve", "stream", "train",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "evaluate",
+    "finetune", "load", "load_model", "plan", "record", "serve", "stream", "train",
 ]  # fmt: skip
 
 

@@ -111,6 +111,24 @@ def evaluate(
 
 
 @app.command
+def finetune(
+    dictionary: Path, activations: Path, /, *, out: Out, writes: Path | None = None, model: str | None = None,
+    tokens: Amount = None, batch: int | None = None, lr: float | None = None, fvu_weight: float | None = None,
+    seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Train a dictionary a little further, against what the model makes of its reconstruction (KL divergence from its
+    own predictions). WRITES are the activations that a transcoder predicts."""
+    from physalis import Activations, Pairs, artifact
+    from physalis import finetune as finetune_
+    from physalis.cli import printing
+
+    source = Activations.open(activations) if writes is None else Pairs.open([activations], [writes])
+    options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
+    finetune_(dictionary, source, printing.model_of(activations, model), out=out, **options)
+    printing.show(artifact.read(out, "dictionary"), json=json)
+
+
+@app.command
 def build_atlas(
     dictionary: Path, activations: Path, /, *, out: Out, model: str | None = None, evaluation: Path | None = None,
     seed: int | None = None, json: Json = False,

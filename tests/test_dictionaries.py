@@ -389,12 +389,14 @@ def test_the_penalty_follows_the_l0():
     assert float(asked(torch.tensor(8.0))) == pytest.approx(0.3)
 
 
-def test_batchtopk_keeps_k_on_average_and_no_more_than_most():
+@pytest.mark.parametrize("again", [False, True], ids=["first batch", "threshold known"])
+def test_batchtopk_keeps_the_largest_of_the_batch(again):
     d, x = make(dictionaries.BatchTopK), some(256)
+    if not again:
+        d.threshold.zero_()
     codes = d.loss(Batch(x, x), alive()).codes
-    fired = (codes.values > 0).sum(1)
-    assert fired.sum() == K * 256
-    assert fired.max() <= d.config.most * K and fired.min() < K
+    wanted = dense(d, x).flatten().topk(K * 256).values
+    assert torch.allclose(codes.values[codes.values > 0].sort(descending=True).values, wanted, atol=1e-5)
 
 
 def test_batchtopk_uses_its_threshold_afterwards():

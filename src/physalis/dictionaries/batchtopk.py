@@ -12,8 +12,6 @@ from physalis.types import Batch
 class BatchTopKConfig(Shape):
     k: int = 32
     """Features that fire on a token, on average over the text."""
-    most: int = 4
-    """While training, no token gets more than ``most * k``: codes stay small and rectangular."""
     aux_weight: float = 1 / 32
     """Weight of the auxiliary loss; 0 leaves dead features dead."""
     threshold_decay: float = 0.99
@@ -34,7 +32,7 @@ class BatchTopK(Thresholded):
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         c = self.config
-        codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, min(c.most * c.k, c.n_features))
+        codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, self.threshold)
         follow(self.threshold, codes, tick, c.threshold_decay)
         rest = self.predict(batch.x, codes) - batch.y
         terms = {"fvu": rest.square().mean()}

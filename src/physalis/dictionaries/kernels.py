@@ -124,6 +124,24 @@ def select_positive(bits, out_ids, out_bits):
             out_bits[r, i] = 0
 
 
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def compact(values, ids, out_values, out_ids):
+    """The positive values of each row and their ids, moved to the left; 0 pads."""
+    n, k = values.shape
+    width = out_ids.shape[1]
+    for r in prange(n):
+        o = 0
+        for j in range(k):
+            if values[r, j] > 0:
+                out_values[r, o] = values[r, j]
+                out_ids[r, o] = ids[r, j]
+                o += 1
+        for j in range(o, width):
+            out_values[r, j] = 0
+            out_ids[r, j] = 0
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
 def add_rows(values, ids, rows, out):
@@ -206,7 +224,7 @@ def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_s
     along the row is dropped and the row is rescaled after the step. c1, c2 undo the moments' start at 0."""
     k = coefficients.shape[1]
     d = rows.shape[1]
-    one = np.float32(1)
+    one, zero, tiny = np.float32(1), np.float32(0), np.float32(1e-30)
     for f in prange(rows.shape[0]):
         g = np.zeros(d, np.float32)
         if more.shape[0] > 0:
@@ -228,6 +246,9 @@ def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_s
         for i in range(d):
             mi = b1 * mf[i] + (one - b1) * g[i]
             vi = b2 * vf[i] + (one - b2) * g[i] * g[i]
+            # a feature that never fires would bring its moments into the range where processors take 100 times as long
+            mi = mi if abs(mi) > tiny else zero
+            vi = vi if vi > tiny else zero
             mf[i] = mi
             vf[i] = vi
             wi = w[i] - lr * (mi * c1) / (np.sqrt(vi * c2) + eps)

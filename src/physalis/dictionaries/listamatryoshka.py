@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physalis.dictionaries import nested, rows
 from physalis.dictionaries.base import Loss, Shape, Tick
-from physalis.dictionaries.thresholded import SLACK, Thresholded, best_of_batch, excess, follow
+from physalis.dictionaries.thresholded import SLACK, Thresholded, best_of_batch, excess, follow, judged
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes
 
@@ -37,8 +37,6 @@ class ListaMatryoshkaConfig(Shape):
     """Weight of the smaller prefixes' losses, together, beside that of the whole."""
     tilt: float = 0.01
     """Tokens are weighed by ``exp(tilt * loss / mean loss)``."""
-    most: int = 4
-    """While training, no token gets more than ``most`` times the k of the moment."""
     aux_weight: float = 1 / 32
     """Weight of the auxiliary loss; 0 leaves dead features dead."""
     threshold_decay: float = 0.99
@@ -69,9 +67,7 @@ class ListaMatryoshka(Thresholded):
     def _first(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         slack = 1 if self.enc.half is None else 1 - SLACK
         near = rows.above(x, self.enc, self.b_enc.detach() - slack * self.first_threshold)
-        first = rows.exact(x, self.enc, self.b_enc, near)
-        fires = first.values > self.first_threshold[first.ids.long()]
-        return rows.narrow(Codes(first.values * fires, first.ids))
+        return judged(x, self.enc, self.b_enc, near, self.first_threshold)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = self.inside(x)
@@ -86,11 +82,10 @@ class ListaMatryoshka(Thresholded):
             )
         c = self.config
         k = c.k * (c.k_start + (1 - c.k_start) * tick.progress)
-        most = min(round(c.most * k), c.n_features)
-        first = best_of_batch(batch.x, self.enc, self.b_enc, k, most)
+        first = best_of_batch(batch.x, self.enc, self.b_enc, k, self.first_threshold)
         follow(self.first_threshold, first, tick, c.threshold_decay)
         x = self.again(batch.x, first)
-        codes = best_of_batch(x, self.enc, self.b_enc, k, most)
+        codes = best_of_batch(x, self.enc, self.b_enc, k, self.threshold)
         follow(self.threshold, codes, tick, c.threshold_decay)
         self._sort(codes, tick)
         parts = nested.levels(codes, nested.levels_by_rank(self.rank, self.widths), len(self.widths), self.dec)

@@ -22,8 +22,6 @@ class MatryoshkaConfig(Shape):
     widths: tuple[int, ...] = ()
     """Sizes of the nested prefixes, ascending to all features; a sixteenth, an eighth, a quarter, half and all of them
     unless given."""
-    most: int = 4
-    """While training, no token gets more than ``most * k``."""
     aux_weight: float = 1 / 32
     """Weight of the auxiliary loss; 0 leaves dead features dead."""
     threshold_decay: float = 0.99
@@ -42,7 +40,7 @@ class Matryoshka(Thresholded):
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         c = self.config
-        codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, min(c.most * c.k, c.n_features))
+        codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, self.threshold)
         follow(self.threshold, codes, tick, c.threshold_decay)
         first = nested.levels_by_rank(torch.arange(c.n_features, device=codes.ids.device), self.widths)
         parts = nested.levels(codes, first, len(self.widths), self.dec)

@@ -255,10 +255,14 @@ def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " featur
 
 
 def narrow(codes: Codes) -> Codes:
-    """The same codes in as few columns as the fullest token needs."""
+    """The same codes in as few columns as the fullest token needs. Gradients do not pass through."""
     width = max(1, int((codes.values > 0).sum(1).max())) if len(codes.values) else 1
     if width == codes.values.shape[1]:
         return codes
+    if codes.values.device.type == "cpu":
+        values, ids = (torch.empty((len(part), width), dtype=part.dtype) for part in codes)
+        kernels.compact(codes.values.detach().numpy(), codes.ids.numpy(), values.numpy(), ids.numpy())
+        return Codes(values, ids)
     order = (codes.values <= 0).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
     return Codes(codes.values.gather(1, order), codes.ids.gather(1, order))
 

@@ -4,6 +4,8 @@ BatchTopK and its descendants choose by rank over a batch while they train and n
 (Bussmann et al. 2024, arXiv 2412.06410).
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,9 +35,7 @@ class Thresholded(Linear):
         return rows.above(x, self.enc, self.b_enc.detach() - self.threshold.detach() * (1 if exact else 1 - SLACK))
 
     def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
-        codes = rows.exact(x, self.enc, self.b_enc, codes)
-        fires = codes.values > self.threshold.detach()[codes.ids.long()]
-        return rows.narrow(Codes(codes.values * fires, codes.ids))
+        return judged(x, self.enc, self.b_enc, codes, self.threshold)
 
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
@@ -48,16 +48,31 @@ class Thresholded(Linear):
         self.threshold.data.mul_(by)
 
 
-def best_of_batch(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, k: float, most: int) -> Codes:
-    """The batch's ``k * tokens`` largest positive pre-activations, no token getting more than ``most``; differentiable.
+def judged(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, codes: Codes, threshold: Tensor) -> Codes:
+    """Those of the chosen features whose exact value exceeds their threshold; differentiable."""
+    with torch.no_grad():
+        codes = rows.exact(x, enc, bias, codes)
+        codes = rows.narrow(Codes(codes.values * (codes.values > threshold[codes.ids.long()]), codes.ids))
+    return rows.differentiable(x, enc, bias, codes)
 
-    The cap keeps codes small and rectangular.
+
+def best_of_batch(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, k: float, threshold: Tensor) -> Codes:
+    """The batch's ``k * tokens`` largest positive pre-activations; differentiable.
+
+    ``threshold`` is where earlier batches were cut: what does not reach half of it need not be looked at.
     """
-    found = rows.top(x, enc, bias, most)
-    keep = min(round(k * len(x)), found.values.numel())
-    least = found.values.flatten().kthvalue(found.values.numel() - keep + 1).values
-    kept = Codes(found.values * (found.values >= least), found.ids)
-    return rows.differentiable(x, enc, bias, rows.narrow(kept))
+    with torch.no_grad():
+        low = threshold.max() / 2
+        wanted = round(k * len(x))
+        found = rows.above(x, enc, bias - low) if low > 0 else None
+        if found is None or int((found.values > 0).sum()) < wanted:  # at the start: a cap keeps the codes small
+            found = rows.top(x, enc, bias, min(8 * math.ceil(k), len(bias)))
+        else:
+            found = Codes(torch.where(found.values > 0, found.values + low, 0), found.ids)
+        wanted = min(wanted, found.values.numel())
+        least = found.values.flatten().kthvalue(found.values.numel() - wanted + 1).values
+        kept = rows.narrow(Codes(found.values * (found.values >= least), found.ids))
+    return rows.differentiable(x, enc, bias, kept)
 
 
 @torch.no_grad()

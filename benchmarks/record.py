@@ -4,7 +4,8 @@
 
 ``forward``: the model's blocks up to the site, called directly on the same contexts in batches of the same shape.
 ``record``: all of ``record`` into an empty folder: reading and packing the text, pilot, passes, shuffling, hashing,
-writing. ``read_sequential``, ``read_shuffled``: batches of 2,048 rows of what was recorded, from the page cache.
+writing. ``record_sites``: the same for three sites in one pass, none deeper than the one of ``record``.
+``read_sequential``, ``read_shuffled``: batches of 2,048 rows of what was recorded, from the page cache.
 The two of a pair take turns, and each row is the median over the repeats.
 """
 
@@ -28,6 +29,7 @@ from physalis.recording import record
 from physalis.site import Site
 
 LAYER, CONTEXT, BATCH, ROWS, PASSES = 9, 128, 32, 2048, 20
+BESIDE = (Site("mlp_in", LAYER), Site("mlp_out", LAYER))
 
 
 def truncated(model: Model) -> nn.Module:
@@ -48,10 +50,12 @@ def rate(n: int, work: Callable[[], object]) -> float:
 
 def recording(model: Model, tokens: int, repeats: int, folder: Path) -> tuple[dict[str, list[float]], Activations]:
     site, bare = Site("resid_post", LAYER), truncated(model)
-    rates: dict[str, list[float]] = {"forward": [], "record": []}
+    rates: dict[str, list[float]] = {"forward": [], "record": [], "record_sites": []}
 
-    def recorded(out: Path, tokens: int) -> Activations:
-        return record(model, "stdlib", [site], [out], tokens=tokens, context=CONTEXT, batch=BATCH)[0]
+    def recorded(out: Path, tokens: int, *more: Site) -> Activations:
+        sites = [site, *more]
+        outs = [out / str(each) for each in sites]
+        return record(model, "stdlib", sites, outs, tokens=tokens, context=CONTEXT, batch=BATCH)[0]
 
     # A first recording, not timed, gives the contexts to both and warms everything up.
     acts = recorded(folder / "first", CONTEXT * BATCH * 2)
@@ -75,6 +79,9 @@ def recording(model: Model, tokens: int, repeats: int, folder: Path) -> tuple[di
         acts = recorded(out, tokens)
         rates["record"].append(acts.tokens.size / (time.perf_counter() - started))
         rates["forward"].append(2 / (1 / before + 1 / rate(passes * BATCH * CONTEXT, forward)))
+        started = time.perf_counter()
+        recorded(folder / f"{i}-sites", tokens, *BESIDE)
+        rates["record_sites"].append(acts.tokens.size / (time.perf_counter() - started))
     return rates, acts
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from physalis.dictionaries import kernels
-from physalis.dictionaries.rows import Outer, Rows, outer_sum
+from physalis.dictionaries.rows import Outer, Rows, at_rows, outer_sum
 
 
 class Adam:
@@ -95,7 +95,7 @@ class Adam:
             half = p.half.view(torch.int16).numpy()
         numbers = (np.float32(number) for number in (lr, self.b1, self.b2, c1, c2, self.eps))
         kernels.adam_outer(
-            start, entry, coefficients, vectors, more.numpy(), p.detach().numpy(), m.numpy(), v.numpy(), half,
+            start, entry, coefficients, at_rows(main), vectors, more.numpy(), p.detach().numpy(), m.numpy(), v.numpy(), half,
             p.on_sphere, *numbers,
         )  # fmt: skip
 

@@ -160,6 +160,62 @@ def add_rows(values, ids, rows, out):
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
+def nested_rests(values, ids, level, rows, target, rests, squares):
+    """rests[p, t] = sum over j with level[ids[t, j]] <= p of values[t, j] * rows[ids[t, j]], minus target[t];
+    squares[p, t] = its mean square."""
+    n, k = ids.shape
+    levels, _, d = rests.shape
+    for r in prange(n):
+        for p in range(levels):
+            total = rests[p, r]
+            for i in range(d):
+                total[i] = rests[p - 1, r, i] if p > 0 else -target[r, i]
+            for j in range(k):
+                v = values[r, j]
+                if v != 0 and level[ids[r, j]] == p:
+                    row = rows[ids[r, j]]
+                    for i in range(d):
+                        total[i] += v * row[i]
+            square = np.float32(0)
+            for i in range(d):
+                square += total[i] * total[i]
+            squares[p, r] = square / np.float32(d)
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
+def nested_gradients(values, ids, level, rows, rests, g, carry, reach, g_values, g_target, at):
+    """From ``g`` [levels, n], the gradients of nested_rests' squares: what reaches each prefix's own features
+    (``reach``, like ``rests``), the values and the target. ``at`` says for each code which row of ``reach`` is its."""
+    n, k = ids.shape
+    levels, _, d = rests.shape
+    for r in prange(n):
+        total = g_target[r]
+        for i in range(d):
+            total[i] = 0
+        for q in range(levels):
+            p = levels - 1 - q
+            scale = np.float32(2) * g[p, r] / np.float32(d)
+            own = reach[p, r]
+            for i in range(d):
+                part = scale * rests[p, r, i]
+                total[i] -= part
+                own[i] = part + carry * reach[p + 1, r, i] if q > 0 else part
+        for j in range(k):
+            p = level[ids[r, j]]
+            dot = np.float32(0)
+            if values[r, j] != 0 and p < levels:
+                row, own = rows[ids[r, j]], reach[p, r]
+                for i in range(d):
+                    dot += own[i] * row[i]
+                at[r, j] = p * n + r
+            else:
+                at[r, j] = -1
+            g_values[r, j] = dot
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
 def dot_rows(vectors, ids, values, rows, out):
     """out[t, j] = vectors[t] . rows[ids[t, j]] where values[t, j] is not 0, else 0."""
     n, k = ids.shape
@@ -201,23 +257,24 @@ def transpose(ids, coefficients, features):
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
-def add_outer(start, entry, coefficients, vectors, out):
-    """out[f] += sum over f's entries of coefficient * vectors[token]."""
+def add_outer(start, entry, coefficients, at, vectors, out):
+    """out[f] += sum over f's entries of coefficient * vectors[token], or vectors[at] where ``at`` [n, k] has rows."""
     k = coefficients.shape[1]
     d = vectors.shape[1]
     for f in prange(start.shape[0] - 1):
         total = out[f]
         for e in range(start[f], start[f + 1]):
             r = entry[e] // k
-            c = coefficients[r, entry[e] - r * k]
-            vector = vectors[r]
+            j = entry[e] - r * k
+            c = coefficients[r, j]
+            vector = vectors[at[r, j] if at.shape[0] > 0 else r]
             for i in range(d):
                 total[i] += c * vector[i]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
-def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
+def adam_outer(start, entry, coefficients, at, vectors, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
     """One Adam step on ``rows`` [features, d] whose gradient is an outer product, never stored: each row's gradient is
     summed in cache, used and forgotten. ``more`` is a further dense gradient, or has no rows. ``half`` receives the new
     rows rounded to bfloat16 (as int16 bits), if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part
@@ -231,8 +288,9 @@ def adam_outer(start, entry, coefficients, vectors, more, rows, m, v, half, on_s
             g[:] = more[f]
         for e in range(start[f], start[f + 1]):
             r = entry[e] // k
-            c = coefficients[r, entry[e] - r * k]
-            vector = vectors[r]
+            j = entry[e] - r * k
+            c = coefficients[r, j]
+            vector = vectors[at[r, j] if at.shape[0] > 0 else r]
             for i in range(d):
                 g[i] += c * vector[i]
         w, mf, vf = rows[f], m[f], v[f]

@@ -88,14 +88,12 @@ class ListaMatryoshka(Thresholded):
         codes = best_of_batch(x, self.enc, self.b_enc, k, self.threshold)
         follow(self.threshold, codes, tick, c.threshold_decay)
         self._sort(codes, tick)
-        parts = nested.levels(codes, nested.levels_by_rank(self.rank, self.widths), len(self.widths), self.dec)
-        before = torch.cat([torch.zeros_like(parts[:1]), parts.detach().cumsum(0)[:-1]])
-        small = before[1:-1] + parts[1:-1] if len(parts) > 2 else parts[:0]
         rest = self.predict(batch.x, codes) - batch.y
         each = rest.square().mean(1)
         weight = (c.tilt * each.detach() / each.detach().mean()).softmax(0)
-        inner = torch.cat([parts[:1], small]) - (batch.y - self.b_dec)
-        terms = {"fvu": (weight * each).sum(), "inner": c.inner * inner.square().mean()}
+        level = nested.levels_by_rank(self.rank, self.widths)
+        inner, _ = nested.squares(codes, level, len(self.widths) - 1, self.dec, batch.y - self.b_dec, carry=0.0)
+        terms = {"fvu": (weight * each).sum(), "inner": c.inner * inner.mean()}
         if c.aux_weight:
             terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, codes)

@@ -42,12 +42,11 @@ class Matryoshka(Thresholded):
         c = self.config
         codes = best_of_batch(batch.x, self.enc, self.b_enc, c.k, self.threshold)
         follow(self.threshold, codes, tick, c.threshold_decay)
-        first = nested.levels_by_rank(torch.arange(c.n_features, device=codes.ids.device), self.widths)
-        parts = nested.levels(codes, first, len(self.widths), self.dec)
-        beside = batch.y - self.b_dec if self.skip is None else batch.y - self.b_dec - batch.x @ self.skip.T
-        rest = parts.cumsum(0) - beside
-        each = rest.square().mean(dim=(1, 2))
+        level = nested.levels_by_rank(torch.arange(c.n_features, device=codes.ids.device), self.widths)
+        target = batch.y - self.b_dec if self.skip is None else batch.y - self.b_dec - batch.x @ self.skip.T
+        squares, rest = nested.squares(codes, level, len(self.widths), self.dec, target, carry=1.0)
+        each = squares.mean(1)
         terms: dict[str, Tensor] = {"fvu": each[-1] / len(each), "inner": each[:-1].sum() / len(each)}
         if c.aux_weight:
-            terms["aux"] = c.aux_weight * self.revive(batch.x, rest[-1], tick)
+            terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, codes)

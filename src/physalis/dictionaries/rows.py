@@ -8,6 +8,7 @@ dense gradients (``.grad``) work beside it, so an architecture may use plain tor
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,11 +20,13 @@ _PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger ba
 
 
 class Outer(NamedTuple):
-    """A gradient in factors: row f receives the sum of ``coefficients[t, j] * vectors[t]`` over ``ids[t, j] == f``."""
+    """A gradient in factors: row f receives the sum of ``coefficients[t, j] * vectors[t]`` over ``ids[t, j] == f``, or of
+    ``vectors[at[t, j]]`` where ``at`` is given. Entries whose coefficient is 0 are no entries."""
 
     ids: Int[Tensor, "tokens k"]
     coefficients: Float[Tensor, "tokens k"]
-    vectors: Float[Tensor, "tokens d"]
+    vectors: Float[Tensor, "vectors d"]
+    at: Int[Tensor, "tokens k"] | None = None
 
 
 class Rows(torch.nn.Parameter):
@@ -182,12 +185,21 @@ def outer_sum(outer: Outer, features: int) -> Float[Tensor, "features d"]:
     if out.device.type == "cpu":
         coefficients = outer.coefficients.numpy()
         start, entry = kernels.transpose(outer.ids.numpy(), coefficients, features)
-        kernels.add_outer(start, entry, coefficients, outer.vectors.numpy(), out.numpy())
+        kernels.add_outer(start, entry, coefficients, at_rows(outer), outer.vectors.numpy(), out.numpy())
         return out
+    if outer.at is not None:
+        used = outer.coefficients != 0
+        shares = outer.coefficients[used, None] * outer.vectors[outer.at[used].long()]
+        return out.index_add_(0, outer.ids[used].long(), shares)
     n, k = outer.ids.shape
     crow = torch.arange(0, n * k + 1, k, device=out.device)
     codes = torch.sparse_csr_tensor(crow, outer.ids.long().flatten(), outer.coefficients.flatten(), (n, features))
     return codes.to_sparse_coo().T.to_sparse_csr() @ outer.vectors
+
+
+def at_rows(outer: Outer) -> np.ndarray:
+    """``outer.at`` for the kernels, which read no rows as each token's own vector."""
+    return np.zeros((0, 0), np.int32) if outer.at is None else outer.at.numpy()
 
 
 class _Values(torch.autograd.Function):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
     from physalis.errors import BadInput
     from physalis.evaluation import evaluate
+    from physalis.exchange import convert
     from physalis.finetuning import finetune
     from physalis.models import load_model
     from physalis.planning import plan
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
-    "evaluate": "evaluation", "finetune": "finetuning", "load": "dictionaries", "load_model": "models",
-    "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording", "train": "training",
+    "convert": "exchange", "evaluate": "evaluation", "finetune": "finetuning", "load": "dictionaries",
+    "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
+    "train": "training",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "evaluate",
-    "finetune", "load", "load_model", "plan", "record", "serve", "stream", "train",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
+    "evaluate", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "train",
 ]  # fmt: skip
 
 

@@ -144,7 +144,8 @@ def _convert(
         if done is None:
             file = dictionaries.save(imported.dictionary, out)
             about = Manifest(kind="dictionary", config=config, inputs=inputs, facts={"verdict": found.to_dict()})
-            done = artifact.finish(out, about, [file])
+            artifact.finish(out, about, [file])
+    done = artifact.read(out, "dictionary")
     return Conversion(folder=out, format=name, manifest=done, verdict=found, assumptions=imported.assumptions)
 
 

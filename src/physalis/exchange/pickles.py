@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import re
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def load(path: Path) -> Any:
     """What the file holds, tensors on the CPU. Raises BadInput, naming it, if the file asks for anything else."""
     print(f"{path.name} is a pickle: it is read with a restricted reader that runs no code.", file=sys.stderr)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of protocols other than torch's: they are read or refused
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = _wanted(str(error))
         if wanted is None:

@@ -85,15 +85,17 @@ def test_pairs_are_what_their_definition_says(world, learned):
         assert np.isclose(truth.pairs.recall_with[i], fires[true[:, c]].mean())
         assert np.isclose(truth.pairs.recall_without[i], fires[true[:, p] & ~true[:, c]].mean())
         plane = world.directions[[p, c]].double().T
-        for j, share, row in (
-            (truth.found.by[p], truth.pairs.hedge[i], 1),
-            (truth.found.by[c], truth.pairs.mixture[i], 0),
+        for j, shares in (
+            (truth.found.by[p], truth.pairs.parent_writes[i]),
+            (truth.found.by[c], truth.pairs.child_writes[i]),
         ):
             a = torch.linalg.lstsq(plane, learned.W_dec[int(j)].double()[:, None]).solution[:, 0]
             a = a / a.norm() * a[a.abs().argmax()].sign()
-            assert np.isnan(share) or np.isclose(share, float(a[row]), atol=1e-6)
+            assert np.isnan(shares).all() or np.allclose(shares, a.numpy(), atol=1e-6)
     gap = truth.pairs.recall_without - truth.pairs.recall_with
-    assert np.isclose(truth.absorption, gap.mean()) and np.isclose(truth.hedging, truth.pairs.hedge.mean())
+    assert np.isclose(truth.absorption, gap.mean()) and np.isclose(
+        truth.hedging, truth.pairs.parent_writes[:, 1].mean()
+    )
 
 
 def test_the_oracle_scores_one(world):

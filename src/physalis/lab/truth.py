@@ -65,6 +65,11 @@ class Trained:
         return Reading(codes, self.dictionary.rebuild(sample.x, codes))
 
 
+def as_reader(dictionary: Dictionary | Reader) -> Reader:
+    """Raises BadInput if the dictionary's features have no directions of their own."""
+    return Trained(dictionary) if isinstance(dictionary, Dictionary) else dictionary
+
+
 @dataclass(frozen=True, eq=False)
 class Learned:
     """Each feature of the dictionary, matched with the true feature it resembles most."""
@@ -91,8 +96,8 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Each parent and child among the true features, where both were seen often enough and one feature of the
-    dictionary and the parent resemble each other most."""
+    """Each parent and child among the true features, where both were seen often enough, the parent does not always
+    fire, and one feature of the dictionary and the parent resemble each other most."""
 
     parent: Int64[np.ndarray, " pairs"]
     child: Int64[np.ndarray, " pairs"]
@@ -100,11 +105,12 @@ class Pairs:
     """How often the parent's feature fires where the parent does and this child does not."""
     recall_with: Float64[np.ndarray, " pairs"]
     """... and where this child fires too. Absorption (arXiv 2409.14507) is the first less the second."""
-    mixture: Float64[np.ndarray, " pairs"]
-    """Share of the parent's direction in what the child's feature writes, from -1 to 1: .71 where it does the parent's
-    work. NaN where parent and child share one feature."""
-    hedge: Float64[np.ndarray, " pairs"]
-    """Share of the child's direction in what the parent's feature writes, from -1 to 1: hedging (arXiv 2505.11756)."""
+    child_writes: Float64[np.ndarray, "pairs 2"]
+    """What the child's feature writes along the parent's direction and the child's, as a vector of length 1: (.71, .71)
+    where it does the parent's work, (0, 1) where it does its own. NaN where parent and child share one feature."""
+    parent_writes: Float64[np.ndarray, "pairs 2"]
+    """The same for the parent's feature: (1, 0) unless it writes some of the child, which is hedging (arXiv
+    2505.11756)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +200,7 @@ def score(dictionary: Dictionary | Reader, world: World, *, samples: int = 500_0
 
     Raises BadInput if its width is not the world's, or if its features have no directions of their own.
     """
-    reader = Trained(dictionary) if isinstance(dictionary, Dictionary) else dictionary
+    reader = as_reader(dictionary)
     directions = reader.directions
     if directions.shape[1] != world.d:
         raise BadInput(f"The dictionary writes width {directions.shape[1]}; this world has width {world.d}.")
@@ -221,7 +227,7 @@ def score(dictionary: Dictionary | Reader, world: World, *, samples: int = 500_0
         true_l0=float(table.true.sum()) / samples,
         dead=int((table.learned == 0).sum()),
         absorption=float((pairs.recall_without - pairs.recall_with).mean()) if len(pairs.parent) else float("nan"),
-        hedging=float(pairs.hedge.mean()) if len(pairs.parent) else float("nan"),
+        hedging=float(pairs.parent_writes[:, 1].mean()) if len(pairs.parent) else float("nan"),
         intervals=intervals,
         learned=learned,
         found=found,
@@ -260,30 +266,31 @@ def _pairs(directions: Tensor, world: World, learned: Learned, found: Found, tab
     child = np.flatnonzero(parents >= 0)
     parent = parents[child]
     without = table.true[parent] - table.true[child]
-    usable = (learned.match[found.by[parent]] == parent) & (table.true[child] >= ENOUGH) & (without >= ENOUGH)
+    usable = (learned.match[found.by[parent]] == parent) & (table.true[parent] < table.n)
+    usable &= (table.true[child] >= ENOUGH) & (without >= ENOUGH)
     parent, child, without = parent[usable], child[usable], without[usable]
     of_parent, of_child = found.by[parent], found.by[child]
     beside = table.together[of_parent, child]
     w, truth = directions.double(), world.directions.double()
-    mixture = _shares(w[of_child], truth[parent], truth[child])[0]
+    plane = truth[parent], truth[child]
+    child_writes = shares(w[of_child], *plane).numpy()
     return Pairs(
         parent=parent,
         child=child,
         recall_without=(table.together[of_parent, parent] - beside) / without,
         recall_with=beside / table.true[child],
-        mixture=np.where(of_parent == of_child, np.nan, mixture),
-        hedge=_shares(w[of_parent], truth[parent], truth[child])[1],
+        child_writes=np.where((of_parent == of_child)[:, None], np.nan, child_writes),
+        parent_writes=shares(w[of_parent], *plane).numpy(),
     )
 
 
-def _shares(w: Tensor, a: Tensor, b: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def shares(w: Float64[Tensor, "n d"], a: Float64[Tensor, "n d"], b: Float64[Tensor, "n d"]) -> Float64[Tensor, "n 2"]:
     """The coefficients of a and b (length 1) in the point of their plane nearest to w, as a vector of length 1. The
     larger is counted positive: a direction's sign is its own affair."""
     dot, wa, wb = (a * b).sum(1), (w * a).sum(1), (w * b).sum(1)
-    on_a, on_b = wa - dot * wb, wb - dot * wa  # both 1 - dot^2 too large, which the length takes off again
-    sign = torch.where(on_a.abs() > on_b.abs(), on_a, on_b).sign()
-    length = torch.hypot(on_a, on_b).clamp_min(1e-12)
-    return (sign * on_a / length).numpy(), (sign * on_b / length).numpy()
+    both = torch.stack([wa - dot * wb, wb - dot * wa], 1)  # each too large by 1 - dot^2, which the length takes off
+    larger = both.gather(1, both.abs().argmax(1, keepdim=True))
+    return larger.sign() * both / both.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def _over_features(values: np.ndarray, seed: int) -> dict[str, float]:

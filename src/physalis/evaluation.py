@@ -9,7 +9,7 @@ directions are random and frozen, its encoder trained the same way.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,14 +98,12 @@ def evaluate(
             return done
         check_identity(model, acts)
         frozen = _frozen(about, acts, folder / "frozen", seed)
-        pca = PCA.fit(acts, sae.config.k)
-        found = _reconstructions(acts, {"": sae, "frozen": frozen}, pca, firing_tokens, seed)
-        rebuilds = {"": rebuild_with(sae), "frozen": rebuild_with(frozen), "pca": pca.rebuild}
-        spliced = _splices(model, acts, rebuilds, splice_tokens, seed)
+        subjects = {"": sae, "frozen": frozen}
+        found = measure(subjects, acts, model, splice_tokens=splice_tokens, firing_tokens=firing_tokens, seed=seed)
         names = {"pca": f"PCA, {sae.config.k} components", "frozen": "random directions, encoder trained the same way"}
         facts: dict[str, Any] = {
-            "metrics": found[""] | spliced[""],
-            "baselines": [{"name": name, "metrics": found[key] | spliced[key]} for key, name in names.items()],
+            "metrics": found[""],
+            "baselines": [{"name": name, "metrics": found[key]} for key, name in names.items()],
             "n_held_out": acts.held_out.n_tokens,
             "n_spliced": min(splice_tokens, acts.held_out.n_tokens),
         }
@@ -120,6 +118,24 @@ def evaluate(
             ),
             [],
         )
+
+
+def measure(
+    subjects: Mapping[str, Dictionary],
+    activations: Activations,
+    model: Model,
+    *,
+    splice_tokens: int = 4_096,
+    firing_tokens: int = 1_000_000,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """The metrics of several dictionaries, and under "pca" those of as many components as the first one's k, all on the
+    same tokens: ``{subject: {metric: {value, low, high}}}``. Trains nothing, writes nothing."""
+    pca = PCA.fit(activations, next(iter(subjects.values())).config.k)
+    found = _reconstructions(activations, subjects, pca, firing_tokens, seed)
+    rebuilds = {name: rebuild_with(each) for name, each in subjects.items()} | {"pca": pca.rebuild}
+    spliced = _splices(model, activations, rebuilds, splice_tokens, seed)
+    return {name: found[name] | spliced[name] for name in found}
 
 
 def check_belongs(dictionary: Manifest, activations: Activations) -> None:
@@ -196,7 +212,7 @@ def _frozen(about: Manifest, acts: Activations, folder: Path, seed: int) -> Dict
 
 
 def _reconstructions(
-    acts: Activations, saes: dict[str, Dictionary], pca: PCA, firing_tokens: int, seed: int
+    acts: Activations, saes: Mapping[str, Dictionary], pca: PCA, firing_tokens: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     n_contexts = len(acts.tokens)
     sums = {key: {m.__name__: Sums(n_contexts) for m in metrics.RECONSTRUCTION} for key in (*saes, "pca")}

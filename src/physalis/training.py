@@ -82,8 +82,8 @@ def train(
     epochs: int = 3,
     batch_size: int = 2048,
     lr: float | None = None,
-    warmup: int = 20,
-    decay: float = 0.6,
+    warmup: int | None = None,
+    decay: float = 0.5,
     dead_after: int | None = None,
     frozen: Literal["dec", "enc"] | None = None,
     seed: int = 0,
@@ -91,10 +91,9 @@ def train(
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
-    ``lr`` is ``learning_rate(steps)`` unless given; it rises over ``warmup`` steps and falls linearly to 0 over the
-    last ``decay`` of the run. ``dead_after`` tokens without firing make a feature dead; None means one pass over the
-    training part, at most 10M: a feature that fires anywhere in the text is rare, not dead, and reviving it costs time
-    and gains nothing (FVU .1260 with a twentieth of a pass, .1264 with a whole one, at 9,216 features and 270k tokens).
+    ``lr`` is ``learning_rate(d_out)`` unless given; it rises over ``warmup`` steps (a twentieth of the run, at most
+    100) and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens without firing make a feature
+    dead; a twentieth of the run, at most 10M, unless given.
     ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
     the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
     dictionary starts from (``seed`` unless given). What is returned, like what is stored, reads raw activations.
@@ -112,8 +111,9 @@ def train(
             f"There are {n_tokens:,} training tokens, fewer than one batch of {batch_size:,}. "
             "Record more text, or lower --batch-size."
         )
-    dead_after = dead_after or min(10_000_000, n_tokens)
-    lr = learning_rate(steps) if lr is None else lr
+    dead_after = dead_after or min(10_000_000, steps * batch_size // 20)
+    lr = learning_rate(source.d_out) if lr is None else lr
+    warmup = min(100, steps // 20) if warmup is None else warmup
     training = {
         "epochs": epochs, "batch_size": batch_size, "steps": steps, "lr": lr, "warmup": warmup, "decay": decay,
         "dead_after": dead_after, "frozen": frozen, "order": seed,
@@ -162,9 +162,14 @@ def train(
     return [dictionaries.load(folder) for folder in folders]
 
 
-def learning_rate(steps: int) -> float:
-    """The rate to rise to in a run of so many steps."""
-    return 6e-3
+def learning_rate(d_out: int) -> float:
+    """The rate to rise to where directions have ``d_out`` elements: .12 / sqrt(d_out).
+
+    Adam moves every element by about the rate, so a step turns a direction of length 1 by about rate * sqrt(d_out): the
+    rule says by which angle, whatever the width. It is .005 at 576, where 6e-3 was best of four on SmolLM2 (docs/
+    training.md), and .012 at 96, where worlds whose truth is known show what a rate recovers.
+    """
+    return 0.12 / d_out**0.5
 
 
 def begin(dictionary: Dictionary, sample: Batch, *, frozen: Literal["dec", "enc"] | None, seed: int) -> None:

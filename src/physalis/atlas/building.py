@@ -90,6 +90,8 @@ def build_atlas(
     out = Path(out)
     stored = Activations.open(activations)
     coder = dictionaries.load(dictionary)
+    if not isinstance(coder, Linear):
+        raise BadInput(f"An atlas needs one direction for each feature, which {type(coder).__name__} does not have.")
     trained = artifact.read(Path(dictionary), "dictionary")
     evaluated = artifact.read(Path(evaluation), "evaluation") if evaluation is not None else None
     _check(stored, trained, evaluated, model)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from physalis.dictionaries import rows
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.rows import Rows
-from physalis.dictionaries.thresholded import SLACK, follow
+from physalis.dictionaries.thresholded import SLACK, follow, judged
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -99,9 +99,9 @@ class CrossLayer(Dictionary):
         for enc, bias, part, first in self._layers(x):
             threshold = self.threshold[first : first + self.each]
             chosen = rows.above(part, enc, bias.detach() - threshold * (1 if enc.half is None else 1 - SLACK))
-            codes = rows.exact(part.contiguous(), enc, bias, chosen)
-            found.append(Codes(codes.values * (codes.values > threshold[codes.ids.long()]), codes.ids + first))
-        return rows.narrow(_joined(found))
+            codes = judged(part.contiguous(), enc, bias, chosen, threshold)
+            found.append(Codes(codes.values, codes.ids + first))
+        return _joined(found)
 
     def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.b_dec.expand(len(codes.ids), -1)
@@ -162,7 +162,7 @@ class CrossLayer(Dictionary):
 
     @torch.no_grad()
     def fold(self, frame: Frame) -> None:
-        self.centre.add_(frame.mean_in)
+        self.centre.div_(frame.scale_in).add_(frame.mean_in)
         self.b_dec.data.div_(frame.scale_out).add_(frame.mean_out)
         for i, (enc, bias, _, first) in enumerate(self._layers(frame.scale_in[None])):
             enc.data.mul_(frame.scale_in[i * self.d_in : (i + 1) * self.d_in])

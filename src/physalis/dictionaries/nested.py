@@ -17,10 +17,13 @@ from physalis.errors import BadInput
 from physalis.types import Codes
 
 
-def widths(asked: tuple[int, ...], shares: tuple[float, ...], n_features: int) -> tuple[int, ...]:
-    """Sizes of the prefixes: those asked for, or ``shares`` of the features. Raises BadInput unless they ascend to
-    n_features."""
-    found = asked or tuple(sorted({max(1, round(share * n_features)) for share in shares}))
+def widths(asked: tuple[int, ...], n_features: int) -> tuple[int, ...]:
+    """Sizes of the prefixes: those asked for, or all features, half of them, a quarter, and so on down to four.
+
+    Raises BadInput unless they ascend to n_features.
+    """
+    halves = [n_features >> i for i in range(n_features.bit_length()) if n_features >> i >= 4 or i == 0]
+    found = asked or tuple(reversed(halves))
     if list(found) != sorted(set(found)) or found[0] < 1 or found[-1] != n_features:
         raise BadInput(
             f"Prefix widths must ascend and end with the number of features, {n_features}; received {list(found)}."
@@ -40,8 +43,8 @@ def squares(
     """Mean square of what each of ``n`` prefixes leaves of the target, token by token, and what the last one leaves,
     negated, without a gradient.
 
-    ``level`` is the first prefix that holds a feature. ``carry`` is the share of a larger prefix's gradient that reaches
-    the features of the smaller ones in it: 1 lets them help it, 0 leaves each level to its own prefix.
+    ``level`` is the first prefix that holds a feature. ``carry`` is the share of a larger prefix's gradient that
+    reaches the features of the smaller ones in it: 1 lets them help it, 0 leaves each level to its own prefix.
     """
     return _Squares.apply(codes.values, codes.ids, level, n, dec, target, carry)  # pyright: ignore[reportReturnType]
 
@@ -73,9 +76,9 @@ class _Squares(torch.autograd.Function):
         g_values, at = torch.empty_like(values), torch.empty_like(ids)
         reach, g_target = torch.empty_like(rests), torch.empty_like(rests[0])
         if values.device.type == "cpu":
-            arrays = (part.detach().numpy() for part in (values, ids, level, ctx.dec, rests, g))
-            results = (part.numpy() for part in (reach, g_values, g_target, at))
-            kernels.nested_gradients(*arrays, np.float32(ctx.carry), *results)
+            known = [part.detach().numpy() for part in (values, ids, level, ctx.dec, rests, g)]
+            found = [part.numpy() for part in (reach, g_values, g_target, at)]
+            kernels.nested_gradients(*known, np.float32(ctx.carry), *found)
         else:
             reach = 2 * g[..., None] * rests / rests.shape[2]
             g_target = -reach.sum(0)

@@ -20,8 +20,8 @@ _PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger ba
 
 
 class Outer(NamedTuple):
-    """A gradient in factors: row f receives the sum of ``coefficients[t, j] * vectors[t]`` over ``ids[t, j] == f``, or of
-    ``vectors[at[t, j]]`` where ``at`` is given. Entries whose coefficient is 0 are no entries."""
+    """A gradient in factors: row f receives the sum of ``coefficients[t, j] * vectors[t]`` over ``ids[t, j] == f``, or
+    of ``vectors[at[t, j]]`` where ``at`` is given. Entries whose coefficient is 0 are no entries."""
 
     ids: Int[Tensor, "tokens k"]
     coefficients: Float[Tensor, "tokens k"]

@@ -95,8 +95,8 @@ class Adam:
             half = p.half.view(torch.int16).numpy()
         numbers = (np.float32(number) for number in (lr, self.b1, self.b2, c1, c2, self.eps))
         kernels.adam_outer(
-            start, entry, coefficients, at_rows(main), vectors, more.numpy(), p.detach().numpy(), m.numpy(), v.numpy(), half,
-            p.on_sphere, *numbers,
+            start, entry, coefficients, at_rows(main), vectors, more.numpy(), p.detach().numpy(), m.numpy(), v.numpy(),
+            half, p.on_sphere, *numbers,
         )  # fmt: skip
 
 

@@ -125,9 +125,9 @@ def measure(
     activations: Activations,
     model: Model,
     *,
-    splice_tokens: int = 4_096,
-    firing_tokens: int = 1_000_000,
-    seed: int = 0,
+    splice_tokens: int,
+    firing_tokens: int,
+    seed: int,
 ) -> dict[str, dict[str, Any]]:
     """The metrics of several dictionaries, and under "pca" those of as many components as the first one's k, all on the
     same tokens: ``{subject: {metric: {value, low, high}}}``. Trains nothing, writes nothing."""

@@ -78,7 +78,7 @@ class _Squares(torch.autograd.Function):
         if values.device.type == "cpu":
             known = [part.detach().numpy() for part in (values, ids, level, ctx.dec, rests, g)]
             found = [part.numpy() for part in (reach, g_values, g_target, at)]
-            kernels.nested_gradients(*known, np.float32(ctx.carry), *found)
+            kernels.nested_gradients(*known, np.float32(ctx.carry), *found)  # pyright: ignore[reportCallIssue]
         else:
             reach = 2 * g[..., None] * rests / rests.shape[2]
             g_target = -reach.sum(0)

@@ -30,6 +30,7 @@ from physalis.types import Batch
 NEEDS = ("scale", "centring", "L0", "FVU", "site", "BOS", "dead features")
 """What cannot be told without activations."""
 CONTEXTS, CONTEXT = 8, 128  # that go through the model
+AT_A_SITE = 128  # rows that each of its sites is tried on
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,8 @@ class _Passes:
             x = x.float().cpu()
             keep = Hygiene.measured(x, skip_first=bos).keep(x)
             rows = x[keep]
-            self.fits[str(site)] = readings.measure(d, Batch(rows, rows), rows.mean(0)).fvu
+            few = rows[:: max(1, len(rows) // AT_A_SITE)]
+            self.fits[str(site)] = readings.measure(d, Batch(few, few), rows.mean(0)).fvu
             if site == own:
                 self.first = _first_position(d, x, rows)
 

@@ -1,7 +1,8 @@
 """readings: how a dictionary does on real activations as it was read, and whether another reading would do better.
 
 The files' word stands unless the numbers contradict it strongly: another reading must leave less than half of the
-variance unexplained that this one leaves, and more than .05 less. Every reading is tried on the same rows.
+variance unexplained that this one leaves, more than .05 less, and explain something at all. Every reading is tried on
+the same rows.
 """
 
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ def judge(imported: Imported, rows: Batch, mean: Float[Tensor, " d_out"]) -> tup
     ):
         own = [reading for reading in tried if reading.check == name]
         better = min(own, key=lambda reading: reading.measured.fvu, default=None)
-        if better and better.measured.fvu < STRONG * base.fvu and better.measured.fvu < base.fvu - LEAST:
+        if better and better.measured.fvu < min(STRONG * base.fvu, base.fvu - LEAST, HOPELESS):
             found.append(
                 wrong(
                     name,

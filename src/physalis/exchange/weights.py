@@ -152,8 +152,8 @@ def _gain(imported: Imported, d: Linear) -> Check:
     if gain > MOST_GAIN:
         return wrong(
             "scale of the weights",
-            f"{said}; a trained autoencoder stays near 1 or below. Encoder or decoder are about {gain:.0f} times too "
-            "large, or a scale was folded twice.",
+            f"{said}; a trained autoencoder stays near 1 or below. Encoder or decoder are several times too large, or "
+            "a scale was folded twice.",
             gain=gain,
         )
     if 0.05 < gain:

@@ -1,14 +1,14 @@
 """Worlds whose truth is known: what each architecture of physalis recovers with its defaults, and what SAELens's
 recover with theirs and tuned, from as many samples of the same worlds, judged by the same function.
 
-    python benchmarks/worlds.py               # 3 seeds, about 50 minutes on 2 idle cores
-    python benchmarks/worlds.py --seeds 1     # about 15 minutes
+    python benchmarks/worlds.py               # 3 seeds, about 40 minutes on 2 idle cores
+    python benchmarks/worlds.py --seeds 1     # about 14 minutes
     python benchmarks/worlds.py --json        # only the list of rows on standard output
 
 1. SAELens builds its own synthetic model for each seed (SynthSAEBench's recipe at 1,024 features in 96 dimensions), and
    physalis takes that very world over. Each library samples it by its own sampler: 5M samples in batches of 1,024.
-2. Every run is a process of its own with one core; as many run at once as there are cores, the two libraries mixed.
-   Seconds are those of sampling and training, without making the world, judging or starting Python.
+2. Runs follow one another, each with all cores. Seconds are those of sampling and training, without making the world,
+   judging or starting Python; SAELens's samples are drawn once for all runs of a seed and timed once.
 3. Each dictionary has 256 features, k = 6, and is judged on 500,000 samples that none was trained on. A run that is
    finished is kept in --out and not run again.
 
@@ -20,17 +20,14 @@ oracle with the 256 most frequent features, the best dictionary with its directi
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
@@ -49,13 +46,11 @@ OURS = tuple(kind.__name__.lower() for kind in ARCHITECTURES if kind not in (Cro
 THEIRS = ("topk", "batchtopk", "matryoshka", "jumprelu")
 SETTINGS = {"saelens": "defaults", "saelens_tuned": "tuned"}
 BEST_F1, BEST_MCC, FASTER = 0.90, 0.80, 5.0  # what our best recipe promises, and by how much we are faster
-Run = tuple[str, str, int]
-"""Library, architecture, seed."""
 
 
 def world_of(out: Path, seed: int) -> World:
     """The world that SAELens made for a seed."""
-    arrays = load_file(out / f"saelens-topk-{seed}" / "world.safetensors")
+    arrays = load_file(out / f"saelens-{seed}" / "world.safetensors")
     return World.from_arrays(arrays.pop("directions"), arrays.pop("probabilities"), **arrays)  # pyright: ignore[reportArgumentType]
 
 
@@ -79,40 +74,29 @@ def run_ours(out: Path, architecture: str, seed: int, samples: int) -> dict[str,
 
 def run_theirs(out: Path, library: str, architecture: str, seed: int) -> dict[str, Any]:
     """Judge what ``worlds_saelens.py`` left."""
-    folder = out / f"{library}-{architecture}-{seed}"
+    folder = out / f"saelens-{seed}" / f"{SETTINGS[library]}-{architecture}"
     about = json.loads((folder / "run.json").read_text())
     found = exchange.read(folder / "sae").dictionary
     return judged(found, world_of(out, seed)) | {"seconds": about["seconds"]}
 
 
-def one(args: argparse.Namespace) -> None:
-    """What a process of its own does."""
-    library, architecture, seed = args.one.split(":")
-    torch.set_num_threads(1)
-    if library == "physalis":
-        row = run_ours(args.out, architecture, int(seed), args.samples)
-    else:
-        row = run_theirs(args.out, library, architecture, int(seed))
-    row = {"library": library, "architecture": architecture, "seed": int(seed)} | row
-    path = args.out / f"{library}-{architecture}-{seed}.json"
-    artifact.write_json(path, {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()})
+def let_them_train(out: Path, peers: Path, seed: int, libraries: Sequence[str], samples: int) -> None:
+    """SAELens's runs of a seed, those that are not finished."""
+    settings = [SETTINGS[library] for library in libraries]
+    more = ["--seed", str(seed), "--samples", str(samples), "--settings", *settings]
+    with open(out / f"saelens-{seed}.log", "a") as log:
+        script = [str(peers), str(HERE / "worlds_saelens.py"), str(out / f"saelens-{seed}"), *more]
+        subprocess.run(script, stdout=log, stderr=log, check=True)
 
 
-def go(run: Run, args: argparse.Namespace, peers: Path | None) -> dict[str, Any]:
-    """A run's row: from its process, or from an earlier one."""
-    library, architecture, seed = run
-    path = args.out / f"{library}-{architecture}-{seed}.json"
+def row_of(out: Path, library: str, architecture: str, seed: int, samples: int) -> dict[str, Any]:
+    """A run's row, kept for the next time."""
+    path = out / f"{library}-{architecture}-{seed}.json"
     if not path.exists():
-        single = {name: "1" for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")}
-        with open(args.out / f"{library}-{architecture}-{seed}.log", "w") as log:
-            options: dict[str, Any] = {"env": os.environ | single, "stdout": log, "stderr": log, "check": True}
-            folder = args.out / f"{library}-{architecture}-{seed}"
-            if library in SETTINGS and not (folder / "run.json").exists():
-                chosen = ["--architecture", architecture, "--settings", SETTINGS[library], "--seed", str(seed)]
-                script = [str(HERE / "worlds_saelens.py"), str(folder), *chosen, "--samples", str(args.samples)]
-                subprocess.run([str(peers), *script], **options)
-            mine = ["--one", f"{library}:{architecture}:{seed}", "--out", str(args.out), "--samples", str(args.samples)]
-            subprocess.run([sys.executable, __file__, *mine], **options)
+        ours = library == "physalis"
+        row: dict[str, Any] = {"library": library, "architecture": architecture, "seed": seed}
+        row |= run_ours(out, architecture, seed, samples) if ours else run_theirs(out, library, architecture, seed)
+        artifact.write_json(path, {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()})
     row = json.loads(path.read_text())
     print(f"{library} {architecture}, seed {seed}: F1 {row['f1']:.3f}, MCC {row['mcc']:.3f}", file=sys.stderr)
     return row
@@ -191,29 +175,21 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--out", type=Path, default=CACHE / "worlds", help="finished runs are kept here")
     parser.add_argument("--peers", type=Path, default=CACHE / "peers", help="virtual environment, made if not there")
-    parser.add_argument("--only", nargs="+", help="libraries: physalis, saelens, saelens_tuned")
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="of SAELens's settings")
     parser.add_argument("--json", action="store_true", help="print only the list of rows on standard output")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
-        one(args)
-        return
-    args.out = (args.out / f"{args.samples}").absolute()
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = (args.out / f"{args.samples}").absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
     with contextlib.redirect_stdout(sys.stderr):
         peers = peers_python(args.peers.absolute())
-    first: list[Run] = [("saelens", "topk", seed) for seed in range(args.seeds)]  # these leave the worlds
-    libraries = args.only or ["physalis", *SETTINGS]
-    ours: list[Run] = [("physalis", a, s) for s in range(args.seeds) for a in OURS if "physalis" in libraries]
-    others = [(lib, a, s) for s in range(args.seeds) for lib in SETTINGS for a in THEIRS if lib in libraries]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(lambda run: go(run, args, peers), first))
-        rest = [run for run in (*ours, *others) if run not in first]
-        rows += list(pool.map(lambda run: go(run, args, peers), rest))
-    order = ("physalis", "saelens", "saelens_tuned")
-    rows.sort(key=lambda row: (order.index(row["library"]), (*OURS, *THEIRS).index(row["architecture"]), row["seed"]))
-    if "physalis" in libraries:
-        rows += [row for seed in range(args.seeds) for row in baselines(args.out, seed)]
+        for seed in range(args.seeds):
+            let_them_train(out, peers, seed, args.only, args.samples)
+            rows += [row_of(out, library, a, seed, args.samples) for library in args.only for a in THEIRS]
+            rows += [row_of(out, "physalis", architecture, seed, args.samples) for architecture in OURS]
+            rows += baselines(out, seed)
+    order = ("physalis", "saelens", "saelens_tuned", "baseline")
+    rows.sort(key=lambda row: order.index(row["library"]))
     show(Console(stderr=args.json, width=None if sys.stdout.isatty() else 160), rows)
     if args.json:
         print(json.dumps(rows, indent=1))

@@ -1,13 +1,15 @@
-"""SAELens on the scaled world: its own synthetic model and runner, one architecture; run by the peers' environment.
+"""SAELens on the scaled world: its own synthetic model and runner; run by the peers' environment.
 
-    PEERS/bin/python benchmarks/worlds_saelens.py OUT --architecture topk --settings tuned --seed 0
+    PEERS/bin/python benchmarks/worlds_saelens.py OUT --seed 0 --architectures topk matryoshka --settings tuned
 
 needs nothing of physalis and writes into OUT
-    world.safetensors  the world's arrays, named as ``World.from_arrays`` takes them
-    sae/               what SAELens saves for inference: cfg.json, sae_weights.safetensors
-    run.json           {architecture, settings, seed, samples, seconds, about, versions}; seconds are those of
-                       ``SyntheticSAERunner.run``: sampling and training, without making the world and without judging
+    world.safetensors               the world's arrays, named as ``World.from_arrays`` takes them
+    SETTINGS-ARCHITECTURE/sae/      what SAELens saves for inference: cfg.json, sae_weights.safetensors
+    SETTINGS-ARCHITECTURE/run.json  {architecture, settings, seed, samples, seconds, sampling, about, versions}
 so that both libraries are judged on the same held-out samples of the same world.
+
+SAELens samples as it trains, and that is most of its time. Here its own iterator draws the samples once for all runs of
+a seed; each run's ``seconds`` are those of the drawing plus those of its ``SyntheticSAERunner.run`` on what was drawn.
 
 Settings. "defaults": every default of ``SyntheticSAERunnerConfig`` (Adam, 3e-4, constant) and of the architecture's
 config, but for what has none: k, width, Matryoshka's inner widths. "tuned": learning rate 3e-3, 100 steps up, the last
@@ -24,6 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sae_lens import (
     BatchTopKTrainingSAEConfig,
@@ -38,11 +41,13 @@ from sae_lens.synthetic import (
     LinearMagnitudeConfig,
     LowRankCorrelationConfig,
     OrthogonalizationConfig,
+    SyntheticActivationIterator,
     SyntheticModel,
     SyntheticModelConfig,
     SyntheticSAERunner,
     SyntheticSAERunnerConfig,
     ZipfianFiringProbabilityConfig,
+    synthetic_sae_runner,
 )
 from safetensors.torch import save_file
 
@@ -124,24 +129,47 @@ def schedule(settings: str, steps: int) -> dict[str, Any]:
     return {"lr": 3e-3, "lr_warm_up_steps": min(100, steps // 3), "lr_decay_steps": steps // 3}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
-    parser.add_argument("--settings", choices=SETTINGS, default="defaults")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=SAMPLES)
-    args = parser.parse_args()
-    model = world(args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(arrays(model), args.out / "world.safetensors")
-    torch.manual_seed(1_000 + args.seed)  # not the world's own: what starts at random would start at its directions
-    rate = schedule(args.settings, args.samples // BATCH)
-    config = dictionary(args.architecture)
+class Drawn:
+    """Stands in for SAELens's iterator: what that drew before, from the beginning, and around."""
+
+    rows: np.ndarray
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.at = 0
+
+    def __iter__(self) -> "Drawn":
+        return self
+
+    def __next__(self) -> torch.Tensor:
+        batch = torch.from_numpy(self.rows[self.at : self.at + BATCH].copy())
+        self.at = (self.at + BATCH) % len(self.rows)
+        return batch
+
+
+def draw(model: SyntheticModel, path: Path, samples: int) -> float:
+    """Draw ``samples``, in whole batches, with SAELens's iterator; seconds that it took."""
+    source = SyntheticActivationIterator(
+        feature_dict=model.feature_dict, activations_generator=model.activation_generator, batch_size=BATCH
+    )
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (samples // BATCH * BATCH, D))
+    seconds = 0.0
+    for at in range(0, len(rows), BATCH):
+        began = time.perf_counter()
+        batch = next(source)
+        seconds += time.perf_counter() - began
+        rows[at : at + BATCH] = batch.detach().numpy()
+    Drawn.rows = rows
+    return seconds
+
+
+def run(model: SyntheticModel, architecture: str, settings: str, seed: int, samples: int, sampling: float) -> Any:
+    torch.manual_seed(1_000 + seed)  # not the world's own: what starts at random would start at its directions
+    rate = schedule(settings, samples // BATCH)
+    config = dictionary(architecture)
     runner = SyntheticSAERunner(
         SyntheticSAERunnerConfig(
-            synthetic_model=model.cfg, sae=config, training_samples=args.samples, batch_size=BATCH, device="cpu",
-            n_batches_for_norm_estimate=min(1_000, args.samples // BATCH), run_final_eval=False, output_path=None,
+            synthetic_model=model.cfg, sae=config, training_samples=samples, batch_size=BATCH, device="cpu",
+            n_batches_for_norm_estimate=min(1_000, samples // BATCH), run_final_eval=False, output_path=None,
             checkpoint_path=None, logger=LoggingConfig(log_to_wandb=False), **rate,
         ),
         override_synthetic_model=model,
@@ -149,15 +177,40 @@ def main() -> None:
     began = time.perf_counter()
     found = runner.run()
     seconds = time.perf_counter() - began
-    found.sae.save_inference_model(args.out / "sae")
     about = {key: value for key, value in config.to_dict().items() if isinstance(value, int | float | str | list)}
-    run = {
-        "architecture": args.architecture, "settings": args.settings, "seed": args.seed, "samples": args.samples,
-        "seconds": round(seconds, 2), "about": about | {"runner": rate},
+    return found.sae, {
+        "architecture": architecture, "settings": settings, "seed": seed, "samples": samples,
+        "seconds": round(sampling + seconds, 2), "sampling": round(sampling, 2), "about": about | {"runner": rate},
         "versions": {name: importlib.metadata.version(name) for name in ("sae-lens", "torch")},
     }  # fmt: skip
-    (args.out / "run.json").write_text(json.dumps(run, indent=1) + "\n")
-    print(json.dumps(run), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    args = parser.parse_args()
+    model = world(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(arrays(model), args.out / "world.safetensors")
+    wanted = [(a, s) for a in args.architectures for s in args.settings]
+    todo = [(a, s) for a, s in wanted if not (args.out / f"{s}-{a}" / "run.json").exists()]
+    if todo:
+        path = args.out / "drawn.npy"
+        torch.manual_seed(args.seed)
+        sampling = draw(model, path, args.samples)
+        print(f"sampling: {sampling:.1f} s", flush=True)
+        synthetic_sae_runner.SyntheticActivationIterator = Drawn
+        for architecture, settings in todo:
+            sae, about = run(model, architecture, settings, args.seed, args.samples, sampling)
+            folder = args.out / f"{settings}-{architecture}"
+            sae.save_inference_model(folder / "sae")
+            (folder / "run.json").write_text(json.dumps(about, indent=1) + "\n")
+            print(json.dumps(about), flush=True)
+        path.unlink()
     os._exit(0)  # its libraries leave threads behind that can keep the process alive
 
 

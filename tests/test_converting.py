@@ -122,6 +122,16 @@ def test_a_cross_layer_transcoder_to_circuit_tracer_and_back(tmp_path, x):
     assert back.claims.sites == tuple(sites[0])
 
 
+def test_whether_joined_sites_had_a_bos_token_is_kept(tmp_path):
+    folder = stored(tmp_path / "a", "L1", site="L3.mlp_in", writes="L3.mlp_out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rule = manifest["config"]["hygiene"]
+    manifest["config"]["hygiene"] = {"L3.mlp_in": rule, "L3.mlp_out": rule}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write([folder], tmp_path / "b", to="saelens")
+    assert read(tmp_path / "b").claims.bos is True
+
+
 @pytest.mark.parametrize("kind, to, said", [
     ("ListaMatryoshka", "saelens", "no such architecture"),
     ("ListaMatryoshka", "circuit-tracer", "above 0 or above a threshold"),

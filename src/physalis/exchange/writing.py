@@ -77,8 +77,9 @@ def hooks(manifest: Manifest) -> tuple[str | None, str | None]:
 
 def bos(manifest: Manifest) -> bool | None:
     """Whether contexts began with a BOS token, where the manifest says."""
-    hygiene = manifest.config.get("hygiene")
-    return hygiene.get("skip_first") if isinstance(hygiene, dict) else None
+    hygiene = manifest.config.get("hygiene") or {}
+    each = [hygiene] if "skip_first" in hygiene else list(hygiene.values())  # one rule, or one for each joined site
+    return each[0]["skip_first"] if each else None
 
 
 def fresh(out: Path) -> None:

@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
-    {"types", "site", "artifact", "device", "progress"},
+    {"types", "site", "artifact", "device", "progress", "frontier"},
     {"models", "activations", "dictionaries"},
     {"adam", "recording", "metrics", "checkpoints"},
     {"training", "planning"},
     {"evaluation", "atlas", "exchange", "finetuning"},
-    {"lab"},
+    {"lab", "sweeping"},
     {"web"},
     {"cli"},
 )

@@ -1,12 +1,13 @@
 """Training: one loop for a list, the same bytes after a stop, bad input in sentences."""
 
 import hashlib
+import importlib
 import json
 
 import pytest
 import torch
 
-from physalis import artifact, dictionaries, training
+from physalis import artifact, cli, dictionaries, training
 from physalis.dictionaries import BatchTopKConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.training import Schedule, train
@@ -49,15 +50,17 @@ def test_a_list_gives_what_each_alone_gives(tiny_activations, tmp_path):
         assert contents(together[i]) == contents(tmp_path / f"alone-{i}")
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny_activations, tmp_path, monkeypatch):
-    acts, config = tiny_activations, TopKConfig(**shape(tiny_activations))
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", dictionaries.ARCHITECTURES)
+def test_a_run_that_stopped_goes_on_to_the_same_bytes(kind, tiny_activations, tmp_path, monkeypatch):
+    acts = tiny_activations
+    config = dictionaries.make(kind.__name__, shape(acts)).config
     train(acts, [config], [tmp_path / "whole"], **OPTIONS)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
     steps = []
-
-    class Stop(Exception):
-        pass
-
     descend = training.Run.descend
 
     def stopping(self, batch, step, *rest):
@@ -74,6 +77,84 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny_activations, tmp_path
     total = artifact.read(tmp_path / "whole", "dictionary").config["training"]["steps"]
     assert len(steps) == total + 2, "steps that a checkpoint held were done again"
     assert contents(tmp_path / "whole") == contents(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("kind", [dictionaries.TopK, dictionaries.L1])
+def test_a_batch_that_does_not_fit_goes_through_in_pieces(kind, tiny_activations, tmp_path, monkeypatch):
+    """TopK's loss is a mean over tokens, so the steps are the same; L1's controller sees each piece's own L0."""
+    acts = tiny_activations
+    config = dictionaries.make(kind.__name__, shape(acts)).config
+    train(acts, [config], [tmp_path / "whole"], **OPTIONS, lr=1e-3)
+    loss, refused = kind.loss, []
+
+    def cramped(self, batch, tick):
+        if len(batch.x) > 200:
+            refused.append(len(batch.x))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, batch, tick)
+
+    monkeypatch.setattr(kind, "loss", cramped)
+    train(acts, [config], [tmp_path / "pieces"], **OPTIONS, lr=1e-3)
+    assert refused == [512, 256], "found once, then kept"
+    last = {name: artifact.read(tmp_path / name, "dictionary").facts["last"] for name in ("whole", "pieces")}
+    assert last["pieces"]["pieces"] == 4 and "pieces" not in last["whole"]
+    assert last["pieces"]["fvu"] == pytest.approx(last["whole"]["fvu"], rel=1e-3 if kind is dictionaries.TopK else 0.1)
+
+
+def test_another_error_is_no_lack_of_memory(tiny_activations, tmp_path, monkeypatch):
+    def broken(self, batch, tick):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(dictionaries.TopK, "loss", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(tiny_activations, [TopKConfig(**shape(tiny_activations))], [tmp_path / "d"], **OPTIONS)
+
+
+TOY = '''
+"""The largest two of every ten features fire."""
+from dataclasses import dataclass
+from typing import final
+
+from physalis.dictionaries import rows
+from physalis.dictionaries.base import Loss, Shape
+from physalis.dictionaries.linear import Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig(Shape):
+    k: int = 4
+
+
+@final
+class Toy(Linear):
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._make(config)
+
+    def choose(self, x):
+        return rows.top(x, self.enc, self.b_enc, self.config.k)
+
+    def loss(self, batch, tick):
+        codes = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))
+        return Loss({"fvu": (self.predict(batch.x, codes) - batch.y).square().mean()}, codes)
+'''
+
+
+def test_a_new_architecture_is_one_file_and_one_word(tiny_activations, tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    toy = importlib.import_module("toy")
+    monkeypatch.setattr(dictionaries, "ARCHITECTURES", (*dictionaries.ARCHITECTURES, toy.Toy))
+    out = str(tmp_path / "d")
+    options = ["--features", "96", "--k", "4", "--batch-size", "512", "--epochs", "1", "--json"]
+    cli.app(["train", str(tiny_activations.folder), "--dictionary", "toy", "--out", out, *options], exit_on_error=False)
+    assert json.loads(capsys.readouterr().out)["config"]["architecture"] == "Toy"
+    x = next(tiny_activations.held_out.ordered(512)).x.float()
+    trained = dictionaries.load(out)
+    assert type(trained) is toy.Toy
+    y = trained.rebuild(x, trained.encode(x))
+    assert (x - y).square().sum() < 0.7 * (x - tiny_activations.mean).square().sum()
 
 
 def test_a_finished_folder_is_only_opened(tiny_activations, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from physalis.planning import plan
     from physalis.recording import record, stream
     from physalis.site import Site
+    from physalis.sweeping import sweep
     from physalis.training import train
     from physalis.web.serving import serve
 
@@ -31,13 +32,13 @@ _HOME = {
     "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
     "convert": "exchange", "evaluate": "evaluation", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
-    "train": "training",
+    "sweep": "sweeping", "train": "training",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
-    "evaluate", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "train",
+    "evaluate", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "sweep", "train",
 ]  # fmt: skip
 
 

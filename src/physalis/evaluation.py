@@ -132,7 +132,7 @@ def measure(
     """The metrics of several dictionaries, and under "pca" those of as many components as the first one's k, all on the
     same tokens: ``{subject: {metric: {value, low, high}}}``. Trains nothing, writes nothing."""
     pca = PCA.fit(activations, next(iter(subjects.values())).config.k)
-    found = _reconstructions(activations, subjects, pca, firing_tokens, seed)
+    found = reconstructions(activations, subjects, pca, firing_tokens, seed)
     rebuilds = {name: rebuild_with(each) for name, each in subjects.items()} | {"pca": pca.rebuild}
     spliced = _splices(model, activations, rebuilds, splice_tokens, seed)
     return {name: found[name] | spliced[name] for name in found}
@@ -211,9 +211,11 @@ def _frozen(about: Manifest, acts: Activations, folder: Path, seed: int) -> Dict
     return train(acts, [config(**about.config["dictionary"])], [folder], frozen="dec", seed=seed, **kept)[0]
 
 
-def _reconstructions(
+def reconstructions(
     acts: Activations, saes: Mapping[str, Dictionary], pca: PCA, firing_tokens: int, seed: int
 ) -> dict[str, dict[str, Any]]:
+    """The metrics that need no model, of several dictionaries and, under "pca", of the components, on the held-out
+    tokens; firings are counted on ``firing_tokens`` training tokens more."""
     n_contexts = len(acts.tokens)
     sums = {key: {m.__name__: Sums(n_contexts) for m in metrics.RECONSTRUCTION} for key in (*saes, "pca")}
     held = acts.held_out

@@ -18,6 +18,7 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.cli.demo import Made
 from physalis.models import Model, load_model
+from physalis.sweeping import Sweep
 
 TITLES = {
     "fvu": "variance unexplained (FVU)", "cosine": "cosine", "l0": "features a token (L0)",
@@ -56,6 +57,8 @@ def show(record: Any, *, json: bool) -> None:
             _dictionary(console, record)
         case planning.Plan():
             _plan(console, record)
+        case Sweep():
+            _sweep(console, record)
         case _:
             raise TypeError(f"nothing prints a {type(record).__name__}")
 
@@ -218,3 +221,16 @@ def _around(example: Example, width: int) -> range:
     while last + 1 < len(example.tokens) and (n := len(_visible(example.tokens[last + 1]))) <= room:
         last, room = last + 1, room - n
     return range(first, last + 1)
+
+
+def _sweep(console: Console, sweep: Sweep) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for name in ("features", "k", "seed", "FVU", "L0", "dead"):
+        table.add_column(name, justify="right")
+    for p in sweep.points:
+        shape = (f"{p.n_features:,}", str(p.k), str(p.seed))
+        fvu = f"{p.fvu['value']:.3f} [{p.fvu['low']:.3f}, {p.fvu['high']:.3f}]"
+        table.add_row(p.architecture, *shape, fvu, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
+    console.print(table)
+    console.print(f"The frontier is drawn in {sweep.picture}")

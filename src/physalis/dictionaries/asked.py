@@ -16,7 +16,7 @@ from physalis.dictionaries.linear import Linear
 from physalis.types import Batch, Codes
 
 PULL = 1.0  # how strongly the weight answers at once to L0 being off by a factor of e
-DRIFT = 0.02  # by how much that moves the weight for good, each step
+DRIFT = 0.05  # by how much that moves the weight for good, each step
 
 
 class Asked(nn.Module):

@@ -55,6 +55,15 @@ class ListaMatryoshka(Thresholded):
         self.rate: Tensor
         self.rank: Tensor
 
+    @torch.no_grad()
+    def settle(self, sample: Batch) -> None:
+        """As for one look, then for the second, which reads more than there is while the first explains little."""
+        super().settle(sample)
+        few = Batch(*(part[: 4 * 2048] for part in sample))
+        for _ in range(3):
+            first = rows.top(few.x, self.enc, self.b_enc, self.config.k)
+            self.fit(rows.top(self.again(few.x, first), self.enc, self.b_enc, self.config.k), few.y)
+
     def again(self, x: Float[Tensor, "tokens d_in"], first: Codes) -> Float[Tensor, "tokens d_in"]:
         """The input with part of what ``first`` leaves unexplained added once more."""
         return x + self.config.step * (x - rows.decode(first, self.dec, self.b_dec - self.centre))
@@ -86,7 +95,7 @@ class ListaMatryoshka(Thresholded):
         target = batch.y - self.b_dec if self.skip is None else batch.y - self.b_dec - batch.x @ self.skip.T
         squares, rest = nested.squares(codes, level, len(self.widths), self.dec, target, carry=1.0)
         each = squares.mean(1)
-        terms: dict[str, Tensor] = {"fvu": each[-1] / len(each), "inner": each[:-1].sum() / len(each)}
+        terms: dict[str, Tensor] = {"fvu": each[-1], "inner": each[:-1].sum()}
         if c.aux_weight:
             terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, codes)

@@ -45,7 +45,7 @@ class Matryoshka(Thresholded):
         target = batch.y - self.b_dec if self.skip is None else batch.y - self.b_dec - batch.x @ self.skip.T
         squares, rest = nested.squares(codes, level, len(self.widths), self.dec, target, carry=1.0)
         each = squares.mean(1)
-        terms: dict[str, Tensor] = {"fvu": each[-1] / len(each), "inner": each[:-1].sum() / len(each)}
+        terms: dict[str, Tensor] = {"fvu": each[-1], "inner": each[:-1].sum()}
         if c.aux_weight:
             terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, codes)

@@ -148,7 +148,9 @@ def test_a_new_architecture_is_one_file_and_one_word(tiny_activations, tmp_path,
     monkeypatch.setattr(dictionaries, "ARCHITECTURES", (*dictionaries.ARCHITECTURES, toy.Toy))
     out = str(tmp_path / "d")
     options = ["--features", "96", "--k", "4", "--batch-size", "512", "--epochs", "1", "--json"]
-    cli.app(["train", str(tiny_activations.folder), "--dictionary", "toy", "--out", out, *options], exit_on_error=False)
+    with pytest.raises(SystemExit) as end:
+        cli.app(["train", str(tiny_activations.folder), "--dictionary", "toy", "--out", out, *options])
+    assert end.value.code == 0
     assert json.loads(capsys.readouterr().out)["config"]["architecture"] == "Toy"
     x = next(tiny_activations.held_out.ordered(512)).x.float()
     trained = dictionaries.load(out)

@@ -330,7 +330,8 @@ def first(batches: Iterable[Batch], rows: int) -> Batch:
 
 
 def _checkpoint(path: Path, runs: Sequence[Run], step: int, job: str) -> None:
-    tensors = {f"{i}.{name}": value.contiguous() for i, run in enumerate(runs) for name, value in run.state().items()}
+    # cloned: a dictionary that reads and writes with one matrix has it twice, and the format refuses shared memory
+    tensors = {f"{i}.{name}": v.clone().contiguous() for i, run in enumerate(runs) for name, v in run.state().items()}
     about = {"step": str(step), "seen": str(runs[0].seen), "job": job}
     artifact.write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=about))
 

@@ -12,7 +12,7 @@ from physalis.errors import BadInput
 from physalis.lab import recipes
 from physalis.lab.worlds import World
 
-N = 150_000
+N = 100_000
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["gated", "scaled"])

@@ -97,13 +97,14 @@ def evaluate(
         if done is not None:
             return done
         check_identity(model, acts)
-        frozen = _frozen(about, acts, folder / "frozen", seed)
-        subjects = {"": sae, "frozen": frozen}
+        subjects = {"": sae}
+        if "training" in about.config:  # a converted dictionary does not say how it was trained
+            subjects["frozen"] = _frozen(about, acts, folder / "frozen", seed)
         found = measure(subjects, acts, model, splice_tokens=splice_tokens, firing_tokens=firing_tokens, seed=seed)
         names = {"pca": f"PCA, {sae.config.k} components", "frozen": "random directions, encoder trained the same way"}
         facts: dict[str, Any] = {
             "metrics": found[""],
-            "baselines": [{"name": name, "metrics": found[key]} for key, name in names.items()],
+            "baselines": [{"name": name, "metrics": found[key]} for key, name in names.items() if key in found],
             "n_held_out": acts.held_out.n_tokens,
             "n_spliced": min(splice_tokens, acts.held_out.n_tokens),
         }

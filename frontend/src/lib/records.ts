@@ -109,7 +109,7 @@ export interface Summary {
   k: number;
   d_in: number;
   n_tokens: number;
-  n_trained: number;
+  n_trained: number | null;
   text: string;
   metrics: Record<string, Estimate>;
   held_out: boolean;

@@ -233,7 +233,7 @@ def _summary(
         k=config["k"],
         d_in=config["d_in"],
         n_tokens=firings.n_tokens,
-        n_trained=trained.facts["n_tokens"],
+        n_trained=trained.facts.get("n_tokens"),
         text=_text_name(recorded.config["text"]),
         metrics={name: Estimate(**value) for name, value in said["metrics"].items()},
         held_out=evaluated is not None,

@@ -154,8 +154,8 @@ class Summary(Record):
     d_in: int
     n_tokens: int
     """Tokens the atlas was built over."""
-    n_trained: int
-    """Tokens the dictionary was trained on, counting each pass."""
+    n_trained: int | None
+    """Tokens the dictionary was trained on, counting each pass; None where another tool trained it."""
     text: str
     """Where the text came from."""
     metrics: dict[str, Estimate]

@@ -125,7 +125,10 @@ def _activations(console: Console, acts: Activations) -> None:
 
 
 def _dictionary(console: Console, m: Manifest) -> None:
-    shape, last = m.config["dictionary"], m.facts["last"]
+    shape, last = m.config["dictionary"], m.facts.get("last")
+    if last is None:  # another tool trained it
+        console.print(f"{m.config['architecture']}, {shape['n_features']:,} features. Next: physalis evaluate")
+        return
     console.print(
         f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, trained on "
         f"{m.facts['n_tokens']:,} tokens (each counted as often as it was seen).\n"

@@ -85,7 +85,7 @@ class Linear(Dictionary):
     def rebuild(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.predict(self.inside(x), codes)
         if self.config.layer_norm:
-            y = y * _deviation(x.float()) + x.float().mean(1, keepdim=True)
+            y = y * x.float().std(1, keepdim=True) + x.float().mean(1, keepdim=True)
         return y
 
     def predict(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:

@@ -43,6 +43,8 @@ from physalis.training import train
 SAMPLES, BATCH, FEATURES, K = 5_000_000, 1_024, 256, 6
 OURS = tuple(kind.__name__.lower() for kind in ARCHITECTURES if kind not in (Crosscoder, CrossLayer))
 """The other two join sites; of one site they make a BatchTopK."""
+VARIANTS: dict[str, dict[str, Any]] = {"listamatryoshka": {"step": 0.5}}
+"""One more row for each: a setting that is not the default."""
 THEIRS = ("topk", "batchtopk", "matryoshka", "jumprelu")
 SETTINGS = {"saelens": "defaults", "saelens_tuned": "tuned"}
 BEST_F1, BEST_MCC, FASTER = 0.90, 0.80, 5.0  # what our best recipe promises, and by how much we are faster
@@ -60,11 +62,17 @@ def judged(dictionary: dictionaries.Dictionary | Reader, world: World) -> dict[s
     return {name: getattr(truth, name) for name in names}
 
 
+def named(architecture: str) -> str:
+    """A variant's name in the table."""
+    return architecture + "".join(f", {name} {value:g}" for name, value in VARIANTS[architecture].items())
+
+
 def run_ours(out: Path, architecture: str, seed: int, samples: int) -> dict[str, Any]:
-    """Train with the defaults; runs in a process of its own."""
+    """Train with the defaults, or as a variant says."""
     folder, world = out / f"physalis-{architecture}-{seed}", world_of(out, seed)
     shape = {"d_in": world.d, "d_out": world.d, "n_features": FEATURES, "k": K}
-    config = dictionaries.make(architecture, shape).config
+    kind = architecture.partition(",")[0]
+    config = dictionaries.make(kind, shape if kind == architecture else shape | VARIANTS[kind]).config
     world.sample(BATCH, seed=7)  # compiles the sampler, or reads it from numba's cache
     began = time.perf_counter()
     made = train(world.samples(samples), [config], [folder], epochs=1, batch_size=BATCH, seed=seed)[0]
@@ -176,6 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=CACHE / "worlds", help="finished runs are kept here")
     parser.add_argument("--peers", type=Path, default=CACHE / "peers", help="virtual environment, made if not there")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="of SAELens's settings")
+    parser.add_argument("--architectures", nargs="+", choices=OURS, help="of ours; all unless given")
     parser.add_argument("--json", action="store_true", help="print only the list of rows on standard output")
     args = parser.parse_args()
     out = (args.out / f"{args.samples}").absolute()
@@ -186,8 +195,10 @@ def main() -> None:
         for seed in range(args.seeds):
             let_them_train(out, peers, seed, args.only, args.samples)
             rows += [row_of(out, library, a, seed, args.samples) for library in args.only for a in THEIRS]
-            rows += [row_of(out, "physalis", architecture, seed, args.samples) for architecture in OURS]
-            rows += baselines(out, seed)
+            wanted = [a for a in OURS if not args.architectures or a in args.architectures]
+            wanted += [named(a) for a in wanted if a in VARIANTS]
+            rows += [row_of(out, "physalis", architecture, seed, args.samples) for architecture in wanted]
+            rows += baselines(out, seed) if OURS[0] in wanted else []
     order = ("physalis", "saelens", "saelens_tuned", "baseline")
     rows.sort(key=lambda row: order.index(row["library"]))
     show(Console(stderr=args.json, width=None if sys.stdout.isatty() else 160), rows)

@@ -27,8 +27,9 @@ SORT_EVERY = 100  # steps between sortings of the features by how often they fir
 class ListaMatryoshkaConfig(Shape):
     k: int = 32
     """Features that fire on a token, on average over the text, once training is over."""
-    step: float = 0.5
-    """How much of what the first choice leaves unexplained is read again."""
+    step: float = 0.1
+    """How much of what the first choice leaves unexplained is read again. A half recovers more of the scaled world (F1
+    .89 against .86) but does not settle on SmolLM2, where a tenth does: FVU .33 against .17 after 60 steps."""
     widths: tuple[int, ...] = ()
     """Sizes of the nested prefixes, ascending to all features; all, half, a quarter and so on down to four unless
     given."""

@@ -4,8 +4,8 @@
     python benchmarks/architectures.py --json     # only the list of rows on standard output
 
 1. 300,000 tokens of Python's own library are recorded once.
-2. Each architecture trains three passes at k = 32; those whose penalty decides also at 16 and 64, to see whether they
-   land on the L0 that was asked for. A dictionary that is finished is not trained again. Crosscoder and cross-layer
+2. Each architecture trains three passes at k = 32; JumpReLU and L1 also at 16 and 64, to see whether they land
+   on the L0 that was asked for. A dictionary that is finished is not trained again. Crosscoder and cross-layer
    transcoder join sites; of the one site here they make a BatchTopK.
 3. All are judged on the same held-out tokens, spliced into the same forward passes.
 
@@ -39,7 +39,7 @@ from physalis.training import train
 SITE = Site("resid_post", 9)
 TOKENS, TIMES, K, SEED = 300_000, 8, 32, 0
 ASKED = (16, 64)
-PENALISED = ("jumprelu", "l1", "l1resampled", "gated")
+PENALISED = ("jumprelu", "l1")
 
 
 def runs() -> list[tuple[str, int]]:

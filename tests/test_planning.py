@@ -1,5 +1,8 @@
 """Planning: sizes are counted, rates are measured, nothing is written."""
 
+import subprocess
+import sys
+
 import pytest
 
 from physalis.errors import BadInput
@@ -17,6 +20,40 @@ def test_a_plan(tiny, tiny_dictionary, tmp_path, monkeypatch):
     twice = plan(tiny, Site("resid_post", 1), tokens=24_000, n_features=8 * tiny.d_model, k=4, batch_size=512)
     assert twice.dictionary_bytes > 1.9 * p.dictionary_bytes
     assert twice.recording.disk_bytes == pytest.approx(2 * p.recording.disk_bytes, rel=0.05)
+
+
+REAL = """
+import resource, sys
+from physalis import dictionaries, planning
+from physalis.training import train
+
+class Longer(planning._Noise):
+    n_tokens = property(lambda self: 25 * self.batch_size)
+    def n_batches(self, size, *, epochs=1):
+        return 25
+
+name, folder, what = sys.argv[1:]
+def config(n_features):
+    return dictionaries.make(name, {"d_in": 384, "d_out": 384, "n_features": n_features, "k": 16}).config
+train(Longer(384, 1024), [config(80)], [folder + "/small"], epochs=1, batch_size=1024)
+if what == "planned":
+    print(planning._probe(config(6144), 1024)[1])
+else:
+    before = planning.used_memory()
+    train(Longer(384, 1024), [config(6144)], [folder + "/real"], epochs=1, batch_size=1024)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak as Linux reports it")
+@pytest.mark.parametrize("name", ["topk", "jumprelu", "matryoshka"])
+def test_memory_is_within_a_tenth_of_what_training_takes(name, tmp_path):
+    """Each in a process of its own: planned from 4 steps, and the peak of 25."""
+    planned, peak = (
+        int(subprocess.check_output([sys.executable, "-c", REAL, name, str(tmp_path / what), what], text=True))
+        for what in ("planned", "real")
+    )
+    assert planned == pytest.approx(peak, rel=0.1)
 
 
 def test_bad_input_is_a_sentence(tiny):

@@ -1,6 +1,8 @@
 """The only file that asks what hardware exists: the device, the dtype it computes in, and memory."""
 
 import os
+import resource
+import sys
 
 import torch
 
@@ -39,6 +41,15 @@ def free_memory(device: torch.device) -> int:
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def used_memory() -> int:
+    """Bytes of memory that this process holds now; its most so far where the system does not say."""
+    try:
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,24 +1,32 @@
 """plan(): what recording and training will take in memory, disk and time, before either starts.
 
-Rates are measured on this machine, on a few steps of the real thing; sizes are counted.
+Rates and memory are measured on this machine, on a few steps of the real thing; what is on disk is counted.
 """
 
+import contextlib
+import gc
+import io
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from physalis import recording
-from physalis.adam import Adam
-from physalis.device import compute_dtype, free_memory
-from physalis.dictionaries import TopK, TopKConfig
-from physalis.dictionaries.base import Tick
+from physalis import dictionaries, recording
+from physalis.activations.mixing import BUFFER, BUFFER_BYTES
+from physalis.device import free_memory, used_memory
+from physalis.dictionaries.base import Shape
 from physalis.dictionaries.rows import release_buffers
 from physalis.models import Model
 from physalis.site import Site
-from physalis.types import Batch
+from physalis.training import train
+from physalis.types import Batch, Frame
 
-PROBE_STEPS = 3
+PROBE_STEPS = 4
+LOOK_EVERY_S = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +37,7 @@ class Plan:
     train_tokens_per_s: float
     train_seconds: float
     train_memory_bytes: int
-    """Weights, their bfloat16 copy, gradients' buffers and Adam's moments, and one batch."""
+    """By how much the process grows: weights, moments, codes, batches, what starting and saving copy."""
     dictionary_bytes: int
     """On disk, once trained."""
     free_memory_bytes: int
@@ -42,48 +50,94 @@ def plan(
     site: Site,
     *,
     tokens: int = 2_000_000,
+    architecture: str = "topk",
     n_features: int | None = None,
     k: int = 32,
     epochs: int = 3,
     batch_size: int = 2048,
 ) -> Plan:
-    """Estimate recording ``tokens`` positions and training a TopK dictionary of ``n_features`` (8 times the site's
-    width unless given) on them. Raises BadInput for a site the model does not have, or k >= n_features."""
+    """Estimate recording ``tokens`` positions and training a dictionary of ``n_features`` (8 times the site's width
+    unless given) on them. Raises BadInput for a site the model does not have, an unknown architecture, or k >=
+    n_features."""
     of_recording = recording.plan(model, site, tokens=tokens)
     d = model.width(site)
-    config = TopKConfig(d_in=d, d_out=d, n_features=n_features or 8 * d, k=k)
-    seconds = _step_seconds(config, batch_size)
-    steps = of_recording.tokens * epochs // batch_size
-    half = 2 if compute_dtype(torch.device("cpu")) == torch.bfloat16 else 0
-    weights = 2 * d * config.n_features
-    memory = weights * (4 + 4 + 4) + d * config.n_features * half
-    memory += batch_size * (config.n_features * (half or 4) + d * 4 * 6 + k * 4 * 8)
-    memory += 2 * 65_536 * d * 2  # the mixing buffer, and the one being read ahead
+    shape = {"d_in": d, "d_out": d, "n_features": n_features or 8 * d, "k": k}
+    dictionary = dictionaries.make(architecture, shape)
+    on_disk = sum(value.numel() * value.element_size() for value in dictionary.state_dict().values())
+    config = dictionary.config
+    del dictionary
+    small = dictionaries.make(architecture, {**shape, "n_features": k + 64}).config
+    _probe(small, batch_size)  # compiles the kernels
+    seconds, memory = _probe(config, batch_size)
+    # beside the dictionary, two spaces that rows are read into
+    memory += 2 * 2 * d * min(BUFFER, BUFFER_BYTES // (2 * d), of_recording.tokens)
     free = free_memory(torch.device("cpu"))
     return Plan(
         recording=of_recording,
         train_tokens_per_s=batch_size / seconds,
-        train_seconds=steps * seconds,
+        train_seconds=of_recording.tokens * epochs // batch_size * seconds,
         train_memory_bytes=memory,
-        dictionary_bytes=weights * 4 + (config.n_features + 2 * d) * 4,
+        dictionary_bytes=on_disk,
         free_memory_bytes=free,
         fits=max(memory, of_recording.memory_bytes) < free,
     )
 
 
-def _step_seconds(config: TopKConfig, batch_size: int) -> float:
-    dictionary = TopK(config)
-    dictionary.compute_in(compute_dtype(torch.device("cpu")))
-    x = torch.randn(batch_size, config.d_in, generator=torch.Generator().manual_seed(0))
-    dictionary.start(Batch(x, x), seed=0)
-    adam = Adam(dictionary.named_parameters())
-    nobody = torch.zeros(config.n_features, dtype=torch.bool)
-    times = []
-    for step in range(PROBE_STEPS + 1):  # the first one compiles the kernels
-        started = time.perf_counter()
-        loss = dictionary.loss(Batch(x, x), Tick(step, 0.0, nobody))
-        torch.stack(list(loss.terms.values())).sum().backward()
-        adam.step(1e-4)
-        times.append(time.perf_counter() - started)
+class _Noise:
+    """A source of rows that cost nothing, for a few steps."""
+
+    origin: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+
+    def __init__(self, d: int, batch_size: int) -> None:
+        self.d_in = self.d_out = d
+        self.batch_size = batch_size
+        self.seconds: list[float] = []
+
+    @property
+    def train(self) -> "_Noise":
+        return self
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(*(part(self.d_in) for part in (torch.zeros, torch.ones, torch.zeros, torch.ones)))
+
+    @property
+    def n_tokens(self) -> int:
+        return PROBE_STEPS * self.batch_size
+
+    def n_batches(self, size: int, *, epochs: int = 1) -> int:
+        return PROBE_STEPS * epochs
+
+    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:  # as many as start asks for; training takes n_batches
+            x = torch.randn(size, self.d_in, generator=generator).bfloat16()
+            began = time.perf_counter()
+            yield Batch(x, x)
+            self.seconds.append(time.perf_counter() - began)
+
+
+def _probe(config: Shape, batch_size: int) -> tuple[float, int]:
+    """Train for a few steps: (seconds a step, bytes by which the process grew at most)."""
     release_buffers()
-    return min(times[1:])
+    gc.collect()
+    source, before = _Noise(config.d_in, batch_size), used_memory()
+    peak, done = before, threading.Event()
+
+    def look() -> None:
+        nonlocal peak
+        while not done.wait(LOOK_EVERY_S):
+            peak = max(peak, used_memory())
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            train(source, [config], [f"{folder}/probe"], epochs=1, batch_size=batch_size)
+    finally:
+        done.set()
+        watching.join()
+    release_buffers()
+    # starting and finishing read batches too; those between which a step was taken are the longest
+    return sorted(source.seconds)[-PROBE_STEPS], peak - before

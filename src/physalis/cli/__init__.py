@@ -76,20 +76,28 @@ def record(
 
 @app.command
 def train(
-    activations: Path, /, *, out: Out, dictionary: str = "topk", features: Features = None, k: int | None = None,
-    epochs: int | None = None, batch_size: Amount = None, lr: float | None = None, seed: int | None = None,
-    json: Json = False,
+    activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: str = "topk",
+    features: Features = None, k: int | None = None, epochs: int | None = None, batch_size: Amount = None,
+    lr: float | None = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Train a sparse dictionary on recorded activations. FEATURES is a number, or 8x for 8 times the width."""
-    from physalis import Activations, artifact, dictionaries
+    """Train a sparse dictionary on recorded activations. FEATURES is a number, or 8x for 8 times the width.
+
+    DICTIONARY is topk, batchtopk, jumprelu, l1, l1resampled, gated, matryoshka, listamatryoshka, matchingpursuit,
+    crosscoder or crosslayer. With WRITES it predicts those from ACTIVATIONS: a transcoder. Several ACTIVATIONS are read
+    side by side.
+    """
+    from physalis import Activations, Pairs, artifact, dictionaries
     from physalis import train as train_
     from physalis.cli import printing
     from physalis.cli.amounts import count_features
 
-    acts = Activations.open(activations)
-    shape = {"d_in": acts.d, "d_out": acts.d, "n_features": count_features(features, acts.d)}
+    alone = len(activations) == 1 and not writes
+    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
+    shape = {"d_in": source.d_in, "d_out": source.d_out, "n_features": count_features(features, source.d_in)}
+    if dictionary == "crosslayer":
+        shape["layers"] = len(activations)
     config = dictionaries.make(dictionary, {**shape, **given(k=k)}).config
-    train_(acts, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
+    train_(source, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
     printing.show(artifact.read(out, "dictionary"), json=json)
 
 
@@ -108,6 +116,23 @@ def evaluate(
     printing.show(
         evaluate_(dictionary, activations, subject, out=out, **given(splice_tokens=splice_tokens, seed=seed)), json=json
     )
+
+
+@app.command
+def sweep(
+    activations: Path, /, *, out: Out, dictionary: list[str] | None = None, k: list[int] | None = None,
+    features: list[int] | None = None, seed: list[int] | None = None, epochs: int | None = None,
+    batch_size: Amount = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
+    K, FEATURES and SEED may each be given several times."""
+    from physalis import Activations
+    from physalis import sweep as sweep_
+    from physalis.cli import printing
+
+    grid = given(architectures=dictionary, ks=k, widths=features, seeds=seed)
+    found = sweep_(Activations.open(activations), out, **grid, **given(epochs=epochs, batch_size=batch_size))
+    printing.show(found, json=json)
 
 
 @app.command
@@ -182,8 +207,8 @@ def serve(atlas: Path, /, *, host: str | None = None, port: int | None = None) -
 
 @app.command
 def plan(
-    model: str, /, *, site: str, tokens: Amount = None, features: Features = None, k: int | None = None,
-    epochs: int | None = None, json: Json = False,
+    model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,
+    k: int | None = None, epochs: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Say what recording and training would take in memory, disk and time, before anything starts."""
     from physalis import load_model
@@ -194,7 +219,8 @@ def plan(
 
     where, subject = Site.parse(site), load_model(model)
     n = None if features is None else count_features(features, subject.width(where))
-    printing.show(plan_(subject, where, **given(tokens=tokens, n_features=n, k=k, epochs=epochs)), json=json)
+    options = given(tokens=tokens, architecture=dictionary, n_features=n, k=k, epochs=epochs)
+    printing.show(plan_(subject, where, **options), json=json)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "activations", "dictionaries"},
     {"adam", "recording", "metrics", "checkpoints"},
     {"training"},
-    {"evaluation", "atlas", "exchange", "finetuning", "planning"},
+    {"evaluation", "atlas", "exchange", "finetuning", "planning", "deaths"},
     {"lab", "sweeping"},
     {"web"},
     {"cli"},

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from physalis.activations import Activations, Pairs
     from physalis.atlas import Atlas
     from physalis.atlas.building import build_atlas
+    from physalis.deaths import explain_deaths
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
     from physalis.errors import BadInput
     from physalis.evaluation import evaluate
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
-    "convert": "exchange", "evaluate": "evaluation", "finetune": "finetuning", "load": "dictionaries",
+    "convert": "exchange", "evaluate": "evaluation",
+    "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
     "sweep": "sweeping", "train": "training",
 }  # fmt: skip
@@ -38,7 +40,8 @@ _HOME = {
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
-    "evaluate", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "sweep", "train",
+    "evaluate",
+    "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "sweep", "train",
 ]  # fmt: skip
 
 

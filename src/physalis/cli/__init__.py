@@ -119,6 +119,21 @@ def evaluate(
 
 
 @app.command
+def autopsy(
+    dictionary: Path, activations: Path, /, *, writes: Path | None = None, tokens: Amount = None,
+    steps: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Say how many features of a dictionary are dead, why, and what to change: its training is repeated for a few steps
+    as it was and once for each suspicion. ACTIVATIONS are those it was trained on."""
+    from physalis import Activations, Pairs
+    from physalis.cli import autopsies
+    from physalis.deaths import explain_deaths
+
+    source = Activations.open(activations) if writes is None else Pairs.open([activations], [writes])
+    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps)), json=json)
+
+
+@app.command
 def sweep(
     activations: Path, /, *, out: Out, dictionary: list[str] | None = None, k: list[int] | None = None,
     features: list[int] | None = None, seed: list[int] | None = None, epochs: int | None = None,

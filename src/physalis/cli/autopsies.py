@@ -1,0 +1,49 @@
+"""What the command line shows of dead features: how many, since when, and for each cause the evidence and the fix."""
+
+import json as json_
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from physalis.deaths import Deaths
+
+
+def show(deaths: Deaths, *, json: bool) -> None:
+    """Print the record: as JSON alone on standard output, or for a person."""
+    if json:
+        print(json_.dumps(deaths.to_dict(), indent=1))
+        return
+    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    d, low, high = (deaths.dead[name] for name in ("value", "low", "high"))
+    console.print(
+        f"[bold]{deaths.n_dead:,} of {deaths.n_features:,} features are dead[/bold] ({d:.2%}; 95 %: {low:.2%} to "
+        f"{high:.2%}): they fire on none of {deaths.n_tokens:,} tokens."
+    )
+    console.print(_when(deaths))
+    if deaths.causes:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="dim")
+        table.add_column("cause", style="bold", no_wrap=True)
+        table.add_column("features", justify="right")
+        table.add_column("evidence, and what to do")
+        for cause in deaths.causes:
+            table.add_row(cause.name, f"{cause.features:,}", Text(f"{_sentence(cause.because)}\n{cause.fix}"))
+        console.print(table)
+    for note in deaths.notes:
+        console.print(Text(note), style="yellow")
+
+
+def _when(deaths: Deaths) -> str:
+    if not deaths.n_dead:
+        return "Nothing to explain."
+    last = sorted(f.last_fired for f in deaths.features if f.last_fired)
+    if deaths.never_fired is None:
+        return "When they last fired was not kept."
+    never = f"{deaths.never_fired:,} of them never fired in training"
+    if not last:
+        return f"{never}."
+    return f"{never}; half of the others last fired before token {last[len(last) // 2]:,}."
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

@@ -1,0 +1,71 @@
+"""What an autopsy says: a record for each dead feature, for each cause, and for each repeat of the training."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+INITIAL_SCALE, CENTRING, OUTLIERS = "initial scale", "centring", "outlier dimensions"
+LEARNING_RATE, PENALTY, RARITY, REDUNDANCY = "learning rate", "penalty", "rarity", "redundancy"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """One dead feature."""
+
+    id: int
+    cause: str
+    last_fired: int | None
+    """Tokens that training had seen when it last fired; 0 if it never did, None if nobody kept it."""
+    numbers: dict[str, float]
+    """What was measured of it; ``docs/deaths.md`` says what each number is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The first steps of the training repeated, with one thing changed or, for ``name`` "as it was", with none."""
+
+    name: str
+    dead: int
+    """Features that fire on none of the rows that it was judged on."""
+    saved: int
+    """Of the dead features of the dictionary that died in the repeat without a change, those that live with it."""
+    fvu: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A cause, the number of features that it explains, the evidence, and what to do."""
+
+    name: str
+    features: int
+    because: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deaths:
+    """How many features of a dictionary are dead, and why."""
+
+    n_features: int
+    n_tokens: int
+    """On which firing was counted."""
+    dead: dict[str, float]
+    """``{value, low, high}``: the share of features that fired on none of them, with Wilson's 95 % interval."""
+    never_fired: int | None
+    """Dead features that did not fire in training either; None if nobody kept it."""
+    curve: tuple[tuple[int, int], ...]
+    """(tokens seen, features dead by then) through the training, from its log."""
+    causes: tuple[Cause, ...]
+    """The most frequent first."""
+    trials: tuple[Trial, ...]
+    features: tuple[Death, ...]
+    notes: tuple[str, ...]
+    """Sentences: what could not be looked at, and why."""
+
+    @property
+    def n_dead(self) -> int:
+        return len(self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)

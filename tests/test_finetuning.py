@@ -16,7 +16,7 @@ from physalis.recording import record
 from physalis.site import Site
 from physalis.training import train
 
-OPTIONS = dict(tokens=8_000, batch=8, lr=5e-3)
+OPTIONS = dict(tokens=16_000, batch=8, lr=5e-3)
 
 
 @pytest.fixture(scope="module", autouse=True)

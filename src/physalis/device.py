@@ -1,5 +1,6 @@
 """The only file that asks what hardware exists: the device, the dtype it computes in, and memory."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -44,12 +45,29 @@ def free_memory(device: torch.device) -> int:
 
 
 def used_memory() -> int:
-    """Bytes of memory that this process holds now; its most so far where the system does not say."""
-    try:
-        with open("/proc/self/statm") as f:
-            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Bytes of memory that this process holds now; the most that it has held where the system does not say."""
+    return _status("VmRSS") or _most_ever()
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held since ``forget_peak_memory``, or ever."""
+    return _status("VmHWM") or _most_ever()
+
+
+def forget_peak_memory() -> None:
+    """Start ``peak_memory`` anew, where the system lets a process do so: Linux does."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as f:
+        f.write("5")
+
+
+def _status(field: str) -> int | None:
+    with contextlib.suppress(OSError), open("/proc/self/status") as f:
+        return next((int(line.split()[1]) * 1024 for line in f if line.startswith(field)), None)
+    return None
+
+
+def _most_ever() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

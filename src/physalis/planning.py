@@ -7,7 +7,6 @@ import contextlib
 import gc
 import io
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 
 from physalis import dictionaries, recording
 from physalis.activations.mixing import BUFFER, BUFFER_BYTES
-from physalis.device import free_memory, used_memory
+from physalis.device import forget_peak_memory, free_memory, peak_memory, used_memory
 from physalis.dictionaries.base import Shape
 from physalis.dictionaries.rows import release_buffers
 from physalis.models import Model
@@ -26,7 +25,6 @@ from physalis.training import train
 from physalis.types import Batch, Frame
 
 PROBE_STEPS = 4
-LOOK_EVERY_S = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,21 +121,10 @@ def _probe(config: Shape, batch_size: int) -> tuple[float, int]:
     release_buffers()
     gc.collect()
     source, before = _Noise(config.d_in, batch_size), used_memory()
-    peak, done = before, threading.Event()
-
-    def look() -> None:
-        nonlocal peak
-        while not done.wait(LOOK_EVERY_S):
-            peak = max(peak, used_memory())
-
-    watching = threading.Thread(target=look)
-    watching.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-            train(source, [config], [f"{folder}/probe"], epochs=1, batch_size=batch_size)
-    finally:
-        done.set()
-        watching.join()
+    forget_peak_memory()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        train(source, [config], [f"{folder}/probe"], epochs=1, batch_size=batch_size)
+    peak = peak_memory()
     release_buffers()
     # starting and finishing read batches too; those between which a step was taken are the longest
     return sorted(source.seconds)[-PROBE_STEPS], peak - before

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import UnionType
 
 import httpx
 import pytest
@@ -204,6 +205,8 @@ def typescript(model: type[BaseModel], field: str) -> str:
         names = {int: "number", float: "number", str: "string", bool: "boolean"}
         if kind in names:
             return names[kind]
+        if isinstance(kind, UnionType):
+            return " | ".join("null" if part is type(None) else of(part) for part in kind.__args__)
         if kind.__class__.__name__ == "GenericAlias" and kind.__origin__ is list:
             return f"{of(kind.__args__[0])}[]"
         if kind.__class__.__name__ == "GenericAlias":

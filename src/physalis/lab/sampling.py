@@ -5,10 +5,10 @@ threads nor batch boundaries change it. A feature f fires where ``u < Q((t - m) 
 the feature's threshold, ``m = factor @ eps`` the share of its normal variable that other features know, s the rest's
 standard deviation.
 
-1. ``draw_common`` draws eps. One matrix product then gives, for every feature without a parent, an upper bound of that
-   tail: log Q is concave, so a tangent lies above it, and 2^y lies below the chord that a float's bits draw.
-2. ``draw_samples`` compares uniforms with the bounds and evaluates only what may fire; children only where their parent
-   fired. Magnitudes follow, siblings that exclude each other are drawn from, directions are summed.
+1. eps times a matrix gives, for every feature without a parent, an upper bound of that tail: log Q is concave, so a
+   tangent lies above it, and 2^y lies below the chord that a float's bits draw.
+2. Uniforms are compared with the bounds, and only what may fire is evaluated; children only where their parent fired.
+   Magnitudes follow, siblings that exclude each other are drawn from, directions are summed.
 
 ``no_type_check`` keeps the tests' shape checks out of compiled code, which cannot hold them.
 """
@@ -27,7 +27,7 @@ _AREA = 0.00492867323399  # of each layer
 _TABLE_STEPS, _TABLE_END = 64, 8  # Q tabulated a unit, and from minus to plus this
 _TABLE_ERROR = 1.0e-5  # twice what linear interpolation in steps of 1/64 can be off by
 _ONE_BITS = 127.0 * 2**23  # the bits of 1.0 as an integer
-_BLOCK = 128  # samples a thread takes at a time
+_BLOCK = 64  # samples a thread takes at a time
 _SPREAD = np.uint32(0x9E3779B1)
 _SLACK = 4096.0  # in bits: far more than rounding in the product can take off the bound
 
@@ -54,8 +54,9 @@ class Plan(NamedTuple):
     """factor / s, columns padded with 0 to a multiple of 16."""
     parentless: Int32[np.ndarray, " parentless"]
     hashes: UInt32[np.ndarray, " parentless"]
-    bound: Float32[np.ndarray, "rank16_1 parentless"]
-    """eps and a 1 times this are the bits of the upper bound of each tail."""
+    bound: Float32[np.ndarray, "1_rank2 parentless"]
+    """A 1 and eps times this are the bits of the upper bound of each tail; their number is odd."""
+    rank: int
     child_start: Int32[np.ndarray, " features_1"]
     child: Int32[np.ndarray, " children"]
     exclusive: Bool[np.ndarray, " features"]
@@ -90,7 +91,8 @@ def plan(
     slope = np.exp(-0.5 * touch**2 - log_tail) / math.sqrt(2 * math.pi)
     start = log_tail + slope * (touch - (t / s)[parentless])
     to_bits = 2.0**23 / math.log(2)
-    bound = np.vstack([padded[parentless].T * slope * to_bits, start * to_bits + _ONE_BITS + _SLACK])
+    rows = padded[parentless, : -(-rank // 2) * 2].T
+    bound = np.vstack([start * to_bits + _ONE_BITS + _SLACK, rows * slope * to_bits])
     order = np.argsort(parent, kind="stable")
     order = order[np.count_nonzero(parent < 0) :]
     counts = np.bincount(parent[order], minlength=n)
@@ -100,6 +102,7 @@ def plan(
         parentless=parentless.astype(np.int32),
         hashes=parentless.astype(np.uint32) * _SPREAD,
         bound=np.ascontiguousarray(bound, np.float32),
+        rank=rank,
         child_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
         child=order.astype(np.int32),
         exclusive=exclusive,
@@ -180,20 +183,6 @@ def _normal(state):
             return (x if bits & np.uint64(256) else -x), state
 
 
-@njit(parallel=True, cache=True, nogil=True)
-@no_type_check
-def draw_common(key, index, rank, eps, states):
-    """For each sample number in ``index``: ``rank`` normal numbers, 0s, a last column of 1; and its random state."""
-    for i in prange(len(index)):
-        state = _mix(key + np.uint64(index[i]) * np.uint64(0xD1342543DE82EF95))
-        row = eps[i]
-        row[:] = 0
-        for j in range(rank):
-            row[j], state = _normal(state)
-        row[len(row) - 1] = 1
-        states[i] = state
-
-
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 @no_type_check
 def _dot(factor, f, eps, i):
@@ -213,33 +202,48 @@ def _exceeds(x, u):
     return u < q if abs(u - q) > _TABLE_ERROR else u < 0.5 * math.erfc(x * math.sqrt(0.5))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 @no_type_check
-def _may_fire(hashes, bits, i, k0, k1, bound, hits):
-    """hits[j] = 1 where the uniform number of parentless feature j is not above its bound."""
+def _may_fire(bound, eps, i, hashes, keys, bits, most, hits):
+    """hits[t, j] = 1 where the uniform number of parentless feature j is not above its bound, for the four samples t
+    from i on: as many as make good use of each number of ``bound`` that is fetched. ``bits`` and ``most`` are the same
+    memory, read as int32 and as float32."""
     many = len(hashes)
-    for j in range(many):
-        bound[j] = np.int32(min(max(bits[i, j], np.float32(0)), np.float32(2.1e9)))
-    most = bound.view(np.float32)
-    for j in range(many):
-        u = np.float32(_hash(hashes[j], k0, k1) >> np.uint32(8)) * np.float32(2.0**-24)
-        hits[j] = np.uint8(u <= most[j])
+    for t in range(4):
+        for j in range(many):
+            most[t, j] = bound[0, j]
+    for r in range(0, len(bound) - 1, 2):
+        a0, a1, a2, a3 = eps[i, r], eps[i + 1, r], eps[i + 2, r], eps[i + 3, r]
+        b0, b1, b2, b3 = eps[i, r + 1], eps[i + 1, r + 1], eps[i + 2, r + 1], eps[i + 3, r + 1]
+        for j in range(many):
+            a, b = bound[r + 1, j], bound[r + 2, j]
+            most[0, j] = most[0, j] + a0 * a + b0 * b
+            most[1, j] = most[1, j] + a1 * a + b1 * b
+            most[2, j] = most[2, j] + a2 * a + b2 * b
+            most[3, j] = most[3, j] + a3 * a + b3 * b
+    for t in range(4):
+        for j in range(many):
+            bits[t, j] = np.int32(min(max(most[t, j], np.float32(0)), np.float32(2.1e9)))
+        k0, k1 = keys[i + t, 0], keys[i + t, 1]
+        for j in range(many):
+            u = np.float32(_hash(hashes[j], k0, k1) >> np.uint32(8)) * np.float32(2.0**-24)
+            hits[i + t, j] = np.uint8(u <= most[t, j])
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def _draw(
-    i, k0, k1, state, hits, eps, values, ids, threshold, factor, parentless, child_start, child, exclusive, scaled,
-    mean, std,
+    i, at, keys, state, hits, word, eps, values, ids, threshold, factor, parentless, child_start, child, exclusive,
+    scaled, mean, std,
 ):  # fmt: skip
-    """Codes of sample i into row i; returns how many there are, though only ``width`` of them were written."""
+    """Codes of a block's sample i into row ``at``: how many there are, though no more than ``width`` are written."""
     width = values.shape[1]
-    word = hits.view(np.uint64)
+    k0, k1 = keys[i, 0], keys[i, 1]
     count = 0
-    for w in range(len(word)):
-        if word[w] != 0:
+    for w in range(word.shape[1]):
+        if word[i, w] != 0:
             for j in range(8 * w, 8 * w + 8):
-                if hits[j] != 0:
+                if hits[i, j] != 0:
                     f = parentless[j]
                     u = (_hash(np.uint32(np.uint32(f) * _SPREAD), k0, k1) + 0.5) * 2.0**-32
                     if _exceeds(threshold[f] - _dot(factor, f, eps, i), u):
@@ -247,13 +251,13 @@ def _draw(
                         v = mean[f] + std[f] * z
                         if v > 0:
                             if count < width:
-                                values[i, count] = v
-                                ids[i, count] = f
+                                values[at, count] = v
+                                ids[at, count] = f
                             count += 1
-    at = 0
-    while at < min(count, width):
-        f = ids[i, at]
-        scale = values[i, at] / mean[f] if scaled[f] else np.float32(1)
+    turn = 0
+    while turn < min(count, width):
+        f = ids[at, turn]
+        scale = values[at, turn] / mean[f] if scaled[f] else np.float32(1)
         first, seen = count, 0
         for c in range(child_start[f], child_start[f + 1]):
             g = child[c]
@@ -270,41 +274,53 @@ def _draw(
                     else:
                         count += 1
                     if place < width:
-                        values[i, place] = v * scale
-                        ids[i, place] = g
-        at += 1
+                        values[at, place] = v * scale
+                        ids[at, place] = g
+        turn += 1
     return count
 
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def draw_samples(p, eps, bits, states, x, values, ids, counts):
-    """Samples into ``x`` [n, d] and sparse codes [n, width]. ``counts`` says how many codes each has, even where there
-    are more than ``width``: then that sample is not whole and must be drawn again with more room."""
+def draw_samples(p, key, index, x, values, ids, counts):
+    """The samples numbered ``index`` into ``x`` [n, d] and sparse codes [n, width]. ``counts`` says how many codes each
+    has, or that there are more than ``width``: then that sample is not whole and must be drawn again with more room."""
     n, width = values.shape
-    many = bits.shape[1]
+    many = len(p.parentless)
     blocks = (n + _BLOCK - 1) // _BLOCK
-    threshold, factor, parentless, hashes = p.threshold, p.factor, p.parentless, p.hashes
+    threshold, factor, parentless, hashes, bound = p.threshold, p.factor, p.parentless, p.hashes, p.bound
     child_start, child, exclusive, scaled = p.child_start, p.child, p.exclusive, p.scaled
     mean, std, directions, bias = p.mean, p.std, p.directions, p.bias
+    rank = p.rank
     for block in prange(blocks):
-        bound, hits = np.empty(many, np.int32), np.zeros(8 * ((many + 7) // 8), np.uint8)
-        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
-            state = _next(states[i])
-            keys = _mix(state)
-            k0, k1 = np.uint32(keys & np.uint64(0xFFFFFFFF)), np.uint32(keys >> np.uint64(32))
-            _may_fire(hashes, bits, i, k0, k1, bound, hits)
+        first, last = block * _BLOCK, min(n, (block + 1) * _BLOCK)
+        eps, states = np.zeros((_BLOCK, factor.shape[1]), np.float32), np.zeros(_BLOCK, np.uint64)
+        keys, hits = np.zeros((_BLOCK, 2), np.uint32), np.zeros((_BLOCK, 8 * ((many + 7) // 8)), np.uint8)
+        bits = np.zeros((4, many), np.int32)
+        most, word = bits.view(np.float32), hits.view(np.uint64)
+        for i in range(last - first):
+            state = _mix(key + np.uint64(index[first + i]) * np.uint64(0xD1342543DE82EF95))
+            for j in range(rank):
+                eps[i, j], state = _normal(state)
+            state = _next(state)
+            pair = _mix(state)
+            keys[i, 0], keys[i, 1] = np.uint32(pair & np.uint64(0xFFFFFFFF)), np.uint32(pair >> np.uint64(32))
+            states[i] = state
+        for i in range(0, last - first, 4):
+            _may_fire(bound, eps, i, hashes, keys, bits, most, hits)
+        for i in range(last - first):
+            at = first + i
             count = _draw(
-                i, k0, k1, state, hits, eps, values, ids, threshold, factor, parentless, child_start, child, exclusive,
-                scaled, mean, std,
+                i, at, keys, states[i], hits, word, eps, values, ids, threshold, factor, parentless, child_start, child,
+                exclusive, scaled, mean, std,
             )  # fmt: skip
-            counts[i] = count
+            counts[at] = count
             for k in range(len(bias)):
-                x[i, k] = bias[k]
+                x[at, k] = bias[k]
             for j in range(min(count, width)):
-                f, v = ids[i, j], values[i, j]
+                f, v = ids[at, j], values[at, j]
                 for k in range(len(bias)):
-                    x[i, k] += v * directions[f, k]
+                    x[at, k] += v * directions[f, k]
             for j in range(count, width):
-                values[i, j] = 0
-                ids[i, j] = 0
+                values[at, j] = 0
+                ids[at, j] = 0

@@ -34,7 +34,6 @@ from physalis.types import Batch, Codes, Frame
 KIND, ARRAYS = "world", "world.safetensors"
 FRAME_SAMPLES = 65_536
 _AHEAD = 16_384  # samples drawn at a time for training
-_PRODUCT = 1 << 20  # entries of the bounds held at a time
 
 
 class Sample(NamedTuple):
@@ -239,38 +238,26 @@ class World:
         """``n`` samples to train on."""
         return Samples(self, n, seed)
 
-    def _draw(self, index: np.ndarray, stream: int) -> Sample:
+    def _draw(self, index: Int64[np.ndarray, " n"], stream: int) -> Sample:
         """Samples with these numbers of a stream."""
-        p, n = self._plan, len(index)
-        key = np.uint64(int(artifact.digest({"stream": stream})[:16], 16))
-        x = torch.empty(n, self.d)
-        size = max(64, min(n, _PRODUCT // max(1, len(p.parentless))))
-        eps, states = torch.empty(size, p.factor.shape[1] + 1), np.empty(size, np.uint64)
-        bits, bound = torch.empty(size, len(p.parentless)), torch.from_numpy(p.bound)
-        codes, counts = _room(n, self._width), np.empty(n, np.int64)
-        for at in range(0, n, size):
-            part = slice(at, min(at + size, n))
-            m = part.stop - at
-            sampling.draw_common(key, index[part], self.factor.shape[1], eps[:m].numpy(), states[:m])
-            torch.mm(eps[:m], bound, out=bits[:m])
-            while True:
-                values, ids = (t[part].numpy() for t in codes)
-                common = (eps[:m].numpy(), bits[:m].numpy(), states[:m])
-                sampling.draw_samples(p, *common, x[part].numpy(), values, ids, counts[part])
-                if counts[part].max() <= codes.ids.shape[1]:
-                    break
-                codes = Codes(*(torch.nn.functional.pad(t, (0, t.shape[1])) for t in codes))
-        width = max(1, int(counts.max()))
-        return Sample(x, Codes(codes.values[:, :width].contiguous(), codes.ids[:, :width].contiguous()))
+        # a little more than the features that fire at a time; who needs more room is drawn again
+        return self._drawn(index, stream, 16 + 4 * int(self.probabilities[self.parent < 0].sum()))
 
-    @property
-    def _width(self) -> int:
-        """Codes a sample that are mostly enough."""
-        return 16 + 2 * int(self.probabilities[self.parent < 0].sum())
-
-
-def _room(n: int, width: int) -> Codes:
-    return Codes(torch.empty(n, width), torch.empty(n, width, dtype=torch.int32))
+    def _drawn(self, index: Int64[np.ndarray, " n"], stream: int, width: int) -> Sample:
+        key, n = np.uint64(int(artifact.digest({"stream": stream})[:16], 16)), len(index)
+        x, counts = torch.empty(n, self.d), np.empty(n, np.int64)
+        values, ids = torch.empty(n, width), torch.empty(n, width, dtype=torch.int32)
+        sampling.draw_samples(self._plan, key, index, x.numpy(), values.numpy(), ids.numpy(), counts)
+        over = np.flatnonzero(counts > width)
+        if len(over):
+            again = self._drawn(index[over], stream, 2 * width)
+            more = again.codes.ids.shape[1] - width
+            values, ids = (torch.nn.functional.pad(t, (0, more)) for t in (values, ids))
+            x[over], values[over], ids[over] = again.x, again.codes.values, again.codes.ids
+        else:
+            used = max(1, int(counts.max()))
+            values, ids = values[:, :used].contiguous(), ids[:, :used].contiguous()
+        return Sample(x, Codes(values, ids))
 
 
 class Samples:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physalis.dictionaries import kernels
+from physalis.dictionaries import kernels, rows
 from physalis.dictionaries.rows import Outer, Rows, at_rows, outer_sum
 
 
@@ -57,7 +57,7 @@ class Adam:
             outers = p.outers if isinstance(p, Rows) else []
             if p.grad is None and not outers:
                 continue
-            if isinstance(p, Rows) and p.device.type == "cpu":
+            if isinstance(p, Rows) and (p.device.type == "cpu" or (rows.gpu is not None and p.is_cuda)):
                 self._fused(p, self.m[name], self.v[name], lr, c1, c2)
             else:
                 self._dense(p, self.m[name], self.v[name], lr, c1, c2)
@@ -83,19 +83,26 @@ class Adam:
     def _fused(self, p: Rows, m: Tensor, v: Tensor, lr: float, c1: float, c2: float) -> None:
         # the largest outer product is summed row by row inside the kernel; any other (of dead features) beforehand
         outers = sorted(p.outers, key=lambda outer: outer.ids.numel())
-        main = outers.pop() if outers else Outer(*(torch.zeros((0, n), dtype=t) for n, t in _EMPTY))
-        more = torch.zeros((0, p.shape[1])) if p.grad is None else p.grad.clone()
+        main = outers.pop() if outers else Outer(*(torch.zeros((0, n), dtype=t, device=p.device) for n, t in _EMPTY))
+        more = None if p.grad is None else p.grad.clone()
         for outer in outers:
-            more = outer_sum(outer, len(p)) + (more if len(more) else 0)
+            more = outer_sum(outer, len(p)) + (0 if more is None else more)
+        vectors = main.vectors.detach().reshape(-1, p.shape[1])
+        if p.is_cuda:
+            rows.gpu.adam_outer(
+                main.ids, main.coefficients.detach(), main.at, vectors, more, p.data, m, v, p.half,
+                on_sphere=p.on_sphere, lr=lr, b1=self.b1, b2=self.b2, c1=c1, c2=c2, eps=self.eps,
+            )  # fmt: skip
+            return
         coefficients = main.coefficients.detach().numpy()
         start, entry = kernels.transpose(main.ids.numpy(), coefficients, len(p))
-        vectors = main.vectors.detach().numpy().reshape(-1, p.shape[1])
         half = np.zeros((0, 0), np.int16)
         if p.half is not None:
             half = p.half.view(torch.int16).numpy()
+        extra = np.zeros((0, p.shape[1]), np.float32) if more is None else more.numpy()
         numbers = (np.float32(number) for number in (lr, self.b1, self.b2, c1, c2, self.eps))
         kernels.adam_outer(
-            start, entry, coefficients, at_rows(main), vectors, more.numpy(), p.detach().numpy(), m.numpy(), v.numpy(),
+            start, entry, coefficients, at_rows(main), vectors.numpy(), extra, p.detach().numpy(), m.numpy(), v.numpy(),
             half, p.on_sphere, *numbers,
         )  # fmt: skip
 

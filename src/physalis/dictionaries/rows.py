@@ -6,6 +6,8 @@ dense gradients (``.grad``) work beside it, so an architecture may use plain tor
 """
 
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,11 @@ from torch import Tensor
 
 from physalis.dictionaries import kernels
 from physalis.types import Codes
+
+gpu: Any = None
+"""The kernels for a GPU where there is one and Triton is at hand; plain torch does the same without."""
+if torch.cuda.is_available() and find_spec("triton") is not None:
+    gpu = import_module("physalis.dictionaries.triton_kernels")
 
 _PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger batch goes in slices
 
@@ -84,6 +91,8 @@ def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
         ids = torch.empty((n, k), dtype=torch.int32)
         kernels.select_top(product.view(bits).numpy(), k, ids.numpy(), values.view(bits).numpy())
         return values.float(), ids
+    if gpu is not None and product.is_cuda:
+        return gpu.select_top(product, k)
     values, ids = product.topk(k, dim=1, sorted=False)
     return values.float().clamp_min_(0), ids.int()
 
@@ -158,6 +167,9 @@ def add_rows(codes: Codes, rows: Tensor, out: Float[Tensor, "tokens d"]) -> Floa
     if out.device.type == "cpu":
         kernels.add_rows(codes.values.detach().numpy(), codes.ids.numpy(), rows.detach().numpy(), out.numpy())
         return out
+    if gpu is not None and out.is_cuda and out.is_contiguous():
+        gpu.add_rows(codes.values.detach(), codes.ids, rows.detach(), out)
+        return out
     ids, values = codes.ids.long(), codes.values.to(rows.dtype)
     return out.add_(torch.nn.functional.embedding_bag(ids, rows.detach(), per_sample_weights=values, mode="sum"))
 
@@ -170,6 +182,8 @@ def dot_rows(vectors: Float[Tensor, "tokens d"], codes: Codes, rows: Tensor) -> 
         values = codes.values.detach().numpy()
         kernels.dot_rows(vectors.contiguous().numpy(), codes.ids.numpy(), values, rows.detach().numpy(), out.numpy())
         return out
+    if gpu is not None and vectors.is_cuda:
+        return gpu.dot_rows(vectors, codes.ids, codes.values.detach(), rows.detach())
     size = max(1, _PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
     pieces = [
         torch.einsum("nd,nkd->nk", x, rows.detach()[i.long()])
@@ -186,6 +200,9 @@ def outer_sum(outer: Outer, features: int) -> Float[Tensor, "features d"]:
         coefficients = outer.coefficients.numpy()
         start, entry = kernels.transpose(outer.ids.numpy(), coefficients, features)
         kernels.add_outer(start, entry, coefficients, at_rows(outer), outer.vectors.numpy(), out.numpy())
+        return out
+    if gpu is not None and out.is_cuda:
+        gpu.add_outer(outer.ids, outer.coefficients, outer.at, outer.vectors, out)
         return out
     if outer.at is not None:
         used = outer.coefficients != 0

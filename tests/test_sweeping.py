@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from physalis import artifact, dictionaries, sweeping
+from physalis import artifact, dictionaries, sweeping, training
 from physalis.errors import BadInput
 from physalis.frontier import Curve, Dot, draw
 from physalis.sweeping import sweep
@@ -35,6 +35,28 @@ def test_a_finished_sweep_is_only_read(done, tiny_activations, monkeypatch):
     assert sweep(tiny_activations, folder, **GRID) == done
     assert dictionaries.load(folder / done.points[0].folder).config.k == 4
     assert artifact.read(folder, "sweep").hash == done.manifest
+
+
+def test_a_sweep_that_stopped_goes_on_to_the_same_bytes(done, tiny_activations, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    descend, steps = training.Run.descend, []
+
+    class Stop(Exception):
+        pass
+
+    def stopping(self, batch, step, *rest):
+        steps.append(step)
+        if len(steps) == 8 * 5:
+            raise Stop
+        return descend(self, batch, step, *rest)
+
+    monkeypatch.setattr(training.Run, "descend", stopping)
+    with pytest.raises(Stop):
+        sweep(tiny_activations, tmp_path / "s", **GRID)
+    again = sweep(tiny_activations, tmp_path / "s", **GRID)
+    assert steps.count(0) == 8, "steps that a checkpoint held were done again"
+    assert (again.manifest, again.points) == (done.manifest, done.points)
+    assert Path(again.picture).read_bytes() == Path(done.picture).read_bytes()
 
 
 def test_the_picture_holds_every_curve_and_dot(done):

@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 720, 460
 LEFT, RIGHT, TOP, BOTTOM = 62, 150, 66, 54
 INK, QUIET, FAINT = "#222", "#767676", "#e6e3dc"
 COLOURS = ("#c1432e", "#2f6db3", "#3f8f5b", "#8d5bb0", "#c98a1b", "#3f8f9b", "#b0557f", "#6b6b6b", "#7a8f2f", "#a0622d")
-FONT = "font-family='Source Sans 3, Helvetica Neue, Arial, Liberation Sans, sans-serif'"
+FONT = "font-family=\"'Source Sans 3', 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif\""
 GAP = 16  # between labels
 
 
@@ -56,10 +56,8 @@ def draw(curves: Sequence[Curve], *, title: str, about: str) -> str:
         value = low + i * step
         parts.append(_line(LEFT, y(value), WIDTH - RIGHT, y(value), FAINT))
         parts.append(_text(LEFT - 8, y(value) + 4, f"{value:.3g}", size=12, fill=QUIET, anchor="end"))
-    for value in sorted({round(d.l0) for d in dots}):
-        if left <= value <= right:
-            parts.append(_line(x(value), HEIGHT - BOTTOM, x(value), HEIGHT - BOTTOM + 4, QUIET))
     for value in _ticks([d.l0 for d in dots]):
+        parts.append(_line(x(value), HEIGHT - BOTTOM, x(value), HEIGHT - BOTTOM + 4, QUIET))
         parts.append(_text(x(value), HEIGHT - BOTTOM + 19, f"{value:g}", size=12, fill=QUIET, anchor="middle"))
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(_text(middle, HEIGHT - 12, "features that fire on a token (L0)", 12.5, QUIET, "middle"))

@@ -180,7 +180,8 @@ def _judged(case: _Case) -> dict[str, Any]:
         return {"causes": (), "trials": (), "features": (), "notes": ()}
     names = [UNKNOWN] * len(ids)
     trials: list[Trial] = []
-    said: dict[str, tuple[str, str]] = {UNKNOWN: ("no change that was tried keeps them alive", _last_resort(case))}
+    why = "no change that was tried keeps them alive" if case.tried else "no number raised a suspicion to be tried"
+    said: dict[str, tuple[str, str]] = {UNKNOWN: (why, _last_resort(case))}
     if control is not None:
         died = control.dead[ids]
         trials.append(Trial(name="as it was", dead=int(control.dead.sum()), saved=0, fvu=control.fvu))
@@ -250,4 +251,4 @@ def _harmless(case: _Case, names: list[str]) -> dict[str, tuple[str, str]]:
 def _last_resort(case: _Case) -> str:
     if getattr(case.subject.config, "aux_weight", None) == 0:
         return "aux_weight is 0, so nothing revives dead features: set it to 0.03."
-    return f"Fewer features than {case.subject.config.n_features:,}, more text, or another architecture."
+    return f"More text, fewer features than {case.subject.config.n_features:,}, or another architecture may help."

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from physalis.dictionaries import TopK, TopKConfig
+from physalis.dictionaries import TopK, TopKConfig, rows
 from physalis.dictionaries.linear import Linear
 from physalis.errors import BadInput
 from physalis.lab import recipes
@@ -31,8 +31,8 @@ class Oracle(NamedTuple):
         ids = self.of[sample.codes.ids.long()]
         values = sample.codes.values * (ids >= 0)
         ids = ids.clamp_min(0)
-        y_hat = self.bias + (values[..., None] * self.directions[ids]).sum(1)
-        return Reading(Codes(values, ids.int()), y_hat)
+        codes = Codes(values, ids.int())
+        return Reading(codes, rows.add_rows(codes, self.directions, self.bias.repeat(len(values), 1)))
 
 
 def most_frequent(world: World, n: int, *, samples: int = 100_000) -> Int64[Tensor, " n"]:

@@ -43,8 +43,6 @@ from physalis.training import train
 SAMPLES, BATCH, FEATURES, K = 5_000_000, 1_024, 256, 6
 OURS = tuple(kind.__name__.lower() for kind in ARCHITECTURES if kind not in (Crosscoder, CrossLayer))
 """The other two join sites; of one site they make a BatchTopK."""
-VARIANTS: dict[str, dict[str, Any]] = {"listamatryoshka": {"step": 0.5}}
-"""One more row for each: a setting that is not the default."""
 THEIRS = ("topk", "batchtopk", "matryoshka", "jumprelu")
 SETTINGS = {"saelens": "defaults", "saelens_tuned": "tuned"}
 BEST_F1, BEST_MCC, FASTER = 0.90, 0.80, 5.0  # what our best recipe promises, and by how much we are faster
@@ -62,17 +60,11 @@ def judged(dictionary: dictionaries.Dictionary | Reader, world: World) -> dict[s
     return {name: getattr(truth, name) for name in names}
 
 
-def named(architecture: str) -> str:
-    """A variant's name in the table."""
-    return architecture + "".join(f", {name} {value:g}" for name, value in VARIANTS[architecture].items())
-
-
 def run_ours(out: Path, architecture: str, seed: int, samples: int) -> dict[str, Any]:
-    """Train with the defaults, or as a variant says."""
+    """Train with the defaults."""
     folder, world = out / f"physalis-{architecture}-{seed}", world_of(out, seed)
     shape = {"d_in": world.d, "d_out": world.d, "n_features": FEATURES, "k": K}
-    kind = architecture.partition(",")[0]
-    config = dictionaries.make(kind, shape if kind == architecture else shape | VARIANTS[kind]).config
+    config = dictionaries.make(architecture, shape).config
     world.sample(BATCH, seed=7)  # compiles the sampler, or reads it from numba's cache
     began = time.perf_counter()
     made = train(world.samples(samples), [config], [folder], epochs=1, batch_size=BATCH, seed=seed)[0]
@@ -196,7 +188,6 @@ def main() -> None:
             let_them_train(out, peers, seed, args.only, args.samples)
             rows += [row_of(out, library, a, seed, args.samples) for library in args.only for a in THEIRS]
             wanted = [a for a in OURS if not args.architectures or a in args.architectures]
-            wanted += [named(a) for a in wanted if a in VARIANTS]
             rows += [row_of(out, "physalis", architecture, seed, args.samples) for architecture in wanted]
             rows += baselines(out, seed) if OURS[0] in wanted else []
     order = ("physalis", "saelens", "saelens_tuned", "baseline")

@@ -115,7 +115,7 @@ def test_rows_a_hundred_times_too_short(rows, tmp_path, monkeypatch):
 
 
 def test_a_learning_rate_of_one(rows, tmp_path):
-    deaths = explain_deaths(trained(Table(rows), tmp_path / "d", JumpReLUConfig, lr=1.0), Table(rows))
+    deaths = explain_deaths(trained(Table(rows), tmp_path / "d", JumpReLUConfig, {"k_start": 1.0}, lr=1.0), Table(rows))
     assert deaths.n_dead > 20 and verdict(deaths)[0] == "learning rate" and verdict(deaths)[1] > 0.7
     assert "not 1" in deaths.causes[0].fix and deaths.never_fired == 0
 
@@ -138,7 +138,7 @@ def test_a_dimension_with_most_of_the_variance(rows, tmp_path):
 
 
 def test_a_penalty_that_does_not_yield(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(Asked, "forward", lambda self, l0: torch.tensor(1e4))
+    monkeypatch.setattr(Asked, "forward", lambda self, l0, k: torch.tensor(1e4))
     monkeypatch.setattr(L1, "finish", lambda self, sample: None)
     deaths = explain_deaths(trained(Table(rows), tmp_path / "d", L1Config, epochs=6, lr=0.04), Table(rows))
     assert deaths.n_dead > 20 and verdict(deaths)[0] == "penalty" and verdict(deaths)[1] > 0.7
@@ -178,7 +178,7 @@ def test_a_mean_left_in_a_dictionary_whose_training_is_unknown_is_said(rows, tmp
 
 def test_the_record_is_json_and_prints(rows, tmp_path, monkeypatch, capsys):
     starting(monkeypatch, JumpReLU, lambda d: d.b_enc.data[:3].sub_(10))
-    deaths = explain_deaths(trained(Table(rows), tmp_path / "d", JumpReLUConfig), Table(rows), steps=30)
+    deaths = explain_deaths(trained(Table(rows), tmp_path / "d", JumpReLUConfig, {"k_start": 1.0}), Table(rows), steps=30)
     autopsies.show(deaths, json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["dead"]["value"] == deaths.n_dead / FEATURES and told["features"][0]["cause"] == "initial scale"

@@ -306,14 +306,14 @@ def test_dead_features_are_resampled_on_what_is_rebuilt_worst():
 
 
 def test_the_penalty_follows_the_l0():
-    asked = dictionaries.asked.Asked(8)
+    asked = dictionaries.asked.Asked()
     asked.begin(1.0)
-    many = [float(asked(torch.tensor(16.0))) for _ in range(20)]
+    many = [float(asked(torch.tensor(16.0), 8)) for _ in range(20)]
     assert many[0] > 1 and many[-1] > many[0], "grows while too many fire"
-    few = [float(asked(torch.tensor(4.0))) for _ in range(60)]
+    few = [float(asked(torch.tensor(4.0), 8)) for _ in range(60)]
     assert few[0] < 1 and few[-1] < few[0], "shrinks while too few do"
     asked.begin(0.3)
-    assert float(asked(torch.tensor(8.0))) == pytest.approx(0.3)
+    assert float(asked(torch.tensor(8.0), 8)) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first batch", "threshold known"])

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from statistics import median
+from subprocess import PIPE
 
 import pytest
 
@@ -48,11 +50,14 @@ else:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak as Linux reports it")
 @pytest.mark.parametrize("name", ["topk", "jumprelu", "matryoshka"])
 def test_memory_is_near_what_training_takes(name, tmp_path):
-    """Each in a process of its own: planned from 4 steps, and the peak of 25."""
-    planned, peak = (
-        int(subprocess.check_output([sys.executable, "-c", REAL, name, str(tmp_path / what), what], text=True))
+    """Three processes each: planned from 10 steps, and the peak of 25."""
+    found = {
+        what: [subprocess.Popen([sys.executable, "-c", REAL, name, str(tmp_path / f"{what}{i}"), what], stdout=PIPE)
+               for i in range(3)]
         for what in ("planned", "real")
-    )
+    }  # fmt: skip
+    # the allocator and the threads' timing move a peak by several per cent from run to run
+    planned, peak = (median(int(run.communicate()[0]) for run in runs) for runs in found.values())
     # how many features the fullest token fires, which JumpReLU's codes must hold, differs from step to step
     assert planned == pytest.approx(peak, rel=0.2 if name == "jumprelu" else 0.1)
 

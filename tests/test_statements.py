@@ -33,7 +33,7 @@ def test_l1_is_the_dense_statement():
     d, twin, x = make(dictionaries.L1), make(dictionaries.L1), some()
     loss = d.loss(Batch(x, x), alive())
     codes = dense(twin, x).relu()
-    weight = twin.asked((codes > 0).sum() / N)
+    weight = twin.asked((codes > 0).sum() / N, K)
     mse = (codes @ twin.dec + twin.b_dec - x).square().mean()
     (mse + weight * (codes * twin.dec.norm(dim=1)).sum() / x.numel()).backward()
     compare(d, twin, loss)
@@ -46,7 +46,7 @@ def test_gated_is_the_dense_statement():
     loss = d.loss(Batch(x, x), alive())
     gate = dense(twin, x)
     codes = (twin.r_mag.exp() * (x @ twin.enc.T) + twin.b_mag).relu() * (gate > 0)
-    weight = twin.asked((codes > 0).sum() / N)
+    weight = twin.asked((codes > 0).sum() / N, K)
     mse = (codes @ twin.dec + twin.b_dec - x).square().mean()
     by_gate = (gate.relu() @ twin.dec.detach() + twin.b_dec.detach() - x).square().mean()
     (mse + weight * gate.relu().sum() / x.numel() + by_gate).backward()
@@ -54,7 +54,7 @@ def test_gated_is_the_dense_statement():
 
 
 def test_jumprelu_is_the_dense_statement():
-    """Rajamanoharan et al. 2024, eqs. 11 and 12, with a rectangular kernel."""
+    """Rajamanoharan et al. 2024, eqs. 11 and 12, with a rectangular kernel; four times K asked for at the beginning."""
     d, twin, x = (make(dictionaries.JumpReLU, aux_weight=0) for _ in range(2)), None, some()
     d, twin = d
     loss = d.loss(Batch(x, x), alive())
@@ -66,7 +66,7 @@ def test_jumprelu_is_the_dense_statement():
     mse = (codes @ twin.dec + twin.b_dec - x).square().mean()
     mse.backward(retain_graph=True)
     l0 = fires.sum() / N
-    twin.threshold.grad = -(inside * (twin.threshold * codes.grad + twin.asked(l0) / (K * N))).sum(0).detach()
+    twin.threshold.grad = -(inside * (twin.threshold * codes.grad + twin.asked(l0, 4 * K) / (K * N))).sum(0).detach()
     compare(d, twin, loss)
 
 

@@ -24,7 +24,7 @@ from physalis.site import Site
 from physalis.training import train
 from physalis.types import Batch, Frame
 
-PROBE_STEPS = 4
+PROBE_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,7 +177,7 @@ def _penalty(scene: Scene) -> Suspicion | None:
         return None
 
     def without(dictionary: Dictionary) -> None:
-        dictionary.asked.register_forward_hook(lambda module, l0, weight: 0 * weight)  # pyright: ignore
+        dictionary.asked.register_forward_hook(lambda module, args, weight: 0 * weight)  # pyright: ignore
 
     k, l0 = scene.young.config.k, scene.log[-1]["l0"] if scene.log else float("nan")
     because = f"a sparsity penalty holds L0 at {l0:.1f} where {k} were asked for"

@@ -5,6 +5,7 @@ number asked for is the setting, and a proportional-integral controller finds th
 while too many features fire and down while too few do, in the logarithm, so that it works whatever the penalty's unit.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physalis.dictionaries import rows
+from physalis.dictionaries.base import Tick
 from physalis.dictionaries.linear import Linear
 from physalis.types import Batch, Codes
 
@@ -20,11 +22,10 @@ DRIFT = 0.05  # by how much that moves the weight for good, each step
 
 
 class Asked(nn.Module):
-    """Call with the L0 of a batch; returns the penalty's weight for it. ``k`` is the L0 asked for."""
+    """Call with the L0 of a batch and the L0 asked for; returns the penalty's weight for it."""
 
-    def __init__(self, k: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.k = k
         self.register_buffer("log_weight", torch.zeros(()))
         self.log_weight: Tensor
 
@@ -33,25 +34,31 @@ class Asked(nn.Module):
         self.log_weight.fill_(weight).log_()
 
     @torch.no_grad()
-    def forward(self, l0: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        off = (l0.clamp_min(self.k / 100) / self.k).log().clamp(-2, 2)
+    def forward(self, l0: Float[Tensor, ""], k: float) -> Float[Tensor, ""]:
+        off = (l0.clamp_min(k / 100) / k).log().clamp(-2, 2)
         self.log_weight.add_(DRIFT * off)
         return (self.log_weight + PULL * off).exp()
 
 
+def falling(k: int, tick: Tick, *, start: float, over: float) -> float:
+    """What is asked for on the way to ``k``: ``start`` times as many at first, evenly down in the logarithm, until
+    ``over`` of the run is done. A dictionary that begins less sparse finds more of a known world's features."""
+    return k * start ** max(0.0, 1 - tick.progress / over)
+
+
 @torch.no_grad()
-def level(dictionary: Linear, sample: Batch) -> float:
+def level(dictionary: Linear, sample: Batch, k: float) -> float:
     """The pre-activation that ``k`` features of a row exceed on average."""
-    few, k = sample.x[: 4 * 2048], dictionary.config.k
-    found = rows.top(few, dictionary.enc, dictionary.b_enc, min(8 * k, dictionary.config.n_features)).values.flatten()
-    return max(float(found.kthvalue(max(1, found.numel() - k * len(few) + 1)).values), 1e-6)
+    few, most = sample.x[: 4 * 2048], min(math.ceil(8 * k), dictionary.config.n_features)
+    found = rows.top(few, dictionary.enc, dictionary.b_enc, most).values.flatten()
+    return max(float(found.kthvalue(max(1, found.numel() - round(k * len(few)) + 1)).values), 1e-6)
 
 
 @torch.no_grad()
 def silence(dictionary: Linear, sample: Batch) -> float:
     """Lower the encoder's bias until ``k`` features fire on a row on average, and fit its length to those; returns the
     level that they had to exceed."""
-    needed = level(dictionary, sample)
+    needed = level(dictionary, sample, dictionary.config.k)
     dictionary.b_enc.data.sub_(needed)
     few = Batch(*(part[: 4 * 2048] for part in sample))
     dictionary.b_enc.data.mul_(dictionary.fit(rows.above(few.x, dictionary.enc, dictionary.b_enc), few.y))

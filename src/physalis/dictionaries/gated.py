@@ -31,7 +31,7 @@ class Gated(Linear):
         self._make(config)
         self.r_mag = nn.Parameter(torch.zeros(config.n_features))
         self.b_mag = nn.Parameter(torch.zeros(config.n_features))
-        self.asked = Asked(config.k)
+        self.asked = Asked()
 
     @torch.no_grad()
     def settle(self, sample: Batch) -> None:
@@ -67,7 +67,7 @@ class Gated(Linear):
         by_gate = rows.decode(gate, rows.frozen(self.dec), torch.zeros_like(self.b_dec))
         terms = {
             "fvu": rest.square().mean(),
-            "l1": self.asked(l0) * l1,
+            "l1": self.asked(l0, self.config.k) * l1,
             "gate": (by_gate - beside).square().mean(),  # so that the gate learns what matters
         }
         return Loss(terms, codes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from physalis.dictionaries import rows
-from physalis.dictionaries.asked import Asked, level
+from physalis.dictionaries.asked import Asked, falling, level
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
 from physalis.dictionaries.thresholded import Thresholded
@@ -21,6 +21,10 @@ _SILENT = 1e-30  # a code that adds nothing, yet is not padding: its feature's t
 class JumpReLUConfig(Shape):
     k: int = 32
     """Features that fire on a token on average: the penalty's weight is moved until they do."""
+    k_start: float = 4.0
+    """How many times k features fire at first; down to k by the end of the first fifth of the run. From 1 to 4, F1 on
+    the scaled world rises from .61 to .66 and fewer features die, and FVU on SmolLM2 from .106 to .120 (held out, 819k
+    tokens, one seed): 2 gives .64 and .113."""
     bandwidth: float = 0.5
     """Width of the window around a threshold in which it feels gradients, as a share of the threshold at the start."""
     aux_weight: float = 1 / 32
@@ -39,12 +43,12 @@ class JumpReLU(Thresholded):
         self.threshold = nn.Parameter(torch.zeros(config.n_features))
         self.register_buffer("width", torch.zeros(()))
         self.width: Tensor
-        self.asked = Asked(config.k)
+        self.asked = Asked()
 
     @torch.no_grad()
     def settle(self, sample: Batch) -> None:
         super().settle(sample)
-        needed = level(self, sample)
+        needed = level(self, sample, self.config.k * self.config.k_start)
         self.threshold.fill_(needed)
         self.width.fill_(self.config.bandwidth * needed)
         self.asked.begin(self.config.k * needed**2 / self.config.d_out)
@@ -59,7 +63,8 @@ class JumpReLU(Thresholded):
         codes, fires = _Jump.apply(pre.values, self.threshold[pre.ids.long()], self.width)  # pyright: ignore[reportGeneralTypeIssues]
         rest = self.predict(batch.x, Codes(codes, pre.ids)) - batch.y
         l0 = fires.sum() / len(fires)
-        terms = {"fvu": rest.square().mean(), "l0": self.asked(l0.detach()) * l0 / c.k}
+        weight = self.asked(l0.detach(), falling(c.k, tick, start=c.k_start, over=0.2))
+        terms = {"fvu": rest.square().mean(), "l0": weight * l0 / c.k}
         if c.aux_weight:
             terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, Codes(codes.detach() * fires.detach(), pre.ids))

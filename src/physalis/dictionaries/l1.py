@@ -30,7 +30,7 @@ class L1(Linear):
         self.config = config
         self._make(config)
         self.dec.on_sphere = False
-        self.asked = Asked(config.k)
+        self.asked = Asked()
 
     @torch.no_grad()
     def settle(self, sample: Batch) -> None:
@@ -50,4 +50,4 @@ class L1(Linear):
         l0 = (codes.values.detach() > 0).sum() / len(batch.x)
         lengths = self.dec.norm(dim=1)
         l1 = (codes.values * lengths[codes.ids.long()]).sum() / batch.y.numel()
-        return Loss({"fvu": rest.square().mean(), "l1": self.asked(l0) * l1}, codes)
+        return Loss({"fvu": rest.square().mean(), "l1": self.asked(l0, self.config.k) * l1}, codes)

@@ -37,7 +37,7 @@ class L1Resampled(Linear):
         super().__init__()
         self.config = config
         self._make(config)
-        self.asked = Asked(config.k)
+        self.asked = Asked()
         self._tied = config.d_in == config.d_out
 
     @torch.no_grad()
@@ -62,7 +62,7 @@ class L1Resampled(Linear):
         rest = self.predict(x, codes) - batch.y
         l0 = (codes.values.detach() > 0).sum() / len(x)
         l1 = codes.values.sum() / batch.y.numel()
-        return Loss({"fvu": rest.square().mean(), "l1": self.asked(l0) * l1}, codes)
+        return Loss({"fvu": rest.square().mean(), "l1": self.asked(l0, self.config.k) * l1}, codes)
 
     @torch.no_grad()
     def replace(self, batch: Batch, tick: Tick, *, seed: int) -> Int[Tensor, " replaced"] | None:

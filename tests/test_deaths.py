@@ -178,7 +178,8 @@ def test_a_mean_left_in_a_dictionary_whose_training_is_unknown_is_said(rows, tmp
 
 def test_the_record_is_json_and_prints(rows, tmp_path, monkeypatch, capsys):
     starting(monkeypatch, JumpReLU, lambda d: d.b_enc.data[:3].sub_(10))
-    deaths = explain_deaths(trained(Table(rows), tmp_path / "d", JumpReLUConfig, {"k_start": 1.0}), Table(rows), steps=30)
+    made = trained(Table(rows), tmp_path / "d", JumpReLUConfig, {"k_start": 1.0})
+    deaths = explain_deaths(made, Table(rows), steps=30)
     autopsies.show(deaths, json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["dead"]["value"] == deaths.n_dead / FEATURES and told["features"][0]["cause"] == "initial scale"

@@ -263,6 +263,14 @@ def test_it_recovers_known_features(kind):
     assert best.mean() > 0.85 > 0.75 > shuffled.mean()
 
 
+def test_a_pursuit_by_products_is_the_pursuit_by_rounds(monkeypatch):
+    d, x = make(dictionaries.MatchingPursuit), some(400)
+    quick = d.decode(d.encode(x)), (d.encode(x).values > 0).sum(1)
+    monkeypatch.setattr("physalis.dictionaries.matchingpursuit._MOST_PRODUCTS", 0)
+    slow = d.decode(d.encode(x)), (d.encode(x).values > 0).sum(1)
+    assert torch.allclose(quick[0], slow[0], atol=1e-5) and torch.equal(quick[1], slow[1])
+
+
 def test_matching_pursuit_takes_the_best_of_what_is_left():
     d, x = make(dictionaries.MatchingPursuit), some(20)
     rest, codes = x - d.b_dec, torch.zeros(20, F)

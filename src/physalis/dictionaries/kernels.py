@@ -231,6 +231,31 @@ def dot_rows(vectors, ids, values, rows, out):
             out[r, j] = total
 
 
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@no_type_check
+def pursue(scores, gram, values, ids):
+    """Matching pursuit from the products with every feature: the largest is taken, and what it explains of the others
+    follows from their products with each other. ``scores`` are used up; 0 pads."""
+    features = scores.shape[1]
+    for t in prange(scores.shape[0]):
+        row = scores[t]
+        values[t] = 0
+        ids[t] = 0
+        for j in range(values.shape[1]):
+            most = row[0]
+            for f in range(features):
+                most = max(most, row[f])
+            if most <= 0:
+                break
+            best = 0
+            while row[best] != most:
+                best += 1
+            values[t, j], ids[t, j] = most, best
+            other = gram[best]
+            for f in range(features):
+                row[f] -= most * other[f]
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
 def transpose(ids, coefficients, features):

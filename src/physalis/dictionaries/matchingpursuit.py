@@ -8,11 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import kernels, rows
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
+from physalis.dictionaries.rows import Rows
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
+
+_MOST_PRODUCTS = 16_384  # features whose products with each other are held: a gigabyte
+_PIECE = 1_024  # tokens whose products with every feature are held at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +58,27 @@ class MatchingPursuit(Linear):
 
     @torch.no_grad()
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        rest, chosen = x.contiguous().clone(), []
-        for _ in range(self.config.k):
-            best = rows.top(rest, self.dec, self.b_enc, 1)
-            values = rows.dot_rows(rest, best, self.dec).clamp_min_(0)
-            rest = rows.add_rows(Codes(-values, best.ids), self.dec, rest)
+        k, features = self.config.k, len(self.dec)
+        if x.device.type == "cpu" and len(x) * k > features <= _MOST_PRODUCTS:
+            return rows.narrow(_merged(*self._by_products(x)))
+        rest, chosen, exact = x.contiguous().clone(), [], Rows(self.dec.data)  # in float32: errors would add up
+        for _ in range(k):
+            best = rows.top(rest, exact, self.b_enc, 1)
+            values = rows.dot_rows(rest, best, exact).clamp_min_(0)
+            rest = rows.add_rows(Codes(-values, best.ids), exact, rest)
             chosen.append(Codes(values, best.ids))
         values, ids = torch.cat([c.values for c in chosen], 1), torch.cat([c.ids for c in chosen], 1)
         return rows.narrow(_merged(values, ids))
+
+    def _by_products(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same choice without going back to the rows (Krstulovic & Gribonval 2006's speed-up of the pursuit): one
+        product with all features, and then only the features' products with each other."""
+        gram, values = self.dec.data @ self.dec.data.T, torch.empty(len(x), self.config.k)
+        ids = torch.empty(values.shape, dtype=torch.int32)
+        for piece in torch.arange(len(x)).split(_PIECE):
+            scores = x[piece] @ self.dec.data.T
+            kernels.pursue(scores.numpy(), gram.numpy(), values[piece[0] :].numpy(), ids[piece[0] :].numpy())
+        return values, ids
 
     def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
         return codes

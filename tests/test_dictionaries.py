@@ -369,3 +369,25 @@ def test_bad_input_is_a_sentence():
         dictionaries.make("topk", {"kk": 1})
     with pytest.raises(BadInput, match="n_features must be at least 1"):
         dictionaries.make("topk", {"d_in": D, "d_out": D, "n_features": 0, "k": 1})
+
+
+def test_what_is_asked_for_falls_to_k():
+    falling = dictionaries.asked.falling
+    at = [falling(8, Tick(0, progress, torch.zeros(1)), start=4.0, over=0.5) for progress in (0.0, 0.25, 0.5, 0.9)]
+    assert at == pytest.approx([32, 16, 8, 8])
+
+
+def test_the_second_look_learns_its_step_within_bounds():
+    d = make(dictionaries.ListaMatryoshka, step=0.1, most_step=0.12)
+    x, adam, seen = some(256), Adam(d.named_parameters()), []
+    for _ in range(5):
+        descend(d, Batch(x, x), 1e-2)
+        adam.step(1e-2)
+        d.constrain()
+        seen.append(float(d.step))
+    assert len(set(seen)) > 1 and all(0 <= step <= 0.12 + 1e-6 for step in seen)
+
+
+def test_prefixes_step_between_halves():
+    d = make(dictionaries.Matryoshka)
+    assert d.widths == (4, 6, 9, 12, 18, 24, 36, 48, 72, 96)

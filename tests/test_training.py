@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physalis import artifact, cli, dictionaries, training
-from physalis.dictionaries import BatchTopKConfig, TopKConfig
+from physalis.dictionaries import BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.training import Schedule, train
 
@@ -180,6 +180,14 @@ def test_the_schedule_rises_stays_and_falls():
     rate = Schedule(lr=1.0, warmup=10, decay=0.5, steps=100)
     assert rate(0) == 0.1 and rate(9) == rate(40) == 1.0
     assert rate(75) == 0.5 and 0 < rate(99) < 0.03
+
+
+def test_each_architecture_learns_at_its_own_pace(tiny_activations, tmp_path):
+    names = [tmp_path / "topk", tmp_path / "lista"]
+    configs = [TopKConfig(**shape(tiny_activations)), ListaMatryoshkaConfig(**shape(tiny_activations))]
+    train(tiny_activations, configs, names, **OPTIONS)
+    usual, fast = (artifact.read(name, "dictionary").config["training"]["lr"] for name in names)
+    assert usual == training.learning_rate(tiny_activations.d) and fast == pytest.approx(1.6 * usual)
 
 
 def test_divergence_is_said(tiny_activations, tmp_path):

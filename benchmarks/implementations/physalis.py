@@ -8,7 +8,7 @@ from torch import Tensor
 
 from physalis.device import compute_dtype
 from physalis.dictionaries import TopK, TopKConfig
-from physalis.training import Run, Schedule, train
+from physalis.training import Run, Schedule, learning_rate, train
 from physalis.types import Batch
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(train).parameters.items()}
@@ -25,13 +25,14 @@ class Physalis:
         n = -(-setting.n_features // setting.batch) * setting.batch
         sample = self._centre(rows.train(0, min(n, rows.n_train)))
         dictionary.start(Batch(sample, sample), seed=setting.seed)
-        lr, warmup, decay = (DEFAULTS[name] for name in ("lr", "warmup", "decay"))
+        # what train() chooses where nothing is given
+        lr, warmup, decay = learning_rate(rows.d), min(100, setting.steps // 20), DEFAULTS["decay"]
         self.schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=setting.steps)
-        self.dead_after = min(10_000_000, rows.n_train)  # as train() chooses it
+        self.dead_after = min(10_000_000, setting.steps * setting.batch // 20)
         self.run, self.at = Run(dictionary), 0
         self.about = (
             f"Adam, lr {lr:g}, {warmup} warm-up steps, linear fall over the last {decay:.0%}; rows centred and scaled; "
-            f"starts on data; encoder product in {str(compute_dtype(torch.device('cpu'))).removeprefix('torch.')}"
+            f"starts half on data; encoder product in {str(compute_dtype(torch.device('cpu'))).removeprefix('torch.')}"
         )
 
     def _centre(self, x: Tensor) -> Tensor:

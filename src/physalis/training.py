@@ -91,9 +91,9 @@ def train(
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
-    ``lr`` is ``learning_rate(d_out)`` unless given; it rises over ``warmup`` steps (a twentieth of the run, at most
-    100) and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens without firing make a feature
-    dead; a twentieth of the run, at most 10M, unless given.
+    ``lr`` is ``learning_rate(d_out)`` times the architecture's ``pace`` unless given; it rises over ``warmup`` steps (a
+    twentieth of the run, at most 100) and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens
+    without firing make a feature dead; a twentieth of the run, at most 10M, unless given.
     ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
     the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
     dictionary starts from (``seed`` unless given). What is returned, like what is stored, reads raw activations.
@@ -112,19 +112,20 @@ def train(
             "Record more text, or lower --batch-size."
         )
     dead_after = dead_after or min(10_000_000, steps * batch_size // 20)
-    lr = learning_rate(source.d_out) if lr is None else lr
+    usual = learning_rate(source.d_out)
+    rates = [usual * dictionaries.architecture_of(c).pace if lr is None else lr for c in configs]
     warmup = min(100, steps // 20) if warmup is None else warmup
     training = {
-        "epochs": epochs, "batch_size": batch_size, "steps": steps, "lr": lr, "warmup": warmup, "decay": decay,
+        "epochs": epochs, "batch_size": batch_size, "steps": steps, "warmup": warmup, "decay": decay,
         "dead_after": dead_after, "frozen": frozen, "order": seed,
     }  # fmt: skip
     with ExitStack() as stack:
         jobs, done = [], []
-        for folder, name, config, own in zip(folders, names, configs, seeds, strict=True):
+        for folder, name, config, rate, own in zip(folders, names, configs, rates, seeds, strict=True):
             _check_widths(config, source)
             job = {
-                "architecture": name, "dictionary": asdict(config), "training": training, "inputs": source.inputs,
-                "seed": own,
+                "architecture": name, "dictionary": asdict(config), "training": training | {"lr": rate},
+                "inputs": source.inputs, "seed": own,
             }  # fmt: skip
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
@@ -142,11 +143,11 @@ def train(
         batches = source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)
         logs = [stack.enter_context(_Log(folder / METRICS, start)) for folder in folders]
         saved = time.monotonic()
-        schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=steps)
+        schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
         with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
             for step, raw in zip(range(start, steps), batches, strict=False):
                 batch = frame.apply(raw)
-                for run, log in zip(runs, logs, strict=True):
+                for run, schedule, log in zip(runs, schedules, logs, strict=True):
                     row = run.descend(batch, step, schedule, dead_after)
                     if row is not None:
                         log.write(row)

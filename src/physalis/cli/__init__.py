@@ -220,6 +220,24 @@ def serve(atlas: Path, /, *, host: str | None = None, port: int | None = None) -
     serve_(atlas, **given(host=host, port=port))
 
 
+lab = cyclopts.App(name="lab", help="Toy models whose truth is known, held against what was published.")
+app.command(lab)
+
+
+@lab.command
+def check(
+    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="", help="The slow ones too.")] = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Run experiments and hold them against what their papers say, each beside a control that must fail. IDS are such
+    as TMS-1; without any, the fast ones. Ends with code 1 if one does not pass."""
+    from physalis.cli import checks
+    from physalis.lab.experiments import find_experiments
+
+    if not checks.show((experiment.run() for experiment in find_experiments([*ids], slow=all_)), json=json):
+        sys.exit(1)
+
+
 @app.command
 def plan(
     model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,

@@ -7,7 +7,7 @@ the weights once training is over, so that a stored dictionary reads and writes 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -66,6 +66,8 @@ class Dictionary(nn.Module, ABC):
 
     config: Any
     """A frozen dataclass with at least the fields of Shape, saved beside the weights."""
+    pace: ClassVar[float] = 1.0
+    """How many times the usual learning rate suits it best."""
 
     @abstractmethod
     def start(self, sample: Batch, *, seed: int) -> None:

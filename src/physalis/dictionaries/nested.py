@@ -18,12 +18,13 @@ from physalis.types import Codes
 
 
 def widths(asked: tuple[int, ...], n_features: int) -> tuple[int, ...]:
-    """Sizes of the prefixes: those asked for, or all features, half of them, a quarter, and so on down to four.
+    """Sizes of the prefixes: those asked for, or all features, three quarters, half, three eighths and so on to four.
 
     Raises BadInput unless they ascend to n_features.
     """
-    halves = [n_features >> i for i in range(n_features.bit_length()) if n_features >> i >= 4 or i == 0]
-    found = asked or tuple(reversed(halves))
+    halves = [n_features >> i for i in range(n_features.bit_length())]
+    sizes = {size for half in halves for size in (half, half * 3 // 4) if size >= 4}
+    found = asked or tuple(sorted(sizes | {n_features}))
     if list(found) != sorted(set(found)) or found[0] < 1 or found[-1] != n_features:
         raise BadInput(
             f"Prefix widths must ascend and end with the number of features, {n_features}; received {list(found)}."

@@ -1,0 +1,68 @@
+"""Check: what an experiment of the lab claims, what was measured, and the control that must fail it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement held against numbers: it holds where ``low <= value <= high``."""
+
+    what: str
+    value: float
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    @property
+    def holds(self) -> bool:
+        return self.low <= self.value <= self.high
+
+
+@dataclass(frozen=True)
+class Check:
+    """An experiment's verdict. It passes where every finding holds and the control fails at least one of its own: a
+    check that its control passes says nothing."""
+
+    id: str
+    claim: str
+    """What the paper says."""
+    source: str
+    findings: tuple[Finding, ...]
+    control: str
+    """What the control is: a random, linear or shuffled stand-in."""
+    control_findings: tuple[Finding, ...]
+    """The same statements about the control, or those of them that it should fail."""
+    seconds: float = 0.0
+
+    @property
+    def control_fails(self) -> bool:
+        return not all(finding.holds for finding in self.control_findings)
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.holds for finding in self.findings) and self.control_fails
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: bounds that do not exist are null."""
+        told = asdict(self)
+        for part in ("findings", "control_findings"):
+            for row, finding in zip(told[part], getattr(self, part), strict=True):
+                row.update({end: None for end in ("low", "high") if abs(row[end]) == float("inf")}, holds=finding.holds)
+        return told | {"control_fails": self.control_fails, "passed": self.passed}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that can be checked."""
+
+    id: str
+    check: Callable[[], Check]
+    fast: bool
+    """Whether it belongs to the set that the tests run."""
+
+    def run(self) -> Check:
+        began = time.perf_counter()
+        made = self.check()
+        return Check(**{**made.__dict__, "seconds": round(time.perf_counter() - began, 2)})

@@ -64,7 +64,9 @@ def steps_in_torch(toys, x, lr):
     for step, batch in enumerate(torch.tensor(x)):
         adam.param_groups[0]["lr"] = lr * (1 - step / len(x))
         out = batch @ w.T @ w + b
-        loss = (toys.importance[0] * (batch - (out.relu() if toys.relu[0] else out)).square()).sum(1).mean()
+        loss = (
+            (torch.tensor(toys.importance[0]) * (batch - (out.relu() if toys.relu[0] else out)).square()).sum(1).mean()
+        )
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -128,7 +130,7 @@ def test_a_small_phase_diagram():
     assert diagram.losses[2, 1].min() >= exact - 1e-4
 
 
-@pytest.mark.parametrize("density", [np.full((1, 3), 1.5), np.full(3, 0.5), np.full((0, 3), 0.5)])
+@pytest.mark.parametrize("density", [np.full((1, 3), 1.5), np.full((0, 3), 0.5)])
 def test_bad_input_is_a_sentence(density):
     with pytest.raises(BadInput, match="received"):
         train_toys(2, density)

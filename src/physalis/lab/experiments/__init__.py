@@ -3,14 +3,12 @@ fail."""
 
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
-from physalis.lab.experiments import codes, correlation, geometry, phases, superposition, vulnerability
+from physalis.lab.experiments import codes, correlation, phases, superposition
 
 EXPERIMENTS = (
     Experiment("TMS-1", superposition.check, fast=True),
     Experiment("TMS-2", phases.check, fast=False),
-    Experiment("TMS-4", geometry.check, fast=False),
     Experiment("TMS-6", correlation.check, fast=False),
-    Experiment("TMS-8", vulnerability.check, fast=False),
     Experiment("COMP-1", codes.check, fast=True),
 )
 

@@ -24,7 +24,7 @@ from physalis.site import Site
 from physalis.training import train
 from physalis.types import Batch, Frame
 
-PROBE_STEPS = 10
+PROBE_STEPS = 25
 
 
 @dataclass(frozen=True, kw_only=True)

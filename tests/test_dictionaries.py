@@ -384,7 +384,7 @@ def test_the_second_look_learns_its_step_within_bounds():
         descend(d, Batch(x, x), 1e-2)
         adam.step(1e-2)
         d.constrain()
-        seen.append(float(d.step))
+        seen.append(float(d.step.detach()))
     assert len(set(seen)) > 1 and all(0 <= step <= 0.12 + 1e-6 for step in seen)
 
 

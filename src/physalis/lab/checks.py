@@ -17,7 +17,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        return self.low <= self.value <= self.high
+        return bool(self.low <= self.value <= self.high)  # numpy's scalars compare to a bool of its own
 
 
 @dataclass(frozen=True)

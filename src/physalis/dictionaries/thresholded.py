@@ -19,6 +19,9 @@ from physalis.types import Batch, Codes
 SLACK = 0.02
 """Of the threshold: bfloat16 products are wrong by less, so candidates are chosen this far below and judged exactly."""
 
+_NEAR = 0.8
+"""Of the running threshold: a batch's own is seldom below, and where it is, a slower way finds it."""
+
 
 class Thresholded(Linear):
     """``pre = (x - centre) @ W_enc + b_enc``, ``codes = pre * (pre > threshold)``."""
@@ -59,18 +62,19 @@ def judged(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, codes: Code
 def best_of_batch(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, k: float, threshold: Tensor) -> Codes:
     """The batch's ``k * tokens`` largest positive pre-activations; differentiable.
 
-    ``threshold`` is where earlier batches were cut: what does not reach half of it need not be looked at.
+    ``threshold`` is where earlier batches were cut: what falls short of it by more than batches differ need not be
+    looked at.
     """
     with torch.no_grad():
-        low = threshold.max() / 2
+        low = threshold.max() * _NEAR
         wanted = round(k * len(x))
         found = rows.above(x, enc, bias - low) if low > 0 else None
         if found is None or int((found.values > 0).sum()) < wanted:  # at the start: a cap keeps the codes small
             found = rows.top(x, enc, bias, min(8 * math.ceil(k), len(bias)))
         else:
             found = Codes(torch.where(found.values > 0, found.values + low, 0), found.ids)
-        wanted = min(wanted, found.values.numel())
-        least = found.values.flatten().kthvalue(found.values.numel() - wanted + 1).values
+        seen = found.values[found.values > 0]
+        least = seen.kthvalue(len(seen) - wanted + 1).values if wanted < len(seen) else 0
         kept = rows.narrow(Codes(found.values * (found.values >= least), found.ids))
     return rows.differentiable(x, enc, bias, kept)
 

@@ -1,9 +1,12 @@
 """Check: what an experiment of the lab claims, what was measured, and the control that must fail it."""
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from physalis.lab.pages import Page
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,16 @@ class Finding:
     value: float
     low: float = float("-inf")
     high: float = float("inf")
+    seeds: tuple[float, ...] = ()
+    """The value of each seed, where there were several; none where nothing was drawn at random."""
+
+    @classmethod
+    def over(
+        cls, what: str, seeds: Iterable[float], low: float = float("-inf"), high: float = float("inf")
+    ) -> "Finding":
+        """The median over seeds, and what each gave."""
+        each = tuple(float(value) for value in seeds)
+        return cls(what, statistics.median(each), low, high, each)
 
     @property
     def holds(self) -> bool:
@@ -55,12 +68,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment that can be checked."""
+    """An experiment that can be checked and shown."""
 
     id: str
     check: Callable[[], Check]
     fast: bool
     """Whether it belongs to the set that the tests run."""
+    explore: Callable[[], Page] | None = None
+    """Runs what its page shows."""
 
     def run(self) -> Check:
         began = time.perf_counter()

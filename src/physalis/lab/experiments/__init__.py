@@ -6,7 +6,7 @@ from physalis.lab.checks import Check, Experiment
 from physalis.lab.experiments import codes, correlation, phases, superposition
 
 EXPERIMENTS = (
-    Experiment("TMS-1", superposition.check, fast=True),
+    Experiment("TMS-1", superposition.check, fast=True, explore=superposition.explore),
     Experiment("TMS-2", phases.check, fast=False),
     Experiment("TMS-6", correlation.check, fast=False),
     Experiment("COMP-1", codes.check, fast=True),

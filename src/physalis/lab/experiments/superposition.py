@@ -3,7 +3,15 @@
 import numpy as np
 
 from physalis.lab.checks import Check, Finding
-from physalis.lab.toys.models import ToyModels, dimensionality, dimensions_per_feature, represented, train_toys
+from physalis.lab.pages import Axis, Cells, Lines, Page, Panel, Rule, Series, Slider, Stacks, frames
+from physalis.lab.toys.models import (
+    ToyModels,
+    dimensionality,
+    dimensions_per_feature,
+    interference,
+    represented,
+    train_toys,
+)
 
 SPARSITIES = np.array([0, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999])
 COUNTS = (5, 6, 7, 9, 11, 12, 13)
@@ -44,4 +52,52 @@ def check(seed: int = 0) -> Check:
             Finding("features beyond the first five", float(alone[:, M:].any(1).sum()), low=1),
             Finding("represented at sparsity .999", float(alone[-1].sum()), low=M + 1),
         ),
+    )
+
+
+def explore(seed: int = 0) -> Page:
+    """The Gram matrix and the features' lengths at each sparsity, for the ReLU model beside the linear one."""
+    kinds = {"ReLU": superposition(seed=seed), "linear": superposition(relu=False, seed=seed)}
+    sliders = [
+        Slider(name="sparsity", values=[f"{s:g}" for s in SPARSITIES], start=3),
+        Slider(name="model", values=list(kinds)),
+    ]
+
+    def panels(at: int, kind: int) -> list[Panel]:
+        w = list(kinds.values())[kind].W[at]
+        length, shared = np.linalg.norm(w, axis=0), interference(w[None])[0]
+        return [
+            Cells(title="WᵀW: which features share directions", values=(w.T @ w).tolist(), scale="diverging"),
+            Stacks(
+                title="Length of each feature, and what others write where it is read",
+                bars=[str(i) for i in range(N)],
+                parts=np.stack([length, shared], 1).tolist(),
+                names=["length", "interference"],
+                value=Axis(label="", low=0),
+            ),
+        ]
+
+    counts = {name: represented(toys.W).sum(1) for name, toys in kinds.items()}
+    return Page(
+        id="TMS-1",
+        title="More features than dimensions",
+        idea="Twenty features of falling importance must pass through five dimensions. If inputs are dense, the best "
+        "that can be done is to keep the five most important and forget the others, which is what a linear model "
+        "does at any sparsity.\n\nWhere features are seldom there together, a ReLU can clean up the noise that they "
+        "leave on each other, and directions are shared: first by two features each, pointing opposite ways, then "
+        "by more.",
+        original="A column of Gram matrices from dense to sparse: a block of five, then antipodal pairs, then all.",
+        source="Elhage et al. 2022, Toy Models of Superposition, Demonstrating Superposition",
+        link="https://transformer-circuits.pub/2022/toy_model/index.html",
+        sliders=sliders,
+        frames=frames(sliders, panels),
+        panels=[
+            Lines(
+                title="Features represented",
+                x=Axis(label="density of features, 1 − S", log=True),
+                y=Axis(label="features", low=0, high=N),
+                series=[Series(name=k, x=(1 - SPARSITIES).tolist(), y=c.tolist(), faint=k == "linear") for k, c in counts.items()],
+                rules=[Rule(at=M, label="dimensions")],
+            )
+        ],
     )

@@ -96,7 +96,10 @@ def explore(seed: int = 0) -> Page:
                 title="Features represented",
                 x=Axis(label="density of features, 1 − S", log=True),
                 y=Axis(label="features", low=0, high=N),
-                series=[Series(name=k, x=(1 - SPARSITIES).tolist(), y=c.tolist(), faint=k == "linear") for k, c in counts.items()],
+                series=[
+                    Series(name=kind, x=(1 - SPARSITIES).tolist(), y=count.tolist(), faint=kind == "linear")
+                    for kind, count in counts.items()
+                ],
                 rules=[Rule(at=M, label="dimensions")],
             )
         ],

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from physalis import artifact, cli, dictionaries, training
-from physalis.dictionaries import BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
+from physalis.dictionaries import BatchTopK, BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.training import Schedule, train
+from physalis.types import Batch
 
 OPTIONS = dict(batch_size=512, epochs=2)
 
@@ -38,6 +39,21 @@ def test_the_stored_dictionary_reads_raw_activations(tiny_activations, tiny_dict
     x = part.x.float()
     fvu = (x - d.decode(d.encode(x))).square().sum() / (x - tiny_activations.mean).square().sum()
     assert fvu < 0.5
+
+
+def test_as_many_features_as_asked_fire_on_text_that_was_not_trained_on(tiny_activations, tmp_path, monkeypatch):
+    """After a run so short that the running mean of thresholds is still far from where batches are cut."""
+    held, seen = tiny_activations.held_out, []
+    monkeypatch.setattr(training, "FINISH_ROWS", held.n_tokens // 2)
+    finish = BatchTopK.finish
+    monkeypatch.setattr(BatchTopK, "finish", lambda self, sample: (seen.append(sample.x), finish(self, sample))[1])
+    config = BatchTopKConfig(**shape(tiny_activations))
+    made = train(tiny_activations, [config], [tmp_path / "d"], batch_size=512, epochs=4)[0]
+    x = torch.cat([part.x for part in held.ordered(512)])
+    framed = tiny_activations.frame.apply(Batch(x, x)).x
+    assert len(seen[0]) >= 512 and torch.cdist(seen[0], framed).amin(1).max() < 0.05
+    l0 = float((made.encode(x.float()).values > 0).sum()) / len(x)
+    assert l0 == pytest.approx(config.k, rel=0.05)
 
 
 def test_a_list_gives_what_each_alone_gives(tiny_activations, tmp_path):

@@ -12,7 +12,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +29,7 @@ from physalis.deaths.suspects import UNCENTRED, Scene, Suspicion, suspicions
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Firing, dead_fraction, share_estimate
-from physalis.training import LAST_FIRED, METRICS, Part, Source
+from physalis.training import LAST_FIRED, METRICS, Judged, Source
 from physalis.types import Batch
 
 LOOKED_AT = 8192  # rows that numbers are measured on
@@ -40,14 +40,6 @@ ALIKE = 0.9
 HALVED = 0.5
 
 _NEEDED = ("batch_size", "epochs", "order", "lr", "warmup", "decay", "dead_after", "frozen", "steps")
-
-
-@runtime_checkable
-class Judged(Protocol):
-    """A source that holds text out."""
-
-    @property
-    def held_out(self) -> Part: ...
 
 
 def explain_deaths(dictionary: str | Path, source: Source, *, tokens: int = 1_000_000, steps: int = 400) -> Deaths:

@@ -99,7 +99,7 @@ class Dictionary(nn.Module, ABC):
 
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
-        """Called once after the last step, before folding, with rows that it was trained on."""
+        """Called once after the last step, before folding, with rows it was not trained on where there are some."""
 
     @abstractmethod
     def compute_in(self, dtype: torch.dtype) -> None:

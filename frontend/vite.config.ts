@@ -1,5 +1,5 @@
-// Two products from the same views: the pages of the server (default), and one module a view for notebooks
-// (`--mode widgets`, with VIEW naming which).
+// Three products from the same views: the pages of the server (default), one module a view for notebooks
+// (`--mode widgets`, with VIEW naming which), and the script that the lab's pages share (`--mode lab`).
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { readdirSync, readFileSync } from 'node:fs';
 import { defineConfig, type Plugin } from 'vite';
@@ -38,6 +38,24 @@ export default defineConfig(({ mode }) => {
         lib: { entry: `src/widgets/${view}.ts`, formats: ['es'], fileName: () => `${view}.js` },
         // Vite spares the white space of ES libraries; these are not libraries.
         rolldownOptions: { output: { minify: true } },
+      },
+    };
+  }
+  if (mode === 'lab') {
+    return {
+      base: './',
+      plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
+      build: {
+        outDir: `${OUT}/lab`,
+        emptyOutDir: true,
+        assetsInlineLimit: 0,
+        modulePreload: false,
+        cssCodeSplit: false,
+        // A plain script: browsers load no modules from files.
+        rolldownOptions: {
+          input: 'src/lab/main.ts',
+          output: { format: 'iife', entryFileNames: 'lab.js', assetFileNames: (a) => (a.names[0]?.endsWith('.css') ? 'lab.css' : '[name][extname]') },
+        },
       },
     };
   }

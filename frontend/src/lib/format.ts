@@ -52,7 +52,12 @@ function power(value: number): string {
 
 /** 10 to a whole number: "0.01 %" of tokens and the like, for axes. */
 export function powerOfTen(exponent: number): string {
-  if (exponent >= -2 && exponent <= 3) return comma(10 ** exponent);
+  return exponent >= -2 && exponent <= 3 ? comma(10 ** exponent) : tenToThe(exponent);
+}
+
+/** "10⁴", but 1 and 10 as they are. */
+export function tenToThe(exponent: number): string {
+  if (exponent === 0 || exponent === 1) return String(10 ** exponent);
   const digits = [...String(Math.abs(exponent))].map((d) => SUPERSCRIPT[Number(d)]).join('');
   return `10${exponent < 0 ? '⁻' : ''}${digits}`;
 }

@@ -238,6 +238,24 @@ def check(
         sys.exit(1)
 
 
+@lab.command
+def publish(out: Path, /, *ids: str) -> None:
+    """Run experiments and write their pages into OUT: a site of plain files, to be opened or served by anything. IDS
+    are such as TMS-1; without any, all. Run again, only what has changed is run."""
+    from physalis.web.publishing import publish_lab
+
+    publish_lab(out, [*ids] or None)
+    print(out / "index.html")
+
+
+@lab.command(name="serve")
+def serve_lab(out: Path, /, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve published pages to browsers on this machine."""
+    from physalis.web.lab import serve_lab as serve_
+
+    serve_(out, **given(host=host, port=port))
+
+
 @app.command
 def plan(
     model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,

@@ -15,7 +15,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _finite(values: Sequence[float]) -> list[float | None]:
+def _finite(values: Sequence[float | None]) -> list[float | None]:
     """JSON has no NaN: where there is no number there is null, a gap in the drawing."""
     return [float(f"{v:.5g}") if v is not None and math.isfinite(v) else None for v in values]
 
@@ -57,6 +57,9 @@ class Lines(Record):
     y: Axis
     series: list[Series]
     rules: list[Rule] = []
+    follows: str = ""
+    """Name of the slider whose place is marked on the x axis: at its value or, where a line has a point for each of its
+    positions, at that point. A slider that is named as the x axis is followed anyway."""
 
 
 class Dots(Record):
@@ -68,6 +71,7 @@ class Dots(Record):
     y: Axis
     series: list[Series]
     rules: list[Rule] = []
+    follows: str = ""
 
 
 class Vectors(Record):
@@ -97,6 +101,8 @@ class Cells(Record):
     scale: Literal["diverging", "sequential", "classes"]
     """diverging: around 0. sequential: from 0. classes: whole numbers that index ``classes``."""
     classes: list[str] = []
+    ground: int | None = None
+    """The class that means nothing is there, drawn pale."""
     rows: str = ""
     """What the rows are; ``row_ticks`` names some of them."""
     columns: str = ""
@@ -104,7 +110,8 @@ class Cells(Record):
     """One for each row, or none; "" for those without."""
     column_ticks: list[str] = []
     lines: list[Series] = []
-    """Lines over the cells, in units of columns (x) and rows (y): a boundary that theory gives."""
+    """Lines over the cells, in units of columns (x) and rows (y), the middle of the first cell at 0: a boundary that
+    theory gives."""
 
     @field_validator("values", mode="before")
     @classmethod
@@ -142,6 +149,8 @@ class Slider(Record):
     values: list[str]
     """As shown, in order."""
     start: int = 0
+    alike: bool = True
+    """Whether its frames share axes and scales, so that they compare; not where each shows another thing."""
 
 
 class Frame(Record):

@@ -1,4 +1,4 @@
-"""show: an atlas or a record of it in a notebook (Jupyter, marimo, VS Code, Colab), with the views of the pages.
+"""show: an atlas, a record of it or an experiment in a notebook (Jupyter, marimo, VS Code, Colab), as the pages do.
 
 Needs ``pip install physalis[notebook]``. What is asked inside an atlas widget comes back as a path, such as
 "/features/12", and is answered by the kernel: nothing needs a server.
@@ -13,6 +13,8 @@ import traitlets
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, Map, Record, Summary
 from physalis.errors import BadInput
+from physalis.lab.checks import Check, Experiment
+from physalis.lab.pages import Page
 from physalis.web.metrics import spreads
 from physalis.web.question import Question
 
@@ -79,8 +81,9 @@ class AtlasView(View):
             self.view, self.records = view, records
 
 
-def show(x: object) -> View:
-    """A widget that shows an Atlas, a Feature, a Summary or a Map. Raises BadInput for anything else."""
+def show(x: object, check: Check | None = None) -> View:
+    """A widget that shows an Atlas, a Feature, a Summary or a Map; or a Page of the lab, with its ``check`` below if it
+    is given. An Experiment is run first. Raises BadInput for anything else."""
     match x:
         case Atlas():
             return AtlasView(x)
@@ -90,7 +93,12 @@ def show(x: object) -> View:
             return View("summary", view="summary", records={"summary": _plain(x)})
         case Map():
             return View("map", view="map", map=_plain(x))
-    raise BadInput(f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary or a Map.")
+        case Page():
+            judged = None if check is None else check.to_dict()
+            return View("lab", view="experiment", records={"page": x.model_dump(mode="json"), "check": judged})
+        case Experiment(explore=explore) if explore is not None:
+            return show(explore(), x.run())
+    raise BadInput(f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map or a Page.")
 
 
 def _plain(record: Record) -> dict:

@@ -1,4 +1,4 @@
-"""serve: show an atlas at an address of this machine until it is interrupted."""
+"""serve: show an atlas, or another app of these pages, at an address of this machine until it is interrupted."""
 
 import errno
 import socket
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
@@ -20,9 +21,13 @@ def serve(atlas: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> No
     Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, or if this machine
     does not have that address.
     """
-    app = create_app(Atlas.open(atlas))
+    serve_app(create_app(Atlas.open(atlas)), Path(atlas).resolve().name, host=host, port=port)
+
+
+def serve_app(app: ASGIApp, name: str, *, host: str, port: int) -> None:
+    """Serve an app until interrupted, and say where what it shows is."""
     with bind(host, port) as listener:
-        print(f"{Path(atlas).resolve().name} is at {address(listener)} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+        print(f"{name} is at {address(listener)} (stop with Ctrl-C)", file=sys.stderr, flush=True)
         # No websockets here; asking for them would only import them.
         config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off")
         try:

@@ -1,0 +1,88 @@
+"""The lab's pages: each holds its record and draws it without a server, and all share one script beside them.
+
+| file | |
+| --- | --- |
+| index.html | all experiments of the folder |
+| TMS-1.html | one, with its record inside |
+| TMS-1.json | the same record |
+| assets/ | the script, the style and the faces that every page loads |
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
+
+from physalis import __version__, artifact
+from physalis.errors import BadInput
+from physalis.web.app import Headers
+from physalis.web.serving import serve_app
+from physalis.web.shell import STATIC, fill, read_shell
+
+ASSETS = "assets"
+DRAWN = ("vectors", "cells", "dots", "lines", "stacks")
+"""Panels that make a picture; words do not."""
+
+
+def write_pages(folder: Path, ids: Sequence[str]) -> list[str]:
+    """Write the pages of the experiments whose records the folder holds, in this order; returns the names of all files
+    that make up the site. Raises BadInput if the front end was not built."""
+    front = STATIC.parent / "lab"
+    shell = read_shell(front)
+    names = []
+    for file in sorted(front.iterdir()):
+        if file.name != "index.html":
+            names.append(f"{ASSETS}/{file.name}")
+            (folder / ASSETS).mkdir(exist_ok=True)
+            _write(folder / names[-1], file.read_bytes())
+    told = {id: json.loads((folder / f"{id}.json").read_text()) for id in ids if (folder / f"{id}.json").exists()}
+    order = [{"id": id, "title": each["page"]["title"]} for id, each in told.items()]
+    for id, each in told.items():
+        records = {"experiment": json.dumps(each), "order": json.dumps(order)}
+        page = fill(shell, title=f"{each['page']['title']} – physalis", records=records)
+        _write(folder / f"{id}.html", page.encode())
+        names += [f"{id}.html", f"{id}.json"]
+    cards = json.dumps([card(each) for each in told.values()])
+    _write(folder / "index.html", fill(shell, title="The lab – physalis", records={"lab": cards}).encode())
+    return ["index.html", *names]
+
+
+def card(told: dict[str, Any]) -> dict[str, Any]:
+    """What the index shows of an experiment: its first words, its verdict, and the picture it starts with."""
+    page, check = told["page"], told["check"]
+    start = [slider["start"] for slider in page["sliders"]]
+    frame = next((each for each in page["frames"] if each["at"] == start), page["frames"][0])
+    panels = [panel for panel in [*frame["panels"], *page["panels"]] if panel["kind"] in DRAWN]
+    return {
+        "id": page["id"], "title": page["title"], "idea": page["idea"].split("\n\n")[0], "source": page["source"],
+        "passed": check["passed"], "seconds": check["seconds"],
+        "picture": panels[0] if panels else None,
+    }  # fmt: skip
+
+
+def _write(file: Path, content: bytes) -> None:
+    artifact.write_atomic(file, lambda path: path.write_bytes(content))
+
+
+def create_lab_app(folder: Path) -> FastAPI:
+    """The server of a published lab. Raises BadInput if the folder holds none."""
+    artifact.read(folder, "lab")
+    if not (folder / "index.html").exists():
+        raise BadInput(f"{folder} lost its index.html. Publish it again: physalis lab publish {folder}")
+    app = FastAPI(title="physalis lab", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
+    app.add_middleware(Headers)
+    app.mount("/", StaticFiles(directory=folder, html=True))
+    return app
+
+
+def serve_lab(lab: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> None:
+    """Serve a published lab until interrupted, and say where. Port 0 takes any that is free.
+
+    Raises BadInput as ``serve`` does.
+    """
+    serve_app(create_lab_app(Path(lab)), Path(lab).resolve().name, host=host, port=port)

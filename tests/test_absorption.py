@@ -1,16 +1,18 @@
 """Absorption and hedging: dictionaries built by hand to do either, the theory against brute force, and the controls."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from physalis.dictionaries import TopK, TopKConfig
+from physalis.dictionaries import JumpReLUConfig, TopK, TopKConfig
 from physalis.errors import BadInput
 from physalis.lab.absorption import absorbing_world, hedged, hedging_world, measure_absorption, measure_hedging
 from physalis.lab.oracles import oracle
 from physalis.lab.worlds import World
+from physalis.training import METRICS, train
 
 N = 20_000
 
@@ -151,3 +153,15 @@ def test_what_cannot_be_made_or_measured(world):
     with pytest.raises(BadInput, match="hedging_world"):
         measure_hedging(built(world.directions, world.directions, k=2), world)
     assert isinstance(world, World)
+
+
+def test_jumprelu_is_asked_for_fewer_features_than_the_world_has(tmp_path):
+    """Its features are there or not and nothing between: once each is found, no code is near any threshold, and a
+    penalty that only grows ends in numbers that are none."""
+    world = absorbing_world(seed=0)
+    config = JumpReLUConfig(d_in=world.d, d_out=world.d, n_features=20, k=2)
+    made = train(world.samples(700_000, seed=0), [config], [tmp_path / "d"], epochs=1, batch_size=1_024)[0]
+    rows = [json.loads(line) for line in (tmp_path / "d" / METRICS).read_text().splitlines()]
+    assert max(row["l0"] for row in rows) < 1e4
+    codes = made.encode(world.sample(10_000, seed=1).x)
+    assert 1 < float((codes.values > 0).sum()) / 10_000 < 3

@@ -33,6 +33,10 @@ class Asked(nn.Module):
         """The weight to start from: any that is right to a factor of a hundred."""
         self.log_weight.fill_(weight).log_()
 
+    def weight(self) -> Float[Tensor, ""]:
+        """The weight as it is, where an L0 that is off says nothing about it."""
+        return self.log_weight.exp()
+
     @torch.no_grad()
     def forward(self, l0: Float[Tensor, ""], k: float) -> Float[Tensor, ""]:
         off = (l0.clamp_min(k / 100) / k).log().clamp(-2, 2)

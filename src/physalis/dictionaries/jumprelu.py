@@ -16,6 +16,9 @@ from physalis.types import Batch, Codes
 
 _SILENT = 1e-30  # a code that adds nothing, yet is not padding: its feature's threshold still gets a gradient
 
+_FEW = 0.01  # of the features asked for, inside windows: fewer give thresholds no gradient to speak of
+_WIDER = 1.05  # a step
+
 
 @dataclass(frozen=True, kw_only=True)
 class JumpReLUConfig(Shape):
@@ -59,15 +62,29 @@ class JumpReLU(Thresholded):
             low = self.threshold - self.width / 2  # of the window
             near = rows.above(batch.x, self.enc, self.b_enc - low)
             chosen = Codes(torch.where(near.values > 0, near.values + low[near.ids.long()], 0), near.ids)
+        asked = falling(c.k, tick, start=c.k_start, over=0.2)
+        starved = self._starved(chosen, asked)
         pre = rows.differentiable(batch.x, self.enc, self.b_enc, chosen)
         codes, fires = _Jump.apply(pre.values, self.threshold[pre.ids.long()], self.width)  # pyright: ignore[reportGeneralTypeIssues]
         rest = self.predict(batch.x, Codes(codes, pre.ids)) - batch.y
         l0 = fires.sum() / len(fires)
-        weight = self.asked(l0.detach(), falling(c.k, tick, start=c.k_start, over=0.2))
+        weight = self.asked.weight() if starved else self.asked(l0.detach(), asked)
         terms = {"fvu": rest.square().mean(), "l0": weight * l0 / c.k}
         if c.aux_weight:
             terms["aux"] = c.aux_weight * self.revive(batch.x, rest, tick)
         return Loss(terms, Codes(codes.detach() * fires.detach(), pre.ids))
+
+    @torch.no_grad()
+    def _starved(self, pre: Codes, asked: float) -> bool:
+        """Whether too many features fire and next to none so little that a threshold feels it: codes that are all far
+        above their thresholds, as where features are there or not and nothing between. No weight would help then, and
+        one that grew meanwhile would ruin the rest; windows widen instead, until they reach the codes."""
+        above = pre.values - self.threshold[pre.ids.long()]
+        inside = (above.abs() < self.width / 2) & (pre.values > 0)
+        starved = int((above > 0).sum()) > asked * len(above) and int(inside.sum()) < _FEW * asked * len(above)
+        if starved:
+            self.width.mul_(_WIDER)
+        return starved
 
     @torch.no_grad()
     def constrain(self) -> None:

@@ -78,6 +78,7 @@ def adjust(
     """
     room = 0.25 * float(rows.above(x, dictionary.enc, dictionary.b_enc).values.max())
     near = rows.above(x, dictionary.enc, dictionary.b_enc + room)
+    near = rows.exact(x, dictionary.enc, dictionary.b_enc + room, near)  # bfloat16 says little so far from 0
     values = near.values - room
     if silent is not None:
         values = values.masked_fill(silent(Codes(values, near.ids)), -room)

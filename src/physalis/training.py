@@ -175,8 +175,9 @@ def _unseen(source: Source, batch_size: int) -> Part:
     """The rows that thresholds are set on after the last step: held-out text where there is enough. On rows that were
     read several times fewer features fire than on any others, by a tenth after three passes, and L0 would be off by
     that much. One number is set, for all features alike."""
-    enough = isinstance(source, Judged) and source.held_out.n_batches(batch_size) * batch_size >= FINISH_ROWS
-    return source.held_out if enough else source.train
+    if isinstance(source, Judged) and source.held_out.n_batches(batch_size) * batch_size >= FINISH_ROWS:
+        return source.held_out
+    return source.train
 
 
 def learning_rate(d_out: int) -> float:

@@ -256,6 +256,49 @@ def serve_lab(out: Path, /, *, host: str | None = None, port: int | None = None)
     serve_(out, **given(host=host, port=port))
 
 
+counterexample = cyclopts.App(name="counterexample", help="Beliefs, and the smallest models in which they are false.")
+app.command(counterexample)
+
+
+@counterexample.command(name="list")
+def list_counterexamples(*, json: Json = False) -> None:
+    """The catalogue: each counterexample's id and the belief that it refutes."""
+    from physalis.cli import counterexamples
+    from physalis.lab.counterexamples import COUNTEREXAMPLES
+
+    counterexamples.show_list(COUNTEREXAMPLES, json=json)
+
+
+@counterexample.command(name="show")
+def show_counterexample(id_: Annotated[str, Parameter(name="ID")], /, *, json: Json = False) -> None:
+    """All that one says: the belief, the model, what the naive method says, what is true, and what warns of it."""
+    from physalis.cli import counterexamples
+    from physalis.lab.counterexamples import find_counterexamples
+
+    counterexamples.show_one(find_counterexamples([id_])[0], json=json)
+
+
+@counterexample.command(name="run")
+def run_counterexamples(*ids: str, seeds: int = 3, json: Json = False) -> None:
+    """Measure the gap over SEEDS seeds, beside a control without its cause. IDS are such as CX-03; without any, all.
+    Ends with code 1 if one does not hold."""
+    from physalis.cli import counterexamples
+    from physalis.lab.counterexamples import find_counterexamples
+
+    if not counterexamples.show_runs(find_counterexamples([*ids] or None), range(seeds), json=json):
+        sys.exit(1)
+
+
+@counterexample.command(name="methods")
+def judge_methods(*, json: Json = False) -> None:
+    """The report cards of physalis's own methods: which traps each falls into."""
+    from physalis.cli import counterexamples
+    from physalis.lab.methods import OWN
+    from physalis.lab.suite import run_suite
+
+    counterexamples.show_cards((run_suite(method) for method in OWN), json=json)
+
+
 @app.command
 def plan(
     model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,

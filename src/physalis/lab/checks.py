@@ -74,7 +74,7 @@ class Experiment:
     check: Callable[[], Check]
     fast: bool
     """Whether it belongs to the set that the tests run."""
-    explore: Callable[[], Page] | None = None
+    explore: Callable[[], Page]
     """Runs what its page shows."""
 
     def run(self) -> Check:

@@ -96,8 +96,8 @@ def show(x: object, check: Check | None = None) -> View:
         case Page():
             judged = None if check is None else check.to_dict()
             return View("lab", view="experiment", records={"page": x.model_dump(mode="json"), "check": judged})
-        case Experiment(explore=explore) if explore is not None:
-            return show(explore(), x.run())
+        case Experiment():
+            return show(x.explore(), x.run())
     raise BadInput(f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map or a Page.")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from physalis.lab.checks import Check, Finding
+from physalis.lab.pages import Axis, Cells, Lines, Page, Panel, Rule, Series, Slider, Vectors, frames
 from physalis.lab.toys.inputs import Inputs, anticorrelated, correlated, independent
 from physalis.lab.toys.models import ToyModels, train_toys
 
@@ -48,4 +49,66 @@ def check(seed: int = 0) -> Check:
             Finding("correlated pairs: largest distance from 90 degrees", float(np.abs(alone - 90).max()), high=6),
             Finding("anticorrelated pairs: largest distance from 180 degrees", float((180 - alone).max()), high=6),
         ),
+    )
+
+
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9)
+KINDS = {
+    "three correlated pairs": lambda density: correlated(3, 2, density),
+    "two correlated pairs": lambda density: correlated(2, 2, density),
+    "two anticorrelated pairs": lambda density: anticorrelated(2, 2, density),
+    "four independent": lambda density: independent(np.repeat(density[:, None], 4, 1)),
+}
+
+
+def explore(seed: int = 0) -> Page:
+    """The best of 32 models for each kind and density."""
+    found = [
+        [best(inputs(np.full(SEEDS, density)), steps=3_000, batch=512, seed=seed) for density in DENSITIES]
+        for inputs in KINDS.values()
+    ]
+    sliders = [
+        Slider(name="inputs", values=list(KINDS)),
+        Slider(name="density of a set", values=[f"{density:g}" for density in DENSITIES]),
+    ]
+
+    def panels(kind: int, at: int) -> list[Panel]:
+        w = found[kind][at]
+        names = [f"{letter}{i}" for letter in "abc"[: w.shape[1] // 2] for i in (1, 2)]
+        group = [f // 2 for f in range(w.shape[1])] if list(KINDS)[kind] != "four independent" else []
+        return [
+            Vectors(title="Features in the plane", x=w[0].tolist(), y=w[1].tolist(), group=group, names=names,
+                    reach=1.4),
+            Cells(title="WᵀW", values=(w.T @ w).tolist(), scale="diverging", row_ticks=names, column_ticks=names),
+        ]  # fmt: skip
+
+    def angles(kind: int) -> Series:
+        y = np.array([angles_within(w).mean() for w in found[kind]])
+        return Series(
+            name=list(KINDS)[kind], x=list(DENSITIES), y=y.tolist(), faint=list(KINDS)[kind] == "four independent"
+        )
+
+    return Page(
+        id="TMS-6",
+        title="Who stands next to whom",
+        idea="In a plane there is no room for all features to keep apart, so who shares with whom matters. Features "
+        "that come together would disturb each other whenever they are there, so they stand at right angles, or side "
+        "by side; features that never meet can safely lie opposite.\n\nThree pairs show it best. Seldom there, they "
+        "make a hexagon with partners as neighbours. Ever more often, and one pair after another gives up being two: "
+        "its features fall into one direction, their principal component.",
+        original="Solutions for correlated and anticorrelated sets as vectors in the plane, and hexagons whose pairs "
+        "collapse as density rises.",
+        source="Elhage et al. 2022, Toy Models of Superposition, Correlated and Anticorrelated Features",
+        link="https://transformer-circuits.pub/2022/toy_model/index.html",
+        sliders=sliders,
+        frames=frames(sliders, panels),
+        panels=[
+            Lines(
+                title="Angle between partners, on average over the pairs",
+                x=Axis(label="density of a set", log=True),
+                y=Axis(label="degrees", low=0, high=180),
+                series=[angles(kind) for kind in range(len(KINDS))],
+                rules=[Rule(at=90, label="right angle"), Rule(at=60, label="hexagon's neighbours")],
+            )
+        ],
     )

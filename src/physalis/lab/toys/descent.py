@@ -38,11 +38,12 @@ def draw(start, one_of, density, ids, values):
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def descend(w, b, relu, importance, start, one_of, density, seeds, steps, batch, lr, every, kept, losses):
+def descend(w, b, relu, importance, start, one_of, density, seeds, steps, batch, lr, every, kept, kept_b, losses):
     """Train ``x' = relu(w^T w x + b)``, or the same without relu where ``relu`` is false, in place.
 
-    w [instances, m, n], b and importance [instances, n]. kept [instances, snapshots, m, n] and losses [instances,
-    snapshots] receive the weights every ``every`` steps and the mean loss since the last time.
+    w [instances, m, n], b and importance [instances, n]. kept [instances, snapshots, m, n], kept_b [instances,
+    snapshots, n] and losses [instances, snapshots] receive weights and biases every ``every`` steps and the mean loss
+    since the last time.
     """
     for i in prange(len(w)):
         np.random.seed(seeds[i])
@@ -107,6 +108,7 @@ def descend(w, b, relu, importance, start, one_of, density, seeds, steps, batch,
             if (step + 1) % every == 0:
                 at = (step + 1) // every - 1
                 kept[i, at] = weights
+                kept_b[i, at] = bias
                 losses[i, at] = total / (every * batch)
                 total = 0.0
 

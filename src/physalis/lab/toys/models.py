@@ -32,15 +32,30 @@ class ToyModels:
     """Whether the output goes through a ReLU; without one it is the linear model, the control that never superposes."""
     kept: Float64[np.ndarray, "instances snapshots m n"]
     """Weights during training, at even intervals; the last are W."""
+    kept_b: Float64[np.ndarray, "instances snapshots n"]
     losses: Float64[np.ndarray, "instances snapshots"]
     """Mean training loss since the snapshot before."""
 
     def measured(self, *, samples: int = 100_000, seed: int = 1_000_003) -> Float64[np.ndarray, " instances"]:
         """Mean loss of each on fresh inputs."""
-        losses = np.zeros(len(self.W))
-        about = (self.relu, self.importance, self.inputs.start, self.inputs.one_of, self.inputs.density)
-        descent.measure(self.W, self.b, *about, seed, samples, losses)
-        return losses
+        return self._measured(self.W[:, None], self.b[:, None], samples, seed)[:, 0]
+
+    def measured_during(
+        self, *, samples: int = 100_000, seed: int = 1_000_003
+    ) -> Float64[np.ndarray, "instances snapshots"]:
+        """Mean loss of each snapshot, all on the same fresh inputs: a curve without the noise of batches."""
+        return self._measured(self.kept, self.kept_b, samples, seed)
+
+    def _measured(self, w: np.ndarray, b: np.ndarray, samples: int, seed: int) -> np.ndarray:
+        each = w.shape[1]
+        losses = np.zeros(len(w) * each)
+        relu, importance, density = (
+            np.repeat(part, each, 0) for part in (self.relu, self.importance, self.inputs.density)
+        )
+        about = (relu, importance, self.inputs.start, self.inputs.one_of, density)
+        w, b = (np.ascontiguousarray(part.reshape(-1, *part.shape[2:])) for part in (w, b))
+        descent.measure(w, b, *about, seed, samples, losses)
+        return losses.reshape(-1, each)
 
 
 def train_toys(
@@ -52,14 +67,16 @@ def train_toys(
     steps: int = 5_000,
     batch: int = 1_024,
     lr: float = 3e-3,
+    spread: float | None = None,
     snapshots: int = 1,
     seed: int = 0,
 ) -> ToyModels:
     """Train one model for each row of densities, with Adam at a rate that falls from ``lr`` to 0.
 
     ``inputs`` is the density of each feature where they are independent. Weights start normal with deviation
-    ``sqrt(2 / (n + m))`` (Xavier), biases at 0. The same arguments give the same bytes, whatever the number of threads.
-    Raises BadInput for densities outside 0 to 1, and where there are no instances or no dimensions.
+    ``spread``, ``sqrt(2 / (n + m))`` (Xavier) unless given, biases at 0. The same arguments give the same bytes,
+    whatever the number of threads. Raises BadInput for densities outside 0 to 1, and where there are no instances or no
+    dimensions.
     """
     inputs = inputs if isinstance(inputs, Inputs) else independent(inputs)
     instances, n = len(inputs.density), inputs.n
@@ -68,14 +85,17 @@ def train_toys(
     weight = np.ones(n) if importance is None else np.asarray(importance, np.float64)
     weight = np.ascontiguousarray(np.broadcast_to(weight, (instances, n)))
     opens = np.ascontiguousarray(np.broadcast_to(np.asarray(relu, bool), (instances,)))
-    w = np.random.default_rng(seed).normal(size=(instances, m, n)) * np.sqrt(2 / (n + m))
-    b, kept, losses = np.zeros((instances, n)), np.zeros((instances, snapshots, m, n)), np.zeros((instances, snapshots))
+    w = np.random.default_rng(seed).normal(size=(instances, m, n)) * (
+        np.sqrt(2 / (n + m)) if spread is None else spread
+    )
+    b, losses = np.zeros((instances, n)), np.zeros((instances, snapshots))
+    kept, kept_b = np.zeros((instances, snapshots, m, n)), np.zeros((instances, snapshots, n))
     seeds = np.random.SeedSequence(seed).generate_state(instances).astype(np.int64)
     descent.descend(
         w, b, opens, weight, inputs.start, inputs.one_of, inputs.density, seeds, steps, batch, lr, steps // snapshots,
-        kept, losses,
+        kept, kept_b, losses,
     )  # fmt: skip
-    return ToyModels(w, b, weight, inputs, opens, kept, losses)
+    return ToyModels(w, b, weight, inputs, opens, kept, kept_b, losses)
 
 
 def represented(w: Weights) -> np.ndarray:

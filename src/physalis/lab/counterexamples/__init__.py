@@ -1,0 +1,39 @@
+"""The catalogue of counterexamples: beliefs, and the smallest models in which they are false."""
+
+from physalis.errors import BadInput
+from physalis.lab.counterexamples.ablations import CX_10, CX_11
+from physalis.lab.counterexamples.absorption import CX_03, CX_04
+from physalis.lab.counterexamples.alignment import CX_16
+from physalis.lab.counterexamples.attention import CX_09
+from physalis.lab.counterexamples.base import Counterexample, Gap, Measured, measure
+from physalis.lab.counterexamples.circle import CX_13
+from physalis.lab.counterexamples.circuits import CX_15
+from physalis.lab.counterexamples.compression import CX_21
+from physalis.lab.counterexamples.examples import CX_07, CX_24
+from physalis.lab.counterexamples.faithfulness import CX_17
+from physalis.lab.counterexamples.interference import CX_19
+from physalis.lab.counterexamples.memorization import CX_18
+from physalis.lab.counterexamples.neurons import CX_01, CX_02
+from physalis.lab.counterexamples.patching import CX_08
+from physalis.lab.counterexamples.probes import CX_05, CX_14
+from physalis.lab.counterexamples.reconstruction import CX_06
+from physalis.lab.counterexamples.saturation import CX_12, CX_22
+from physalis.lab.counterexamples.structure import CX_20
+
+COUNTEREXAMPLES: tuple[Counterexample, ...] = (
+    CX_01, CX_02, CX_03, CX_04, CX_05, CX_06, CX_07, CX_08, CX_09, CX_10, CX_11, CX_12, CX_13, CX_14, CX_15, CX_16,
+    CX_17, CX_18, CX_19, CX_20, CX_21, CX_22, CX_24,
+)  # fmt: skip
+"""In the order of their ids."""
+
+
+def find_counterexamples(ids: list[str] | None = None) -> list[Counterexample]:
+    """Those of these ids, whatever their case; without ids, all. Raises BadInput for an unknown id."""
+    known = {each.id: each for each in COUNTEREXAMPLES}
+    unknown = [name for name in ids or () if name.upper() not in known]
+    if unknown:
+        raise BadInput(f"There is no counterexample {unknown[0]!r}. Choose from {', '.join(known)}.")
+    return [known[name.upper()] for name in ids] if ids else list(COUNTEREXAMPLES)
+
+
+__all__ = ["COUNTEREXAMPLES", "Counterexample", "Gap", "Measured", "find_counterexamples", "measure"]

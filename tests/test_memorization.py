@@ -25,24 +25,20 @@ def in_torch(points, w, steps, lr, decay):
     return w.detach().numpy(), b.detach().numpy(), loss.item()
 
 
-def answers(w, b, points):
-    return np.maximum(points @ w.T @ w + b, 0)
-
-
-@pytest.mark.parametrize(("count", "n", "m", "density", "steps"), [(6, 40, 2, 0.1, 300), (60, 12, 3, 0.2, 500)])
+@pytest.mark.parametrize(("count", "n", "m", "density", "steps"), [(6, 40, 2, 0.1, 100), (200, 30, 1, 0.1, 200)])
 def test_descent_is_torchs(count, n, m, density, steps):
     """Few points leave features that no point opens; many leave features that all points open, and those between."""
     points = np.stack([draw_points(count, n, density, seed=seed) for seed in (1, 2)])
-    made = memorize(points, m, steps=steps, lr=3e-3, decay=0.1, snapshots=2, seed=7)
+    made = memorize(points, m, steps=steps, lr=1e-2, decay=0.1, snapshots=2, seed=7)
     begun = (np.random.default_rng(7).normal(size=(2, m, n)) * np.sqrt(2 / (n + m))).astype(np.float32)
     for i in range(2):
-        w, b, loss = in_torch(points[i], begun[i], steps, 3e-3, 0.1)
+        w, b, loss = in_torch(points[i], begun[i], steps, 1e-2, 0.1)
+        opened = (points[i] @ w.T @ w + b > 0).mean(0)
+        assert (opened == (0 if count < n else 1)).any() and ((0 < opened) & (opened < 1)).any()
         assert np.abs(w - begun[i]).max() > 0.3
-        # in 32 bits a feature that hardly any point opens may fall to the other side of its relu
-        assert np.quantile(np.abs(made.W[i] - w), 0.95) < 1e-4 and np.quantile(np.abs(made.b[i] - b), 0.95) < 1e-4
-        for ours, theirs in zip(answers(made.W[i], made.b[i], points[i]), answers(w, b, points[i]), strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=2e-3)
-        assert made.losses[i, -1] == pytest.approx(loss, abs=1e-4)
+        np.testing.assert_allclose(made.W[i], w, atol=2e-5)
+        np.testing.assert_allclose(made.b[i], b, atol=2e-5)
+        assert made.losses[i, -1] == pytest.approx(loss, abs=1e-5)
         assert loss_on(made.W[i], made.b[i], points[i]) == pytest.approx(loss, abs=1e-3)
     assert (made.kept[:, -1] == made.W).all() and (made.kept[:, 0] != made.W).any()
     assert made.hidden[1, 3] == pytest.approx(made.W[1] @ points[1, 3], abs=1e-5)

@@ -8,8 +8,8 @@ from physalis.lab.counterexamples.base import Counterexample, Gap
 INPUTS = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)])
 XOR, AND = np.array([0, 1, 1, 0]), np.array([0, 0, 0, 1])
 
-Weights = list[Float64[np.ndarray, "*nets inputs outputs"]]
-Biases = list[Float64[np.ndarray, "*nets outputs"]]
+Weights = list[Float64[np.ndarray, "*nets _ _"]]
+Biases = list[Float64[np.ndarray, "*nets _"]]
 
 
 def forward(weights: Weights, biases: Biases) -> list[np.ndarray]:

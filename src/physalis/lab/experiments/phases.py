@@ -67,15 +67,18 @@ def explore(seed: int = 0) -> Page:
                 reach=1.2,
             ),
             Lines(
-                title="Losses of the ten over density, and the least",
+                title="Losses of the ten over density, from best to worst, and the least",
                 x=Axis(label="density of both", log=True),
                 y=Axis(label="expected loss", low=0),
                 series=[
-                    *(
-                        Series(name=f"seed {k}", x=p.tolist(), y=diagram.losses[i, :, k].tolist(), faint=True)
-                        for k in range(diagram.losses.shape[2])
+                    Series(
+                        name="best trained",
+                        x=p[::2].tolist(),
+                        y=diagram.losses[i, ::2].min(1).tolist(),
+                        low=diagram.losses[i, ::2].min(1).tolist(),
+                        high=diagram.losses[i, ::2].max(1).tolist(),
                     ),
-                    Series(name="least by arithmetic", x=p[::2].tolist(), y=least[i].tolist()),
+                    Series(name="least by arithmetic", x=p[::2].tolist(), y=least[i].tolist(), faint=True),
                 ],
             ),
         ]

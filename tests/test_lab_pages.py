@@ -84,7 +84,6 @@ def cheap() -> Page:
 MADE = (
     Experiment("ALL-1", lambda: verdict("ALL-1"), fast=True, explore=all_kinds),
     Experiment("TMS-1", lambda: verdict("TMS-1"), fast=True, explore=cheap),
-    Experiment("BARE-1", lambda: verdict("BARE-1"), fast=True),
 )
 
 
@@ -161,8 +160,6 @@ def test_refusals_are_sentences(known, tmp_path):
         site.publish_lab(tmp_path)
     with pytest.raises(BadInput, match="no experiment 'TMS-99'"):
         site.publish_lab(tmp_path / "new", ["TMS-99"])
-    with pytest.raises(BadInput, match="BARE-1 has no page"):
-        site.publish_lab(tmp_path / "new", ["BARE-1"])
     with pytest.raises(BadInput, match="holds no physalis lab"):
         create_lab_app(tmp_path)
 

@@ -1,7 +1,7 @@
 """The phase diagram of two features in one dimension: all its models in one compiled run, against the same experiment
 written as one torch model after the other.
 
-    python benchmarks/phases.py            # about 3 minutes on 2 idle cores
+    python benchmarks/phases.py            # about a minute on 2 idle cores
     python benchmarks/phases.py --json     # only the list of rows on standard output
 
 Both train models of importance r and density p, spread over the grid, with the same number of steps, batch and
@@ -50,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--models", type=int, default=6, help="cells that the loop trains")
     parser.add_argument("--json", action="store_true", help="print only the list of rows on standard output")
     args = parser.parse_args()

@@ -89,11 +89,11 @@ def follow(threshold: Tensor, codes: Codes, tick: Tick, decay: float) -> None:
 
 @torch.no_grad()
 def excess(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, threshold: Tensor, k: float) -> float:
-    """How many times their thresholds ``k`` features of a row exceed on average; 0 where not as many are positive."""
+    """How many times their thresholds ``k`` features of a row exceed on average; 1 where not as many are positive."""
     wanted = round(k * len(x))
     for share in (1 / 2, 1 / 8, 0):  # nearly always half is low enough, and leaves little to look at
         near = rows.above(x, enc, bias - share * threshold)
         times = (near.values / threshold[near.ids.long()].clamp_min(1e-30) + share)[near.values > 0]
         if wanted < len(times):
             return float(times.kthvalue(len(times) - wanted + 1).values)
-    return 0.0
+    return 1.0

@@ -369,5 +369,5 @@ def test_notebooks_show_pages():
     alone, judged = show(all_kinds()), show(MADE[0])
     assert alone.records == {"page": all_kinds().model_dump(mode="json"), "check": None}
     assert judged.view == "experiment" and judged.records["check"]["passed"]
-    with pytest.raises(BadInput, match="no view of 'Experiment'"):
-        show(MADE[2])
+    with pytest.raises(BadInput, match="no view of 'str'"):
+        show("TMS-1")

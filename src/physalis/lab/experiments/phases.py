@@ -78,12 +78,12 @@ def explore(seed: int = 0) -> Page:
                         low=diagram.losses[i, ::2].min(1).tolist(),
                         high=diagram.losses[i, ::2].max(1).tolist(),
                     ),
-                    Series(name="least by arithmetic", x=p[::2].tolist(), y=least[i].tolist(), faint=True),
+                    Series(name="least by arithmetic", x=p[3::4].tolist(), y=least[i].tolist(), faint=True),
                 ],
             ),
         ]
 
-    least = np.array([[optimum(float(a), float(c))[0] for c in p[::2]] for a in r])
+    least = np.array([[optimum(float(a), float(c))[0] for c in p[3::4]] for a in r])
     return Page(
         id="TMS-2",
         title="Two features on a line",

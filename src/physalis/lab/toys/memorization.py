@@ -203,6 +203,11 @@ class Memorizers:
         """Where each training point comes to lie."""
         return np.einsum("imn,itn->itm", self.W, self.points)
 
+    @property
+    def best(self) -> int:
+        """The instance with the lowest training loss: of one set of points, the start that memorised it best."""
+        return int(self.losses[:, -1].argmin())
+
 
 def draw_points(count: int, n: int, density: float, *, seed: int) -> Float32[np.ndarray, "count n"]:
     """Inputs of length 1: each feature is there with ``density``, uniform from 0 to 1 before the length is set. An

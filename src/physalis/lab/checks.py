@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 from physalis.lab.pages import Page
 
@@ -22,7 +22,7 @@ class Finding:
 
     @classmethod
     def over(
-        cls, what: str, seeds: Iterable[float], low: float = float("-inf"), high: float = float("inf")
+        cls, what: str, seeds: Iterable[SupportsFloat], low: float = float("-inf"), high: float = float("inf")
     ) -> "Finding":
         """The median over seeds, and what each gave."""
         each = tuple(float(value) for value in seeds)

@@ -77,10 +77,10 @@ def test_what_is_shown(capsys):
     (one,) = find_counterexamples(["CX-08"])
     shown.show_list([one], json=False)
     shown.show_one(one, json=False)
-    assert shown.show_runs([one], (0, 1), json=False)
+    assert shown.show_runs([measure(one, (0, 1))], json=False)
     said = capsys.readouterr().out
     assert said.count("CX-08") == 3 and "holds" in said and "Makelov" in said
-    assert shown.show_runs([one], (0,), json=True)
+    assert shown.show_runs([measure(one, (0,))], json=True)
     (row,) = json.loads(capsys.readouterr().out)
     assert row["id"] == "CX-08" and row["passed"]
 

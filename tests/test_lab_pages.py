@@ -136,6 +136,12 @@ def test_what_is_there_is_kept(lab, known, monkeypatch):
     assert "TMS-1.html" in artifact.read(lab, "lab").files
 
 
+def test_a_page_is_made_again_when_what_it_stands_on_has_changed():
+    found = publishing.sources("physalis.lab.experiments.geometry", {})
+    assert {"physalis.lab.checks", "physalis.lab.toys.wide", "physalis.lab.toys.descent"} <= set(found)
+    assert "physalis.lab.toys.attention" not in found and "def descend" in found["physalis.lab.toys.descent"]
+
+
 def test_a_run_that_stopped_goes_on(known, tmp_path, monkeypatch):
     ran = []
 

@@ -279,13 +279,15 @@ def show_counterexample(id_: Annotated[str, Parameter(name="ID")], /, *, json: J
 
 
 @counterexample.command(name="run")
-def run_counterexamples(*ids: str, seeds: int = 3, json: Json = False) -> None:
+def run_counterexamples(*ids: str, seeds: int | None = None, json: Json = False) -> None:
     """Measure the gap over SEEDS seeds, beside a control without its cause. IDS are such as CX-03; without any, all.
     Ends with code 1 if one does not hold."""
     from physalis.cli import counterexamples
-    from physalis.lab.counterexamples import find_counterexamples
+    from physalis.lab.counterexamples import find_counterexamples, measure
 
-    if not counterexamples.show_runs(find_counterexamples([*ids] or None), range(seeds), json=json):
+    found = find_counterexamples([*ids] or None)
+    options = given(seeds=None if seeds is None else range(seeds))
+    if not counterexamples.show_runs((measure(each, **options) for each in found), json=json):
         sys.exit(1)
 
 

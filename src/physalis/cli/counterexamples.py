@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from physalis.lab.checks import Finding
-from physalis.lab.counterexamples import Counterexample, Measured, measure
+from physalis.lab.counterexamples import Counterexample, Measured
 from physalis.lab.suite import ReportCard
 
 INFINITY = float("inf")
@@ -37,12 +37,11 @@ def show_one(entry: Counterexample, *, json: bool) -> None:
         _told(_console(), entry)
 
 
-def show_runs(entries: Iterable[Counterexample], seeds: Sequence[int], *, json: bool) -> bool:
-    """Run each over the seeds and print it as soon as it is done, or all as JSON; returns whether every gap is there
-    and goes with its cause."""
+def show_runs(runs: Iterable[Measured], *, json: bool) -> bool:
+    """Print each as soon as it is measured, or all as JSON; returns whether every gap is there and goes with its
+    cause."""
     console, made = _console(), []
-    for entry in entries:
-        measured = measure(entry, seeds)
+    for measured in runs:
         made.append(measured)
         if not json:
             _measured(console, measured)

@@ -1,9 +1,10 @@
 """Told: an experiment's page and verdict in one JSON file, made once and kept while its text stays the same."""
 
+import ast
 import hashlib
-import inspect
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,23 @@ from physalis.lab.pages import Page
 from physalis.progress import progress
 
 
+def sources(module: str, found: dict[str, str]) -> dict[str, str]:
+    """The text of a module of the lab and of those that it stands on, added to ``found`` by their names."""
+    spec = find_spec(module)
+    if module in found or spec is None or spec.origin is None:
+        return found
+    found[module] = Path(spec.origin).read_text()
+    for node in ast.walk(ast.parse(found[module])):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("physalis.lab."):
+            sources(str(node.module), found)
+    return found
+
+
 def origin(experiment: Experiment) -> dict[str, str]:
-    """What made a page: this version, and the text of the module that the experiment is written in."""
-    module = inspect.getmodule(experiment.check)
-    text = inspect.getsource(module or experiment.check)
+    """What made a page: this version, and the text of the experiment's module and of those of the lab that it stands
+    on. Without the version a change elsewhere in the package would go unnoticed; with all of its text, every page would
+    be made again for a comma."""
+    text = json.dumps(sources(experiment.check.__module__, {}), sort_keys=True)
     return {"version": __version__, "text": hashlib.sha256(text.encode()).hexdigest()}
 
 

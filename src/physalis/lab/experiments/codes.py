@@ -166,6 +166,7 @@ def explore(seed: int = 0) -> Page:
                 values=verdict.reshape(4, 4).tolist(),
                 scale="classes",
                 classes=["left out", "missed", "selected by mistake", "selected"],
+                ground=0,
                 **grid,
             ),
             Cells(

@@ -141,6 +141,7 @@ def explore(seed: int = 0) -> Page:
                     )
                     for k, kind in enumerate(kinds)
                 ],
+                follows="repeated inputs",
             )
         ],
     )

@@ -128,7 +128,7 @@ def explore(seed: int = 0) -> Page:
         *([computing(steps, density, seed) for steps in STEPS_SHOWN] for density in (0.3, 0.1)),
     ]
     sliders = [
-        Slider(name="task", values=list(kinds), start=1),
+        Slider(name="task", values=list(kinds), start=1, alike=False),
         Slider(name="training steps", values=[f"{steps:,}" for steps in STEPS_SHOWN], start=len(STEPS_SHOWN) - 1),
     ]
     rng = np.random.default_rng(seed)

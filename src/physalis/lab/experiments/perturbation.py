@@ -129,7 +129,7 @@ def explore(seed: int = 0) -> Page:
     ended = [trained(other, seed=seed) for other in OTHERS]
     sliders = [
         Slider(name="density of the others", values=[f"{other:g}" for other in OTHERS]),
-        Slider(name="density of the sparser one, times that", values=[f"{ratio:g}" for ratio in RATIOS], start=4),
+        Slider(name="ratio of densities", values=[f"{ratio:g}" for ratio in RATIOS], start=4),
     ]
 
     def panels(which: int, at: int) -> list[Panel]:

@@ -103,6 +103,7 @@ def explore(seed: int = 0) -> Page:
                 values=diagram.best[::-1].tolist(),
                 scale="classes",
                 classes=list(NAMES),
+                ground=0,
                 rows="importance of the second feature",
                 columns="density of both",
                 row_ticks=[f"{each:.2g}" if k % 4 == 3 else "" for k, each in enumerate(r[::-1])],

@@ -68,12 +68,17 @@ def explore(seed: int = 0) -> Page:
         length, shared = np.linalg.norm(w, axis=0), interference(w[None])[0]
         return [
             Cells(title="WᵀW: which features share directions", values=(w.T @ w).tolist(), scale="diverging"),
-            Stacks(
-                title="Length of each feature, and what others write where it is read",
-                bars=[str(i) for i in range(N)],
-                parts=np.stack([length, shared], 1).tolist(),
-                names=["length", "interference"],
-                value=Axis(label="", low=0),
+            *(
+                Stacks(
+                    title=title,
+                    bars=[str(i) for i in range(N)],
+                    parts=of[:, None].tolist(),
+                    value=Axis(label="", low=0),
+                )
+                for title, of in (
+                    ("Length of each feature", length),
+                    ("Interference: what others write where it is read", shared),
+                )
             ),
         ]
 
@@ -101,6 +106,7 @@ def explore(seed: int = 0) -> Page:
                     for kind, count in counts.items()
                 ],
                 rules=[Rule(at=M, label="dimensions")],
+                follows="sparsity",
             )
         ],
     )

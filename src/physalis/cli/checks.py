@@ -4,9 +4,11 @@ import json as json_
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
-from physalis.lab.checks import Check, Finding
+from physalis.cli.findings import line
+from physalis.lab.checks import Check
 
 
 def show(checks: Iterable[Check], *, json: bool) -> bool:
@@ -26,18 +28,11 @@ def show(checks: Iterable[Check], *, json: bool) -> bool:
 def _check(console: Console, check: Check) -> None:
     mark = Text("passed" if check.passed else "FAILED", style="green" if check.passed else "red")
     console.print(Text.assemble((check.id, "bold"), "  ", mark, f"  {check.seconds:.0f} s"))
-    console.print(f"  {check.claim}")
-    console.print(f"  {check.source}", style="dim")
+    console.print(Padding(check.claim, (0, 0, 0, 2)))
+    console.print(Padding(check.source, (0, 0, 0, 2)), style="dim")
     for finding in check.findings:
-        console.print(_line(finding, "  "))
+        console.print(line(finding, "  "), soft_wrap=True)
     console.print(f"  control: {check.control}", style="dim")
     for finding in check.control_findings:
-        console.print(_line(finding, "    "), style="dim")
+        console.print(line(finding, "    "), style="dim", soft_wrap=True)
     console.print()
-
-
-def _line(finding: Finding, indent: str) -> str:
-    ends = [f"at least {finding.low:.4g}"] if finding.low > float("-inf") else []
-    ends += [f"at most {finding.high:.4g}"] if finding.high < float("inf") else []
-    asked = f"exactly {finding.low:.4g}" if finding.low == finding.high else " and ".join(ends)
-    return f"{indent}{'yes' if finding.holds else 'no ':3} {finding.what}: {finding.value:.4g} ({asked})"

@@ -7,11 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from physalis.lab.checks import Finding
+from physalis.cli.findings import line
 from physalis.lab.counterexamples import Counterexample, Measured
 from physalis.lab.suite import ReportCard
-
-INFINITY = float("inf")
 
 
 def _console() -> Console:
@@ -78,23 +76,10 @@ def _measured(console: Console, measured: Measured) -> None:
     seeds = f"seeds {', '.join(map(str, measured.seeds))}"
     console.print(Text.assemble("  ", mark, f"  {seeds}, {measured.seconds:.0f} s. ", measured.counterexample.scale))
     for finding in measured.findings:
-        console.print(_line(finding, "  "))
+        console.print(line(finding, "  "), soft_wrap=True)
     for finding in measured.control_findings:
-        console.print(_line(finding, "  "), style="dim")
+        console.print(line(finding, "  "), style="dim", soft_wrap=True)
     console.print()
-
-
-def _line(finding: Finding, indent: str) -> str:
-    ends = [f"at least {finding.low:.4g}"] if finding.low > -INFINITY else []
-    ends += [f"at most {finding.high:.4g}"] if finding.high < INFINITY else []
-    asked = f" ({' and '.join(ends)})" if ends else ""
-    each = f"  [{', '.join(f'{value:.3g}' for value in finding.seeds)}]" if len(finding.seeds) > 1 else ""
-    mark = ("yes" if finding.holds else "no") if ends else ""
-    return f"{indent}{mark:3} {finding.what}: {_number(finding.value)}{asked}{each}"
-
-
-def _number(value: float) -> str:
-    return "0" if abs(value) < 1e-9 else f"{value:.4g}"  # what is left of rounding
 
 
 def _card(console: Console, card: ReportCard) -> None:
@@ -102,9 +87,9 @@ def _card(console: Console, card: ReportCard) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for name in ("", "trap", "", "wrong", "control", "up to", "why"):
         table.add_column(name, justify="right" if name in ("wrong", "control", "up to") else "left")
-    for line in card.lines:
-        mark = Text("survived" if line.survived else "fell", style="green" if line.survived else "red")
-        wrong, control = ("–" if value != value else f"{value:.2f}" for value in (line.wrong, line.control))
-        table.add_row(line.id, line.trap, mark, wrong, control, f"{line.most:g}", line.why)
+    for row in card.lines:
+        mark = Text("survived" if row.survived else "fell", style="green" if row.survived else "red")
+        wrong, control = ("–" if value != value else f"{value:.2f}" for value in (row.wrong, row.control))
+        table.add_row(row.id, row.trap, mark, wrong, control, f"{row.most:g}", row.why)
     console.print(table)
     console.print()

@@ -1,9 +1,10 @@
 """Check: what an experiment of the lab claims, what was measured, and the control that must fail it."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
 from physalis.lab.pages import Page
@@ -32,6 +33,16 @@ class Finding:
     def holds(self) -> bool:
         return bool(self.low <= self.value <= self.high)  # numpy's scalars compare to a bool of its own
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which has no infinity and no NaN: bounds that do not exist and what could not be measured are
+        null."""
+        ends = {end: _finite(getattr(self, end)) for end in ("value", "low", "high")}
+        return {"what": self.what, **ends, "seeds": [_finite(each) for each in self.seeds], "holds": self.holds}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
 
 @dataclass(frozen=True)
 class Check:
@@ -58,12 +69,18 @@ class Check:
         return all(finding.holds for finding in self.findings) and self.control_fails
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: bounds that do not exist are null."""
-        told = asdict(self)
-        for part in ("findings", "control_findings"):
-            for row, finding in zip(told[part], getattr(self, part), strict=True):
-                row.update({end: None for end in ("low", "high") if abs(row[end]) == float("inf")}, holds=finding.holds)
-        return told | {"control_fails": self.control_fails, "passed": self.passed}
+        """For JSON."""
+        return {
+            "id": self.id,
+            "claim": self.claim,
+            "source": self.source,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "control": self.control,
+            "control_findings": [finding.to_dict() for finding in self.control_findings],
+            "seconds": self.seconds,
+            "control_fails": self.control_fails,
+            "passed": self.passed,
+        }
 
 
 @dataclass(frozen=True)

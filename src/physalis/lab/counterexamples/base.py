@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from physalis.errors import BadInput
 from physalis.lab.checks import Finding
-
-INFINITY = float("inf")
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,11 @@ class Measured:
         return self.control_findings[2]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: bounds that do not exist are null."""
+        """For JSON."""
         return self.counterexample.to_dict() | {
             "seeds": list(self.seeds),
-            "findings": [_row(finding) for finding in self.findings],
-            "control_findings": [_row(finding) for finding in self.control_findings],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "control_findings": [finding.to_dict() for finding in self.control_findings],
             "passed": self.passed,
             "seconds": self.seconds,
         }
@@ -123,8 +121,3 @@ def measure(counterexample: Counterexample, seeds: Sequence[int] = (0, 1, 2)) ->
     )
     seconds = round(time.perf_counter() - began, 2)
     return Measured(counterexample, tuple(int(seed) for seed in seeds), tuple(findings), control, seconds)
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    told = asdict(finding)
-    return told | {end: None for end in ("low", "high") if abs(told[end]) == INFINITY} | {"holds": finding.holds}

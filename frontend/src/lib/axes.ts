@@ -55,6 +55,7 @@ export interface Tick {
 
 /** At most about `most` ticks that can be read. */
 export function ticksOf(axis: Axis, scale: Scale, most: number): Tick[] {
+  if (axis.names.length) return axis.names.map((label, at) => ({ at, label }));
   if (!axis.log) {
     return scale.ticks(Math.max(2, most)).map((at) => ({ at, label: short(at) }));
   }

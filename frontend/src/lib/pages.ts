@@ -5,6 +5,7 @@ export interface Axis {
   log: boolean;
   low: number | null;
   high: number | null;
+  names: string[];
 }
 
 /** A line across the drawing at a value that theory names. */
@@ -148,16 +149,30 @@ export interface Card {
   picture: Panel | null;
 }
 
-/** Where on the x axis a drawing shows the place of a slider, if it follows one. */
-export function followed(panel: Panel, sliders: Slider[], at: number[]): number | null {
-  if (panel.kind !== 'lines' && panel.kind !== 'dots') return null;
+/** Where sliders stand in a drawing that follows some: on the x axis, or in a row and a column. */
+export interface Mark {
+  x?: number;
+  row?: number;
+  column?: number;
+}
+
+export function followed(panel: Panel, sliders: Slider[], at: number[]): Mark {
+  if (panel.kind === 'cells') {
+    const place = (name: string, ticks: string[]) => {
+      const i = sliders.findIndex((s) => s.name === name);
+      const k = i < 0 ? -1 : ticks.indexOf(sliders[i].values[at[i]]);
+      return k < 0 ? undefined : k;
+    };
+    return { row: place(panel.rows, panel.row_ticks), column: place(panel.columns, panel.column_ticks) };
+  }
+  if (panel.kind !== 'lines' && panel.kind !== 'dots') return {};
   const i = sliders.findIndex((s) => s.name === (panel.follows || panel.x.label));
-  if (i < 0) return null;
+  if (i < 0) return {};
   const points = panel.series.find((s) => !s.faint)?.x ?? [];
-  if (panel.follows && points.length === sliders[i].values.length) return points[at[i]];
+  if (panel.follows && points.length === sliders[i].values.length) return { x: points[at[i]] ?? undefined };
   const text = sliders[i].values[at[i]].replaceAll(',', '').replace('−', '-');
   const value = parseFloat(text) / (text.endsWith('%') ? 100 : 1);
-  return Number.isFinite(value) ? value : null;
+  return Number.isFinite(value) ? { x: value } : {};
 }
 
 /** Whether all values are shown side by side: where they are words, or a few. A slider has a stop for each. */

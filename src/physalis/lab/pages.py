@@ -26,6 +26,8 @@ class Axis(Record):
     low: float | None = None
     """Where the axis begins; the data's least unless given."""
     high: float | None = None
+    names: list[str] = []
+    """Of the places 0, 1, ... where they are kinds and not amounts."""
 
 
 class Rule(Record):
@@ -93,7 +95,8 @@ class Vectors(Record):
 
 
 class Cells(Record):
-    """A matrix in colour, the first row at the top."""
+    """A matrix in colour, the first row at the top. A slider named as the rows or the columns is followed: the row or
+    column whose tick is the slider's value is marked."""
 
     kind: Literal["cells"] = "cells"
     title: str

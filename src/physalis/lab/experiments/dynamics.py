@@ -168,7 +168,7 @@ def explore(seed: int = 0) -> Page:
             Dots(
                 title="When features jump, and when the loss falls by far more than usual",
                 x=Axis(label="percent of training", low=0, high=SNAPSHOTS),
-                y=Axis(label="", low=-0.5, high=1.5),
+                y=Axis(label="", low=-0.5, high=1.5, names=["loss falls", "a jump"]),
                 series=[
                     Series(name="a feature jumps", x=[jump.at + 2 for jump in found], y=[1] * len(found)),
                     Series(name="the loss falls", x=(outliers + 2).tolist(), y=[0] * len(outliers)),

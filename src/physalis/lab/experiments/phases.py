@@ -52,11 +52,11 @@ def explore(seed: int = 0) -> Page:
 
     sliders = [
         Slider(name="importance of the second feature", values=[f"{each:.2g}" for each in r], start=grid // 2),
-        Slider(name="density", values=[f"{each:.2g}" for each in p[::2]], start=7),
+        Slider(name="density of both", values=[f"{each:.2g}" for each in p[1::2]], start=7),
     ]
 
     def panels(i: int, j: int) -> list[Panel]:
-        w, losses = diagram.W[i, 2 * j], diagram.losses[i, 2 * j]
+        w, losses = diagram.W[i, 2 * j + 1], diagram.losses[i, 2 * j + 1]
         ended = phase(w)
         return [
             Vectors(
@@ -73,17 +73,17 @@ def explore(seed: int = 0) -> Page:
                 series=[
                     Series(
                         name="best trained",
-                        x=p[::2].tolist(),
-                        y=diagram.losses[i, ::2].min(1).tolist(),
-                        low=diagram.losses[i, ::2].min(1).tolist(),
-                        high=diagram.losses[i, ::2].max(1).tolist(),
+                        x=p[1::2].tolist(),
+                        y=diagram.losses[i, 1::2].min(1).tolist(),
+                        low=diagram.losses[i, 1::2].min(1).tolist(),
+                        high=diagram.losses[i, 1::2].max(1).tolist(),
                     ),
-                    Series(name="least by arithmetic", x=p[3::4].tolist(), y=least[i].tolist(), faint=True),
+                    Series(name="least by arithmetic", x=p[1::2].tolist(), y=least[i].tolist(), faint=True),
                 ],
             ),
         ]
 
-    least = np.array([[optimum(float(a), float(c))[0] for c in p[3::4]] for a in r])
+    least = np.array([[optimum(float(a), float(c))[0] for c in p[1::2]] for a in r])
     return Page(
         id="TMS-2",
         title="Two features on a line",
@@ -106,8 +106,8 @@ def explore(seed: int = 0) -> Page:
                 ground=0,
                 rows="importance of the second feature",
                 columns="density of both",
-                row_ticks=[f"{each:.2g}" if k % 4 == 3 else "" for k, each in enumerate(r[::-1])],
-                column_ticks=[f"{each:.2g}" if k % 4 == 3 else "" for k, each in enumerate(p)],
+                row_ticks=[f"{each:.2g}" for each in r[::-1]],
+                column_ticks=[f"{each:.2g}" for each in p],
                 lines=[
                     border("exact border", exact),
                     border("without bias and scale", simple, faint=True),

@@ -133,7 +133,7 @@ def explore(seed: int = 0) -> Page:
     known, toys = exact(seed=seed), trained(seed=seed)
     sliders = [
         Slider(name="importance of the extra feature", values=[f"{r:.2g}" for r in known.r], start=7),
-        Slider(name="density", values=[f"{p:.2g}" for p in known.p], start=5),
+        Slider(name="density of all", values=[f"{p:.2g}" for p in known.p], start=5),
     ]
 
     def panels(i: int, j: int) -> list[Panel]:

@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "activations", "dictionaries"},
     {"adam", "recording", "metrics", "checkpoints"},
     {"training"},
-    {"evaluation", "atlas", "exchange", "finetuning", "planning", "deaths"},
+    {"evaluation", "atlas", "exchange", "finetuning", "planning", "deaths", "steering"},
     {"lab", "sweeping"},
     {"web"},
     {"cli"},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from physalis.planning import plan
     from physalis.recording import record, stream
     from physalis.site import Site
+    from physalis.steering import dose_response, steer
     from physalis.sweeping import sweep
     from physalis.training import train
     from physalis.web.serving import serve
@@ -31,17 +32,17 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
-    "convert": "exchange", "evaluate": "evaluation",
+    "convert": "exchange", "dose_response": "steering", "evaluate": "evaluation",
     "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
-    "sweep": "sweeping", "train": "training",
+    "steer": "steering", "sweep": "sweeping", "train": "training",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
-    "evaluate",
-    "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "stream", "sweep", "train",
+    "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "steer",
+    "stream", "sweep", "train",
 ]  # fmt: skip
 
 

@@ -8,7 +8,6 @@ Baselines are measured on the same tokens: the k leading principal components, a
 directions are random and frozen, its encoder trained the same way.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from physalis import artifact, dictionaries, metrics
-from physalis.activations import Activations
+from physalis.activations import Activations, check_belongs
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
@@ -137,34 +136,6 @@ def measure(
     rebuilds = {name: rebuild_with(each) for name, each in subjects.items()} | {"pca": pca.rebuild}
     spliced = _splices(model, activations, rebuilds, splice_tokens, seed)
     return {name: found[name] | spliced[name] for name in found}
-
-
-def check_belongs(dictionary: Manifest, activations: Activations) -> None:
-    """Raise BadInput unless the dictionary reads what these activations are: same model, tokenizer and site.
-
-    One that was converted from another tool's files need not say: that it belongs is then taken on trust, aloud.
-    """
-    manifest = activations.manifest
-    converted = "converted_from" in dictionary.config
-    unsaid = [role for role in ("model", "tokenizer") if role not in dictionary.inputs] if converted else []
-    unsaid += ["site"] if converted and dictionary.config.get("site") is None else []
-    for role in ("model", "tokenizer"):
-        if role not in unsaid and dictionary.inputs[role] != manifest.inputs[role]:
-            raise BadInput(
-                f"The dictionary was trained on another {role} ({dictionary.config['model']!r}) than these activations "
-                f"({manifest.config['model']!r}). Use the activations it was trained on, or record that model's."
-            )
-    if "site" not in unsaid and dictionary.config["site"] != str(activations.site):
-        raise BadInput(
-            f"The dictionary reads {dictionary.config['site']}, these activations are of {activations.site}. "
-            f"Record {dictionary.config['site']}, or train a dictionary for {activations.site}."
-        )
-    if unsaid:
-        print(
-            f"The dictionary was converted and does not say its {' and '.join(unsaid)}: that it belongs to these "
-            "activations is taken on trust. Convert it with --model and --activations to have that checked.",
-            file=sys.stderr,
-        )
 
 
 def rebuild_with(dictionary: Dictionary) -> Rebuild:

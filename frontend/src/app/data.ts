@@ -1,5 +1,6 @@
 // Records from the server: those that came with the page first, then by request.
-import type { Feature, FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
+import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
+import type { Steerable } from '../lib/steering';
 
 /** What the server puts into the page so that it shows without a second request; see physalis.web.app. */
 interface Inlined {
@@ -9,7 +10,8 @@ interface Inlined {
   list?: FeatureList;
   metrics?: Metric[];
   feature?: Feature;
-  map?: Map;
+  map?: Places;
+  steering?: Steerable;
 }
 
 const element = document.getElementById('page');
@@ -55,3 +57,13 @@ export const map = kept('map', '/api/map');
 export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
 export const random = () => ask<number>('/api/random');
+
+/** What can be steered; nothing where the atlas is served without its model. */
+export const steerable = inlined.steering;
+
+const names = new Map<number, Promise<string>>();
+/** What a feature is called. */
+export function headline(id: number): Promise<string> {
+  if (!names.has(id)) names.set(id, ask<Feature>(`/api/features/${id}`).then((f) => f.headline, () => 'there is no such feature'));
+  return names.get(id)!;
+}

@@ -1,6 +1,7 @@
 // Which page is shown. Links stay links; this only saves the reload.
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
+import type { Steerable } from '../lib/steering';
 import * as data from './data';
 
 export type Page =
@@ -8,6 +9,7 @@ export type Page =
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
   | { view: 'feature'; feature: Feature; summary: Summary }
   | { view: 'map'; feature?: number; query: string }
+  | { view: 'steer'; about: Steerable; query: string }
   | { view: 'lost'; sentence: string };
 
 /** The list that a feature was opened from: next and previous walk along it. */
@@ -93,6 +95,11 @@ async function load(path: string): Promise<Page> {
     const feature = given.get('feature');
     return { view: 'map', feature: feature ? Number(feature) : undefined, query: given.get('query') ?? '' };
   }
+  if (pathname === '/steer') {
+    if (data.steerable) return { view: 'steer', about: data.steerable, query: search };
+    const how = 'Stop the server and start it with its dictionary: physalis serve ATLAS --dictionary DICTIONARY.';
+    return { view: 'lost', sentence: `This atlas is served without its model, so nothing can be steered. ${how}` };
+  }
   return { view: 'lost', sentence: `There is no page ${pathname} here.` };
 }
 
@@ -100,6 +107,7 @@ function titleOf(page: Page): string {
   if (page.view === 'summary') return `${page.summary.name} – physalis`;
   if (page.view === 'list') return `${page.question.query ? `${page.question.query} – ` : ''}Features – physalis`;
   if (page.view === 'feature') return `${page.feature.headline} (${page.feature.id}) – physalis`;
+  if (page.view === 'steer') return 'Steer – physalis';
   return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
 }
 

@@ -213,11 +213,65 @@ def convert(
 
 
 @app.command
-def serve(atlas: Path, /, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve an atlas to browsers on this machine."""
-    from physalis.web.serving import serve as serve_
+def steer(
+    dictionary: Path, text: str | None = None, /, *, message: str | None = None,
+    edit: Annotated[list[str], Parameter(help="KIND:FEATURE:AMOUNT: add, clamp, scale, project or cap.")],
+    model: str | None = None, tokens: int | None = None, temperature: float | None = None, top_p: float | None = None,
+    seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Go on with TEXT, or answer MESSAGE, with features edited and without, side by side. Both are sampled with the
+    same noise, so that they differ only by the edits."""
+    from physalis import artifact, load_model
+    from physalis import steering as steering_
+    from physalis.cli import steering as shown
+    from physalis.models.generation import Sampler
 
-    serve_(atlas, **given(host=host, port=port))
+    if (text is None) == (message is None):
+        raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
+    edits = [steering_.parse_edit(each) for each in edit]
+    subject = load_model(model or artifact.read(dictionary, "dictionary").config["model"])
+    bound = steering_.Steering.open(dictionary, subject, edits)
+    asked = [{"role": "user", "content": message or ""}]
+    prompt = steering_.completion(subject, text) if text is not None else steering_.chat(subject, asked)
+    sampler = Sampler(**given(temperature=temperature, top_p=top_p, seed=seed))
+    steps = steering_.steer(subject, prompt, bound, sampler=sampler, **given(n=tokens))
+    shown.show_texts(steps, prompt=text or "", json=json)
+
+
+@app.command
+def doses(
+    dictionary: Path, activations: Path, feature: int, /, *, model: str | None = None,
+    strength: list[float] | None = None, cost: float | None = None, tokens: Amount = None, seed: int | None = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """What adding a feature does at each strength: how much likelier its target, at what cost in perplexity, beside a
+    random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share."""
+    from physalis.cli import printing
+    from physalis.cli import steering as shown
+    from physalis.steering import dose_response
+
+    subject = printing.model_of(activations, model)
+    options = given(strengths=strength, cost=cost, tokens=tokens, seed=seed)
+    shown.show_doses(dose_response(dictionary, activations, subject, feature, **options), json=json)
+
+
+@app.command
+def serve(
+    atlas: Path, /, *, dictionary: Path | None = None, activations: Path | None = None, host: str | None = None,
+    port: int | None = None,
+) -> None:  # fmt: skip
+    """Serve an atlas to browsers on this machine; with its DICTIONARY, to steer its features too, and with the
+    ACTIVATIONS, to measure what that does and costs."""
+    if dictionary is None and activations is None:
+        from physalis.web.serving import serve as serve_
+
+        serve_(atlas, **given(host=host, port=port))
+    elif dictionary is None:
+        raise BadInput("Activations alone steer nothing. Give the --dictionary that the atlas is of as well.")
+    else:
+        from physalis.web.live import serve_live
+
+        serve_live(atlas, dictionary, activations, **given(host=host, port=port))
 
 
 lab = cyclopts.App(name="lab", help="Toy models whose truth is known, held against what was published.")

@@ -157,15 +157,18 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        past: Any = None,
     ) -> dict[Site, Tensor]:
         """One forward pass: the tensor at every site of ``read``, "contexts context width" in the model's dtype and on
         its device, after what ``write`` put there.
 
-        The pass stops after the deepest site that is read or written; nothing of it is kept between calls. Raises
-        BadInput for a site that the model does not have.
+        The pass stops after the deepest site that is read or written; nothing of it is kept between calls, unless
+        ``past`` is one of transformers' caches: then ``tokens`` go on from what it holds, and it grows. That takes a
+        pass which reads the logits, for a layer that was not reached would keep nothing. Raises BadInput for a site
+        that the model does not have.
         """
         with torch.no_grad():
-            return self.run_with_gradients(tokens, read=read, write=write)
+            return self.run_with_gradients(tokens, read=read, write=write, past=past)
 
     def run_with_gradients(
         self,
@@ -173,6 +176,7 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        past: Any = None,
     ) -> dict[Site, Tensor]:
         """``run`` whose results can be differentiated with respect to what ``write`` put there: for training something
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
@@ -189,7 +193,8 @@ class Model:
             for site in sites:
                 if site.name != "logits":
                     handles.append(self._hook(passing, site))
-            logits = self.hf(tokens.to(self.device), use_cache=False).logits
+            kept = {} if past is None else {"past_key_values": past}
+            logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
             assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
             passing.visit(sites[-1], logits)
         except _Passed:

@@ -6,6 +6,7 @@
 | /features?query&sort&descending&filter&offset&limit | /features.json?... | /api/features?... |
 | /features/12 | /features/12.json | /api/features/12 |
 | /map | /map.json | /api/map |
+| /steer?edit=add:12:40&text | | /api/steering, where a model was given |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
@@ -31,6 +32,7 @@ from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summar
 from physalis.errors import BadInput
 from physalis.web.metrics import Metric, spreads
 from physalis.web.question import Question
+from physalis.web.records import Live
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -42,8 +44,9 @@ HEADERS = {
 """Sent with everything: a page may load nothing from anywhere else, and runs no inlined script."""
 
 
-def create_app(atlas: Atlas) -> FastAPI:
-    """The server of one atlas. Raises BadInput if the pages were not built."""
+def create_app(atlas: Atlas, live: Live | None = None) -> FastAPI:
+    """The server of one atlas, and of what can be done with its model, where there is one (``web.steering.live``).
+    Raises BadInput if the pages were not built."""
     shell = read_shell()
     app = FastAPI(title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
@@ -58,7 +61,8 @@ def create_app(atlas: Atlas) -> FastAPI:
     map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
 
     def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
-        return HTMLResponse(fill(shell, title=title, records=records), status, {"cache-control": "no-cache"})
+        beside = {"steering": live.steering.model_dump_json()} if live else {}
+        return HTMLResponse(fill(shell, title=title, records=records | beside), status, {"cache-control": "no-cache"})
 
     @app.get("/api/summary")
     @app.get("/index.json", include_in_schema=False)
@@ -129,6 +133,13 @@ def create_app(atlas: Atlas) -> FastAPI:
     @app.get("/map", include_in_schema=False)
     def map_page() -> HTMLResponse:
         return page("Map – physalis", map=map_json())
+
+    @app.get("/steer", include_in_schema=False)
+    def steer_page() -> HTMLResponse:
+        return page("Steer – physalis")
+
+    for router in live.routers if live else ():
+        app.include_router(router)
 
     def refuse(request: Request, status: int, sentence: str) -> Response:
         path = request.url.path

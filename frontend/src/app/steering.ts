@@ -1,0 +1,40 @@
+// What the server does with a model: texts as they are written, and measurements that take a while.
+import type { DoseResponse, Edit, Step } from '../lib/steering';
+import { Refused } from './data';
+
+export interface Asked {
+  text?: string;
+  messages?: { role: 'user'; content: string }[];
+  edits: Edit[];
+  tokens: number;
+  temperature: number;
+  seed: number;
+}
+
+async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  const response = await fetch(path, {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), signal,
+  });
+  if (response.ok) return response;
+  const said = await response.json().catch(() => null);
+  throw new Refused(typeof said?.detail === 'string' ? said.detail : `The server answered ${response.status}.`);
+}
+
+/** Both texts, a token at a time. */
+export async function* steer(asked: Asked, signal: AbortSignal): AsyncGenerator<Step> {
+  const response = await post('/api/steer', asked, signal);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ''; ; ) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split('\n\n');
+    rest = events.pop()!;
+    for (const event of events) {
+      const data = event.replace(/^data: /, '');
+      if (data === '[DONE]') return;
+      yield JSON.parse(data) as Step;
+    }
+  }
+}
+
+export const doses = async (feature: number): Promise<DoseResponse> => (await post('/api/doses', { feature })).json();

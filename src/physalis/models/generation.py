@@ -1,0 +1,89 @@
+"""generate: a text that a model goes on with, token by token, with whatever is written into it at each.
+
+Keys and values of what was read are kept (transformers' own cache), so that a token costs one position and not all.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from physalis.errors import BadInput
+from physalis.models.model import Model, Write
+from physalis.site import Site
+
+LOGITS = Site("logits")
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is chosen from its logits.
+
+    Choice is by the largest of logit / temperature + Gumbel noise, which is sampling from the softmax. The noise
+    depends on the seed and the place of the token and on nothing else: two texts sampled with the same seed, one of
+    them edited, differ only where the edit changes a choice.
+    """
+
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that have at least this much probability together."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise BadInput(f"temperature is at least 0; received {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise BadInput(f"top_p lies above 0 and up to 1; received {self.top_p}.")
+
+    def choose(self, logits: Float[Tensor, "contexts vocab"], place: int) -> Int[Tensor, " contexts"]:
+        """The token at ``place``, counted from the first new one. Contexts share their noise."""
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        scaled = logits.float() / self.temperature
+        if self.top_p < 1:
+            order = scaled.argsort(-1, descending=True)
+            shares = scaled.gather(-1, order).softmax(-1)
+            beyond = shares.cumsum(-1) - shares >= self.top_p  # the first is always kept
+            scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), float("-inf"))
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + place)
+        uniform = torch.rand(scaled.shape[-1], generator=draw, dtype=torch.float64).clamp_min(1e-300)
+        return (scaled - (-uniform.log()).log().to(scaled)).argmax(-1)
+
+
+BY_CHANCE = Sampler()
+
+
+def unwritten(start: int) -> Mapping[Site, Write]:
+    """What is written where nothing is edited."""
+    return {}
+
+
+@torch.no_grad()
+def generate(
+    model: Model,
+    prompt: Int[Tensor, "contexts context"],
+    n: int,
+    *,
+    writes: Callable[[int], Mapping[Site, Write]] = unwritten,
+    sampler: Sampler = BY_CHANCE,
+) -> Iterator[Int[Tensor, " contexts"]]:
+    """The next ``n`` tokens of each prompt, one place at a time.
+
+    ``writes`` gives what to write into a pass whose first position is at ``start``, as ``Model.run`` takes it; every
+    position passes once, so a function of it must not look at others. Raises BadInput for an empty prompt.
+    """
+    if prompt.shape[1] == 0:
+        raise BadInput("Nothing comes before the first token. Give a prompt of at least one token.")
+    past = DynamicCache() if isinstance(model.hf, PreTrainedModel) else None
+    text, start = prompt, 0
+    for place in range(n):
+        logits = model.run(text[:, start:], read=[LOGITS], write=writes(start), past=past)[LOGITS][:, -1]
+        chosen = sampler.choose(logits, place).to(text.device)
+        yield chosen
+        if past is not None:
+            start = text.shape[1]
+        text = torch.cat([text, chosen[:, None]], 1)

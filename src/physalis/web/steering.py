@@ -1,0 +1,192 @@
+"""live: edited texts over HTTP, streamed beside the unedited ones, and an endpoint that OpenAI's clients know.
+
+| route | what |
+| --- | --- |
+| GET /api/steering | what can be steered here, and in which units |
+| POST /api/steer | both texts by tokens, as server-sent events ``{"plain": …, "edited": …}``, null after their end |
+| POST /api/doses | what an edit does at each strength, beside its baselines |
+| GET /v1/models, POST /v1/completions, POST /v1/chat/completions | OpenAI's own, with ``edits`` besides |
+
+The model is asked one thing at a time: a second request waits for the first. Imported late, for it needs torch.
+"""
+
+import json
+import math
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from jaxtyping import Int
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from physalis import artifact
+from physalis.activations.hygiene import TIMES_MEDIAN
+from physalis.errors import BadInput
+from physalis.models import Model
+from physalis.models.generation import Sampler, generate
+from physalis.steering import DoseResponse, Edit, Place, Steering, chat, completion, dose_response, steer
+from physalis.web.records import Live, Steerable
+
+LONGEST = 8_000  # characters of a prompt
+Edits = Annotated[list[Edit], Field(max_length=32)]
+Text = Annotated[str, Field(max_length=LONGEST)]
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Asked):
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+class Sampling(Asked):
+    """What is not given is what the functions have by default."""
+
+    temperature: Annotated[float, Field(ge=0, le=10)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
+
+    def sampler(self) -> Sampler:
+        said = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        return Sampler(**{name: value for name, value in said.items() if value is not None})
+
+
+class Steered(Sampling):
+    """A text to go on with, or messages to answer; one of them."""
+
+    text: Text | None = None
+    messages: list[Message] | None = None
+    edits: Edits = []
+    tokens: Annotated[int, Field(ge=1, le=512)] | None = None
+
+
+class Dosed(Asked):
+    feature: Annotated[int, Field(ge=0)]
+    strengths: Annotated[list[float], Field(max_length=16)] | None = None
+
+
+class Completions(Sampling):
+    """OpenAI's request, as far as it means something here. Other fields that its clients send are not refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str | None = None
+    prompt: Text | None = None
+    messages: list[Message] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
+    stream: bool = False
+    edits: Edits = []
+
+
+def live(model: Model, dictionary: str | Path, activations: str | Path | None = None) -> Live:
+    """What can be done with the features of one dictionary. Without its activations there is no text to judge doses on,
+    and /api/doses says so."""
+    router, one_at_a_time = APIRouter(), threading.Lock()
+    place = Place.of(artifact.read(Path(dictionary), "dictionary"))
+    norm = place.hygiene.max_norm / TIMES_MEDIAN
+    told = Steerable(
+        model=model.name, site=str(place.writes), unit=norm if math.isfinite(norm) else None,
+        answers=bool(getattr(model.tokenizer, "chat_template", None)), doses=activations is not None,
+    )  # fmt: skip
+
+    def prompt_of(text: str | None, messages: Sequence[Message] | None) -> Int[Tensor, " tokens"]:
+        if (text is None) == (messages is None):
+            raise BadInput("Give a text to go on with or messages to answer, one of them.")
+        if text is not None:
+            return completion(model, text)
+        return chat(model, [message.model_dump() for message in messages or ()])
+
+    @router.get("/api/steering")
+    def steering() -> Steerable:
+        """What can be steered here."""
+        return told
+
+    @router.post("/api/steer", response_class=StreamingResponse)
+    def both(asked: Steered) -> StreamingResponse:
+        """Both texts as they are written."""
+        bound = Steering.open(dictionary, model, asked.edits)
+        prompt = prompt_of(asked.text, asked.messages)
+        length = {} if asked.tokens is None else {"n": asked.tokens}
+
+        def events() -> Iterator[str]:
+            with one_at_a_time:
+                for step in steer(model, prompt, bound, sampler=asked.sampler(), **length):
+                    yield _event(step._asdict())
+            yield _event("[DONE]")
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    @router.post("/api/doses")
+    def doses(asked: Dosed) -> DoseResponse:
+        """What adding a feature does at each strength. Takes the model a minute or two."""
+        if activations is None:
+            raise BadInput("Doses are judged on held-out text. Start `physalis serve` with --activations.")
+        with one_at_a_time:
+            return dose_response(dictionary, activations, model, asked.feature, strengths=asked.strengths)
+
+    @router.get("/v1/models")
+    def models() -> dict[str, Any]:
+        """The one model there is."""
+        return {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "physalis"}]}
+
+    @router.post("/v1/completions", response_model=None)
+    @router.post("/v1/chat/completions", response_model=None)
+    def complete(asked: Completions) -> Response:
+        """One text, edited where ``edits`` are given."""
+        talks = asked.messages is not None
+        prompt = prompt_of(asked.prompt, asked.messages)
+        bound = Steering.open(dictionary, model, asked.edits)
+        n = asked.max_completion_tokens or asked.max_tokens or 128
+        ends = {model.tokenizer.eos_token_id, model.separator_id}
+        head = {
+            "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,
+            "object": "chat.completion" if talks else "text_completion",
+        }  # fmt: skip
+        written: list[int] = []
+
+        def words() -> Iterator[str]:
+            with one_at_a_time:
+                for ids in generate(model, prompt[None], n, writes=bound.writes, sampler=asked.sampler()):
+                    if int(ids[0]) in ends:
+                        return
+                    written.append(int(ids[0]))
+                    yield model.token_strings(written[-1:])[0]
+
+        if asked.stream:
+            return StreamingResponse(_chunks(words(), head, written, n, talks=talks), media_type="text/event-stream")
+        text = "".join(words())
+        body: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if talks else {"text": text}
+        choice = {"index": 0, "finish_reason": _why(written, n), "logprobs": None, **body}
+        usage = {
+            "prompt_tokens": len(prompt), "completion_tokens": len(written), "total_tokens": len(prompt) + len(written),
+        }  # fmt: skip
+        return JSONResponse({**head, "choices": [choice], "usage": usage})
+
+    return Live(told, [router])
+
+
+def _chunks(words: Iterator[str], head: dict[str, Any], written: list[int], n: int, *, talks: bool) -> Iterator[str]:
+    kind = "chat.completion.chunk" if talks else "text_completion"
+    for word in words:
+        body = {"delta": {"role": "assistant", "content": word}} if talks else {"text": word}
+        yield _event({**head, "object": kind, "choices": [{"index": 0, "finish_reason": None, **body}]})
+    end = {"delta": {}} if talks else {"text": ""}
+    yield _event({**head, "object": kind, "choices": [{"index": 0, "finish_reason": _why(written, n), **end}]})
+    yield _event("[DONE]")
+
+
+def _why(written: list[int], n: int) -> str:
+    return "length" if len(written) == n else "stop"
+
+
+def _event(data: Any) -> str:
+    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"

@@ -1,0 +1,157 @@
+"""Steering: edits against the arithmetic they state, texts with and without them, doses beside their baselines."""
+
+import numpy as np
+import pytest
+import torch
+
+from physalis.activations.hygiene import Hygiene
+from physalis.dictionaries import TopK, TopKConfig
+from physalis.errors import BadInput
+from physalis.models import tiny_model
+from physalis.models.generation import Sampler, generate
+from physalis.site import Site
+from physalis.steering import Add, Cap, Clamp, Place, Project, Scale, Steering, completion, measure, steer
+from physalis.steering.doses import NOTHING, Trial
+from physalis.steering.edits import EDITS
+from physalis.types import Batch
+
+AT = Site("resid_post", 1)
+ALL = Hygiene(max_norm=float("inf"), skip_first=False)
+PLACE = Place(AT, AT, ALL)
+TOKENS = torch.arange(24).reshape(2, 12) + 60
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def sae():
+    made = TopK(TopKConfig(d_in=32, d_out=32, n_features=64, k=8))
+    x = torch.randn(512, 32, generator=torch.Generator().manual_seed(0))
+    made.start(Batch(x, x), seed=0)
+    return made
+
+
+def written(model, steering, start=0):
+    return model.run(TOKENS, read=[AT], write=steering.writes(start))[AT]
+
+
+def code(sae, x, feature):
+    found = sae.encode(x.flatten(0, 1))
+    return (found.values * (found.ids == feature)).sum(1).view(x.shape[:2])
+
+
+@pytest.mark.parametrize(
+    "edit, moved",
+    [
+        (Add(feature=3, strength=2.5), lambda c, p: torch.full_like(p, 2.5)),
+        (Clamp(feature=3, value=4.0), lambda c, p: 4 - c),
+        (Scale(feature=3, factor=0.0), lambda c, p: -c),
+        (Scale(feature=3, factor=3.0), lambda c, p: 2 * c),
+        (Project(feature=3, strength=1.5), lambda c, p: 1.5 - p),
+        (Cap(feature=3, limit=0.1), lambda c, p: -(p - 0.1).clamp_min(0)),
+    ],
+)
+def test_an_edit_moves_by_what_it_says(model, sae, edit, moved):
+    x = model.run(TOKENS, read=[AT])[AT]
+    u = sae.W_dec[3].detach() / sae.W_dec[3].norm()
+    expected = x + moved(code(sae, x, 3), x @ u)[..., None].detach() * u
+    assert (written(model, Steering.of(sae, [edit], PLACE)) - expected).abs().max() < 1e-5
+
+
+def test_several_edits_in_their_order(model, sae):
+    x = model.run(TOKENS, read=[AT])[AT]
+    u, v = (sae.W_dec[i].detach() / sae.W_dec[i].norm() for i in (3, 5))
+    after = x + 2 * u
+    expected = after + (1 - after @ v)[..., None] * v
+    edits = [Add(feature=3, strength=2), Project(feature=5, strength=1)]
+    assert (written(model, Steering.of(sae, edits, PLACE)) - expected).abs().max() < 1e-5
+
+
+def test_hygiene_is_left_alone(model, sae):
+    x = model.run(TOKENS, read=[AT])[AT]
+    norms = x.norm(dim=-1)
+    hygiene = Hygiene(max_norm=float(norms[:, 1:].median()), skip_first=True)
+    steering = Steering.of(sae, [Add(feature=3, strength=9)], Place(AT, AT, hygiene))
+    changed = (written(model, steering) != x).any(-1)
+    assert torch.equal(changed, hygiene.keep(x)) and not changed.all() and changed.any()
+    later = (written(model, steering, start=5) != x).any(-1)  # a pass that begins later has no first position
+    assert torch.equal(later, norms <= hygiene.max_norm)
+
+
+def test_a_transcoder_is_read_in_one_place_and_written_in_another(model, sae):
+    reads, writes = Site("mlp_in", 1), Site("mlp_out", 1)
+    steering = Steering.of(sae, [Scale(feature=3, factor=0)], Place(reads, writes, ALL))
+    x, y = (model.run(TOKENS, read=[site])[site] for site in (reads, writes))
+    got = model.run(TOKENS, read=[writes], write=steering.writes())[writes]
+    u = sae.W_dec[3].detach() / sae.W_dec[3].norm()
+    assert (got - (y - code(sae, x, 3)[..., None].detach() * u)).abs().max() < 1e-5
+    assert (got != y).any()
+
+
+def test_edits_are_data():
+    edits = [Add(feature=1, strength=2), Cap(feature=3)]
+    assert EDITS.validate_json(EDITS.dump_json(edits)) == edits
+    with pytest.raises(ValueError, match="kind"):
+        EDITS.validate_python([{"kind": "explode", "feature": 1}])
+
+
+def test_a_feature_that_is_not_there(sae):
+    with pytest.raises(BadInput, match="features 0 to 63; received an edit of 64"):
+        Steering.of(sae, [Add(feature=64, strength=1)], PLACE)
+
+
+def test_texts_differ_only_by_the_edits(model, sae):
+    prompt = completion(model, "def f(")
+    assert prompt[0] == model.bos_id
+    same = list(steer(model, prompt, Steering.of(sae, [Add(feature=3, strength=0)], PLACE), n=12))
+    assert len(same) == 12 and all(step.plain == step.edited for step in same)
+    moved = list(steer(model, prompt, Steering.of(sae, [Add(feature=3, strength=300)], PLACE), n=12))
+    assert [s.plain for s in moved] == [s.plain for s in same]
+    assert [s.edited for s in moved] != [s.plain for s in moved]
+    alone = generate(model, prompt[None], 12, sampler=Sampler())
+    assert [model.token_strings(ids.tolist())[0] for ids in alone] == [s.plain for s in same]
+
+
+def test_sampling_follows_the_softmax():
+    logits = torch.tensor([[1.0, 0.0, 2.0, -1.0]])
+    drawn = np.bincount([int(Sampler(seed=s).choose(logits, 0)) for s in range(4_000)], minlength=4) / 4_000
+    assert np.abs(drawn - logits[0].softmax(0).numpy()).max() < 0.03
+    kept = {int(Sampler(seed=s, top_p=0.6).choose(logits, 0)) for s in range(200)}
+    assert kept == {2}  # .64 alone
+    assert int(Sampler(temperature=0).choose(logits, 3)) == 2
+    with pytest.raises(BadInput, match="temperature is at least 0"):
+        Sampler(temperature=-1)
+    with pytest.raises(BadInput, match="top_p"):
+        Sampler(top_p=0)
+
+
+def test_doses_are_what_the_logits_say(model):
+    end = Site("logits")
+    direction = torch.randn(1, 32, generator=torch.Generator().manual_seed(1))
+    steering = Steering([Add(feature=0, strength=5)], direction, PLACE)
+    trials = {
+        "it": [Trial(5, steering.writes(), NOTHING), Trial(0, {}, NOTHING)],
+        "prompt": [Trial(1, {}, torch.tensor([70, 71]))],
+    }
+    unedited, (it, prompt) = measure(model, TOKENS, [4, 9], trials, cost=0.1)
+    log_p, log_q = (
+        model.run(TOKENS, read=[end], write=write)[end][:, :-1].log_softmax(-1) for write in ({}, steering.writes())
+    )
+    assert unedited.value == pytest.approx(float(log_p[..., [4, 9]].exp().sum(-1).mean()), rel=1e-5)
+    nothing, dose = it.doses
+    assert nothing.kl.value == 0 and nothing.perplexity.value == 1 and nothing.times.value == 1
+    assert dose.target.value == pytest.approx(float(log_q[..., [4, 9]].exp().sum(-1).mean()), rel=1e-5)
+    lift = log_q[..., [4, 9]].logsumexp(-1) - log_p[..., [4, 9]].logsumexp(-1)
+    assert dose.times.value == pytest.approx(float(lift.mean().exp()), rel=1e-4)
+    assert dose.kl.value == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum(-1).mean()), rel=1e-4)
+    gain = -log_q.gather(2, TOKENS[:, 1:, None]).mean() + log_p.gather(2, TOKENS[:, 1:, None]).mean()
+    assert dose.perplexity.value == pytest.approx(float(gain.exp()), rel=1e-4)
+    assert it.suggested in (0, 5) and (it.cliff == 5) == (dose.perplexity.value > 1.1)
+    long = torch.cat([TOKENS[:, :1], torch.tensor([[70, 71]]).expand(2, -1), TOKENS[:, 1:]], 1)
+    after = model.run(long, read=[end])[end][:, 2:-1].log_softmax(-1)
+    assert prompt.doses[0].target.value == pytest.approx(float(after[..., [4, 9]].exp().sum(-1).mean()), rel=1e-5)
+    with pytest.raises(BadInput, match="at least one token"):
+        measure(model, TOKENS, [], trials, cost=0.1)

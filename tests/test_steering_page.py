@@ -1,0 +1,158 @@
+"""The steering page: its records, its routes, what OpenAI's clients get, and the whole of it in a real browser."""
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.testclient import TestClient
+from test_lab_pages import chromium, typescript  # noqa: F401
+from test_pages import playwright
+
+from physalis.steering import Add, Cap, Clamp, Project, Scale, Step
+from physalis.steering import doses as doses_
+from physalis.web import create_app
+from physalis.web.records import Steerable
+from physalis.web.serving import address, bind
+from physalis.web.steering import live
+
+ROOT = Path(__file__).parent.parent
+expect = playwright.expect
+EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
+
+
+@pytest.fixture(scope="module")
+def app(tiny, tiny_activations, tiny_dictionary, tiny_atlas):
+    return create_app(tiny_atlas, live(tiny, tiny_dictionary, tiny_activations.folder))
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    return TestClient(app)
+
+
+def events(text: str) -> list:
+    found = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert found.pop() == "[DONE]"
+    return [json.loads(each) for each in found]
+
+
+def test_typescript_knows_the_records():
+    text = (ROOT / "frontend/src/lib/steering.ts").read_text()
+    written = {
+        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
+        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
+    }
+    models = [Add, Clamp, Scale, Project, Cap, Steerable, doses_.Measured, doses_.Dose, doses_.Response]
+    for model in [*models, doses_.DoseResponse]:
+        fields = {name: typescript(about.annotation) for name, about in model.model_fields.items()}
+        assert written[model.__name__] == fields, model
+    assert set(written["Step"]) == set(Step._fields)
+
+
+def test_both_texts_are_streamed(client):
+    asked = {"text": "alpha beta", "edits": [EDIT], "tokens": 8, "seed": 3}
+    steps = events(client.post("/api/steer", json=asked).text)
+    assert len(steps) == 8 and all(set(step) == {"plain", "edited"} for step in steps)
+    assert [s["plain"] for s in steps] != [s["edited"] for s in steps]
+    same = events(client.post("/api/steer", json={**asked, "edits": []}).text)
+    plain = [s["plain"] for s in steps if s["plain"] is not None]  # a text may end before the other
+    assert plain == [s["plain"] for s in same] == [s["edited"] for s in same]
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"text": None}, "one of them"),
+        ({"messages": [{"role": "user", "content": "hi"}]}, "one of them"),
+        ({"text": None, "messages": [{"role": "user", "content": "hi"}]}, "no chat template"),
+        ({"edits": [{**EDIT, "feature": 10_000}]}, "features 0 to 127; received an edit of 10,000"),
+        ({"edits": [{**EDIT, "kind": "explode"}]}, "explode"),
+        ({"temperature": -1}, "temperature"),
+        ({"tokens": 100_000}, "tokens"),
+        ({"text": "x" * 9_000}, "text"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_refusals_are_sentences(client, change, sentence):
+    answer = client.post("/api/steer", json={"text": "alpha", "edits": [EDIT], **change})
+    assert 400 <= answer.status_code < 500 and sentence in json.dumps(answer.json())
+
+
+def test_openai_clients_are_answered(client):
+    asked = {"model": "tiny", "prompt": "alpha beta", "max_tokens": 6, "seed": 3, "edits": [EDIT], "user": "me"}
+    whole = client.post("/v1/completions", json=asked).json()
+    steps = events(client.post("/api/steer", json={"text": "alpha beta", "edits": [EDIT], "tokens": 6, "seed": 3}).text)
+    (choice,) = whole["choices"]
+    assert choice["text"] == "".join(s["edited"] for s in steps) and choice["finish_reason"] == "length"
+    assert whole["usage"] == {"prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17}
+    chunks = events(client.post("/v1/completions", json={**asked, "stream": True}).text)
+    assert "".join(c["choices"][0]["text"] for c in chunks) == choice["text"]
+    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None] * 6 + ["length"]
+    assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+
+
+def test_an_atlas_without_its_model_says_so(tiny_atlas):
+    alone = TestClient(create_app(tiny_atlas))
+    assert alone.post("/api/steer", json={}).status_code in (404, 405)
+    assert '"steering"' not in alone.get("/").text
+
+
+def test_doses_need_text(tiny, tiny_dictionary, tiny_atlas):
+    without = TestClient(create_app(tiny_atlas, live(tiny, tiny_dictionary)))
+    assert without.get("/api/steering").json()["doses"] is False
+    answer = without.post("/api/doses", json={"feature": 3})
+    assert answer.status_code == 400 and "--activations" in answer.json()["detail"]
+
+
+@pytest.fixture(scope="module")
+def site(app):
+    with bind("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield address(listener).rstrip("/")
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
+def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):  # noqa: F811
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    said, strangers = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)
+    id = next(i for i in range(len(tiny_atlas)) if tiny_atlas[i].n_fired)
+    page.goto(f"{site}/features/{id}")
+    page.get_by_role("link", name="Steer with this feature").click()
+    page.wait_for_selector(".edit")
+    assert page.get_by_label("feature").input_value() == str(id)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_label("Text to go on with").fill("alpha beta")
+    page.get_by_label("strength, exactly").fill("300")
+    page.get_by_label("strength, exactly").blur()
+    page.get_by_label("tokens").fill("12")
+    page.get_by_role("button", name="Write").click()
+    expect(page.get_by_role("button", name="Write")).to_be_visible()
+    plain, edited = (page.locator(f"[data-side='{side} the edits']").inner_text() for side in ("without", "with"))
+    assert plain.startswith("alpha beta") and plain != edited
+    assert f"edit=add%3A{id}%3A300" in page.url and "text=alpha+beta" in page.url
+    page.get_by_role("button", name="what does a strength cost?").click()
+    page.wait_for_selector("table")
+    assert page.locator("tbody tr").count() == 4 and page.locator("main svg").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.reload()
+    assert page.get_by_label("strength, exactly").input_value() == "300"
+    context.close()
+    assert said == [] and strangers == []

@@ -13,10 +13,12 @@ import physalis
 from physalis import cli
 from physalis.cli.amounts import amount, count_features
 from physalis.errors import BadInput
+from physalis.web.live import serve_live
 
 VERBS = {
-    "record": physalis.record, "train": physalis.train, "evaluate": physalis.evaluate, "finetune": physalis.finetune,
-    "build_atlas": physalis.build_atlas, "serve": physalis.serve, "plan": physalis.plan,
+    "record": [physalis.record], "train": [physalis.train], "evaluate": [physalis.evaluate],
+    "finetune": [physalis.finetune], "build_atlas": [physalis.build_atlas], "plan": [physalis.plan],
+    "serve": [physalis.serve, serve_live],
 }  # fmt: skip
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
     "writes": "source",
@@ -47,13 +49,13 @@ def tiny_by_name(tiny, monkeypatch):
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_have_no_default_of_their_own(verb):
     options = inspect.signature(getattr(cli, verb)).parameters
-    function = inspect.signature(VERBS[verb]).parameters
+    taken = {name for function in VERBS[verb] for name in inspect.signature(function).parameters}
     for name, option in options.items():
         if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out"):
             continue
         assert option.default is None, f"{verb} --{name} states a default"
-        target = RENAMED.get(name, name)
-        assert target in function or target in ("k", "n_features"), f"{verb} --{name} is no parameter of the function"
+        target = name if name in taken else RENAMED.get(name, name)
+        assert target in taken or target in ("k", "n_features"), f"{verb} --{name} is no parameter of the function"
 
 
 def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):

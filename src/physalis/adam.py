@@ -81,30 +81,37 @@ class Adam:
             p.refresh()
 
     def _fused(self, p: Rows, m: Tensor, v: Tensor, lr: float, c1: float, c2: float) -> None:
-        # the largest outer product is summed row by row inside the kernel; any other (of dead features) beforehand
+        # the two largest outer products, of all features and of dead ones, are summed row by row inside the kernel
         outers = sorted(p.outers, key=lambda outer: outer.ids.numel())
-        main = outers.pop() if outers else Outer(*(torch.zeros((0, n), dtype=t, device=p.device) for n, t in _EMPTY))
+        none = Outer(*(torch.zeros((0, n), dtype=t, device=p.device) for n, t in _EMPTY))
+        main = outers.pop() if outers else none
+        second = outers.pop() if outers and not p.is_cuda else none
         more = None if p.grad is None else p.grad.clone()
         for outer in outers:
             more = outer_sum(outer, len(p)) + (0 if more is None else more)
-        vectors = main.vectors.detach().reshape(-1, p.shape[1])
         if p.is_cuda:
+            vectors = main.vectors.detach().reshape(-1, p.shape[1])
             rows.gpu.adam_outer(
                 main.ids, main.coefficients.detach(), main.at, vectors, more, p.data, m, v, p.half,
                 on_sphere=p.on_sphere, lr=lr, b1=self.b1, b2=self.b2, c1=c1, c2=c2, eps=self.eps,
             )  # fmt: skip
             return
-        coefficients = main.coefficients.detach().numpy()
-        start, entry = kernels.transpose(main.ids.numpy(), coefficients, len(p))
         half = np.zeros((0, 0), np.int16)
         if p.half is not None:
             half = p.half.view(torch.int16).numpy()
         extra = np.zeros((0, p.shape[1]), np.float32) if more is None else more.numpy()
         numbers = (np.float32(number) for number in (lr, self.b1, self.b2, c1, c2, self.eps))
         kernels.adam_outer(
-            start, entry, coefficients, at_rows(main), vectors.numpy(), extra, p.detach().numpy(), m.numpy(), v.numpy(),
-            half, p.on_sphere, *numbers,
+            _by_feature(main, p), _by_feature(second, p), extra, p.detach().numpy(), m.numpy(), v.numpy(), half,
+            p.on_sphere, *numbers,
         )  # fmt: skip
+
+
+def _by_feature(outer: Outer, p: Rows) -> tuple[np.ndarray, ...]:
+    """An outer product as the kernel reads it: its entries grouped by the row that they add to."""
+    coefficients = outer.coefficients.detach().numpy()
+    vectors = outer.vectors.detach().reshape(-1, p.shape[1]).numpy()
+    return *kernels.transpose(outer.ids.numpy(), coefficients, len(p)), coefficients, at_rows(outer), vectors
 
 
 _EMPTY = ((1, torch.int32), (1, torch.float32), (0, torch.float32))

@@ -299,25 +299,28 @@ def add_outer(start, entry, coefficients, at, vectors, out):
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
-def adam_outer(start, entry, coefficients, at, vectors, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
-    """One Adam step on ``rows`` [features, d] whose gradient is an outer product, never stored: each row's gradient is
-    summed in cache, used and forgotten. ``more`` is a further dense gradient, or has no rows. ``half`` receives the new
-    rows rounded to bfloat16 (as int16 bits), if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part
-    along the row is dropped and the row is rescaled after the step. c1, c2 undo the moments' start at 0."""
-    k = coefficients.shape[1]
+def adam_outer(first, second, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
+    """One Adam step on ``rows`` [features, d] whose gradient is two outer products, never stored: each row's gradient
+    is summed in cache, used and forgotten. Each is (start, entry, coefficients, at, vectors), as in ``add_outer``.
+    ``more`` is a further dense gradient, or has no rows. ``half`` receives the new rows rounded to bfloat16 (as int16
+    bits), if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part along the row is dropped and the
+    row is rescaled after the step. c1, c2 undo the moments' start at 0."""
     d = rows.shape[1]
     one, zero, tiny = np.float32(1), np.float32(0), np.float32(1e-30)
     for f in prange(rows.shape[0]):
         g = np.zeros(d, np.float32)
         if more.shape[0] > 0:
             g[:] = more[f]
-        for e in range(start[f], start[f + 1]):
-            r = entry[e] // k
-            j = entry[e] - r * k
-            c = coefficients[r, j]
-            vector = vectors[at[r, j] if at.shape[0] > 0 else r]
-            for i in range(d):
-                g[i] += c * vector[i]
+        for part in (second, first):
+            start, entry, coefficients, at, vectors = part
+            k = coefficients.shape[1]
+            for e in range(start[f], start[f + 1]):
+                r = entry[e] // k
+                j = entry[e] - r * k
+                c = coefficients[r, j]
+                vector = vectors[at[r, j] if at.shape[0] > 0 else r]
+                for i in range(d):
+                    g[i] += c * vector[i]
         w, mf, vf = rows[f], m[f], v[f]
         if on_sphere:
             along = np.float32(0)

@@ -1,0 +1,19 @@
+"""Refusals: why something asked of the comments is not done, each a BadInput that a server tells apart."""
+
+from physalis.errors import BadInput
+
+
+class NotKnown(BadInput):
+    """Whoever asks did not say who they are."""
+
+
+class NotAllowed(BadInput):
+    """This person may not do that."""
+
+
+class Missing(BadInput):
+    """There is no such thing, or none that this person may know of."""
+
+
+class Conflict(BadInput):
+    """It is no longer in the state that this needs."""

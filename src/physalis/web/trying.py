@@ -1,0 +1,304 @@
+"""trying_router: text in, features out: the routes of "Try it" beside the pages of an atlas. Loads torch.
+
+Each question is one record, asked as a JSON body (POST) or as a query string (GET): the query string is what a link to
+the answer holds, and every answer repeats it as ``state``.
+
+| question | answer |
+| --- | --- |
+| /api/try?text&strongest&sort&densest&limit | each token's strongest features, and those of the whole text |
+| /api/try/feature?text&feature&feature... | the code of some features at every token |
+| /api/try/token?text&text...&token&limit | features that fire on one kind of token in some texts |
+| /api/contrast?here...&there...&measure&limit | features that fire on some texts and not on others |
+| /api/meaning?query&limit | features whose headline or label means something like the query |
+
+A model has one forward pass at a time: ``Turns`` makes the others wait, and sends away those for whom there is no room.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from functools import cached_property
+from typing import Annotated
+from urllib.parse import urlencode
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Query
+
+from physalis.atlas import Atlas
+from physalis.atlas.records import Record
+from physalis.atlas.wording import ARROW, MORE, SEPARATOR
+from physalis.errors import BadInput
+from physalis.finding import MEASURES, Embedder, Meanings, Reader, Reading, Summed, contrast, on_token
+from physalis.finding.records import Contrast
+from physalis.web.tried import (
+    ContrastTried,
+    FiredFeature,
+    MeaningTried,
+    Named,
+    TokenCode,
+    TokenTried,
+    Trace,
+    Traced,
+    Tried,
+    TriedToken,
+    Try,
+    TryContrast,
+    TryFeatures,
+    TryMeaning,
+    TryToken,
+)
+from physalis.web.turns import Turns
+
+ALTOGETHER = 100_000
+"""Characters of all texts of one question, at most: some 25,000 tokens."""
+SOON_S = 2.0
+"""How long a search by meaning waits for the headlines' vectors before it asks to come again."""
+MEANING = "meaning.npy"
+"""The vectors of headlines and labels, in the atlas's folder."""
+
+
+def state_of(asked: Record) -> str:
+    """The query string that asks the same again; what has its default value is left out."""
+    return urlencode(asked.model_dump(mode="json", exclude_defaults=True), doseq=True)
+
+
+class Trying:
+    """Answers the questions about an atlas's features, for routes and pages alike."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        atlas: Atlas,
+        embedder: Embedder | None = None,
+        *,
+        labels: Callable[[], Mapping[int, Sequence[str]]] = dict,
+        turns: Turns | None = None,
+    ) -> None:
+        """``reader`` reads with the atlas's dictionary; ``embedder`` searches by meaning. ``labels`` gives what people
+        say of features now, searched as headlines are. ``turns`` are those of the model, where others use it too.
+
+        Raises BadInput if the reader's dictionary is not the atlas's.
+        """
+        of = atlas.manifest.inputs.get("dictionary", "unknown")
+        if len(atlas) != reader.n_features or reader.hash not in (None, of):
+            raise BadInput(
+                f"The atlas is of another dictionary ({of[:12]}, {len(atlas):,} features) than the one to read text "
+                f"with ({(reader.hash or 'unnamed')[:12]}, {reader.n_features:,}). Open the one it was built from."
+            )
+        self._reader, self._atlas, self._embedder = reader, atlas, embedder
+        self._labels, self._turns = labels, turns or Turns()
+        self._meanings: tuple[Mapping[int, Sequence[str]], Future[Meanings]] | None = None
+        self._starting = threading.Lock()
+
+    def text(self, asked: Try) -> Tried:
+        (reading,) = self._read([asked.text])
+        fired = reading.summed()
+        shown = self._density[fired.ids] <= asked.densest
+        hidden = set(fired.ids[~shown].tolist())
+        tokens = [
+            TriedToken(
+                token=token,
+                left_out=why,
+                features=[TokenCode(id=i, code=_short(v)) for i, v in each if i not in hidden][: asked.strongest],
+            )
+            for token, why, each in zip(
+                reading.tokens, reading.left_out, reading.strongest(asked.strongest + len(hidden)), strict=True
+            )
+        ]
+        order = np.argsort(-self._rank(fired, asked.sort), kind="stable")
+        best = [i for i in order.tolist() if shown[i]][: asked.limit]
+        features = [
+            FiredFeature(
+                id=int(fired.ids[i]), peak=_short(float(fired.peak[i])), at=int(fired.at[i]),
+                total=_short(float(fired.total[i])), tokens=int(fired.tokens[i]),
+            )  # fmt: skip
+            for i in best
+        ]  # fmt: skip
+        mentioned = [*(f.id for f in features), *(f.id for token in tokens for f in token.features)]
+        return Tried(
+            state=state_of(asked), tokens=tokens, n_fired=int(shown.sum()), features=features,
+            names=self._names(mentioned),
+        )  # fmt: skip
+
+    def features(self, asked: TryFeatures) -> Traced:
+        names = {name.id: name for name in self._names(asked.feature)}
+        (reading,) = self._read([asked.text])
+        traces = [
+            Trace(feature=names[id], codes=[_short(v) for v in reading.of(id).tolist()])
+            for id in dict.fromkeys(asked.feature)
+        ]
+        return Traced(state=state_of(asked), tokens=reading.tokens, left_out=reading.left_out, traces=traces)
+
+    def token(self, asked: TryToken) -> TokenTried:
+        token = self._reader.token(asked.token)
+        found = on_token(self._read(asked.text), token, top=asked.limit)
+        return TokenTried(state=state_of(asked), on=found, names=self._names([f.id for f in found.features]))
+
+    def contrast(self, asked: TryContrast) -> ContrastTried:
+        readings = self._read([*asked.here, *asked.there])
+        (measure,) = (each for each in MEASURES if getattr(each, "__name__", "") == asked.measure)
+        n = len(asked.here)
+        found = contrast(readings[:n], readings[n:], measure=measure, top=asked.limit)
+        mentioned = [f.id for f in (*found.more_here, *found.more_there)]
+        return ContrastTried(
+            state=state_of(asked), verdict=verdict(found), contrast=found, names=self._names(mentioned)
+        )  # fmt: skip
+
+    def meaning(self, asked: TryMeaning) -> MeaningTried:
+        found = self._opened().search(asked.query, top=asked.limit)
+        return MeaningTried(state=state_of(asked), found=found, names=self._names([f.id for f in found.features]))
+
+    def _read(self, texts: Sequence[str]) -> list[Reading]:
+        size = sum(map(len, texts))
+        if size > ALTOGETHER:
+            raise BadInput(
+                f"The texts have {size:,} characters together; at most {ALTOGETHER:,} are read for one question. Give "
+                "fewer or shorter ones; in Python there is no such limit."
+            )
+        with self._turns.take():
+            return self._reader.read(texts)
+
+    def _rank(self, fired: Summed, sort: str) -> np.ndarray:
+        if sort != "relative":
+            return {"peak": fired.peak, "total": fired.total, "tokens": fired.tokens}[sort]
+        largest = np.array([row.max_code for row in self._atlas.rows(fired.ids.tolist())])
+        return fired.peak / np.maximum(largest, 1e-9)  # what never fired in the atlas comes first: it is news
+
+    def _names(self, ids: Sequence[int]) -> list[Named]:
+        return [
+            Named(id=row.id, headline=row.headline, density=row.density, max_code=row.max_code)
+            for row in self._atlas.rows(sorted(set(ids)))
+        ]
+
+    @cached_property
+    def _headlines(self) -> dict[int, str]:
+        """Of the living features."""
+        map = self._atlas.map()
+        return dict(zip(map.ids, map.headline, strict=True))
+
+    @cached_property
+    def _density(self) -> np.ndarray:
+        map = self._atlas.map()
+        density = np.zeros(len(self._atlas))
+        density[map.ids] = map.density
+        return density
+
+    def _opened(self) -> Meanings:
+        embedder = self._embedder
+        if embedder is None:
+            raise HTTPException(503, "This server does not search by meaning: it was started without an embedder.")
+        labels = {id: list(texts) for id, texts in self._labels().items() if 0 <= id < len(self._atlas)}
+        with self._starting:
+            if self._meanings is None or self._meanings[0] != labels:
+                said = {id: [spoken(line)] for id, line in self._headlines.items()}
+                said |= {id: [*said.get(id, []), *texts] for id, texts in labels.items()}
+                cache = self._atlas.folder / MEANING
+                self._meanings = labels, _started(lambda: Meanings.open(cache, said, embedder))
+            future = self._meanings[1]
+        wait([future], timeout=SOON_S)
+        if not future.done():
+            sentence = "What is said of the features is being read for its meaning, once. Ask again soon."
+            raise HTTPException(503, sentence, {"retry-after": "5"})
+        try:
+            return future.result()
+        except BadInput as error:
+            with self._starting:
+                self._meanings = None  # what was missing may be there next time
+            raise HTTPException(503, str(error), {"retry-after": "60"}) from error
+
+
+def trying_router(
+    reader: Reader,
+    atlas: Atlas,
+    embedder: Embedder | None = None,
+    *,
+    labels: Callable[[], Mapping[int, Sequence[str]]] = dict,
+    turns: Turns | None = None,
+) -> APIRouter:
+    """The routes of the table above, for ``include_router``. Arguments and refusals are those of ``Trying``."""
+    trying = Trying(reader, atlas, embedder, labels=labels, turns=turns)
+    router = APIRouter(tags=["try"])
+
+    @router.post("/api/try")
+    def try_text(asked: Try) -> Tried:
+        """Each token's strongest features, and those of the whole text."""
+        return trying.text(asked)
+
+    @router.get("/api/try")
+    def try_text_again(asked: Annotated[Try, Query()]) -> Tried:
+        """The same, as a link asks it."""
+        return trying.text(asked)
+
+    @router.post("/api/try/feature")
+    def try_features(asked: TryFeatures) -> Traced:
+        """The code of some features at every token."""
+        return trying.features(asked)
+
+    @router.get("/api/try/feature")
+    def try_features_again(asked: Annotated[TryFeatures, Query()]) -> Traced:
+        """The same, as a link asks it."""
+        return trying.features(asked)
+
+    @router.post("/api/try/token")
+    def try_token(asked: TryToken) -> TokenTried:
+        """Features that fire on one kind of token."""
+        return trying.token(asked)
+
+    @router.get("/api/try/token")
+    def try_token_again(asked: Annotated[TryToken, Query()]) -> TokenTried:
+        """The same, as a link asks it."""
+        return trying.token(asked)
+
+    @router.post("/api/contrast")
+    def contrasted(asked: TryContrast) -> ContrastTried:
+        """Features that fire on some texts and not on others."""
+        return trying.contrast(asked)
+
+    @router.get("/api/contrast")
+    def contrasted_again(asked: Annotated[TryContrast, Query()]) -> ContrastTried:
+        """The same, as a link asks it."""
+        return trying.contrast(asked)
+
+    @router.get("/api/meaning")
+    def meaning(asked: Annotated[TryMeaning, Query()]) -> MeaningTried:
+        """Features whose headline or label means something like the query."""
+        return trying.meaning(asked)
+
+    return router
+
+
+def verdict(found: Contrast) -> str:
+    """What a contrast allows to conclude, in a sentence."""
+    texts = f"{found.n_here} {'text' if found.n_here == 1 else 'texts'} here and {found.n_there} there"
+    if found.least_q > 0.05:
+        return (
+            f"With {texts} nothing can be told from chance: these are differences between these texts, not between "
+            "kinds of text. Give at least 4 a side."
+        )
+    if not found.found:
+        return f"With {texts}, no feature differs by more than chance would (at a false discovery rate of 5 %)."
+    what = "1 feature differs" if found.found == 1 else f"{found.found:,} features differ"
+    return f"{what} between {texts}, of {found.n_features:,} that fire at all; at most 1 in 20 of such is chance."
+
+
+def spoken(headline: str) -> str:
+    """A headline without its marks, as an embedder reads it best."""
+    return headline.replace(ARROW, "").replace(MORE, "").replace(SEPARATOR, ", ")
+
+
+def _started(make: Callable[[], Meanings]) -> "Future[Meanings]":
+    """The result of a call in a thread of its own, which does not keep the server from stopping."""
+    future: Future[Meanings] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(make())
+        except BaseException as error:  # whoever asks is told
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="meanings").start()
+    return future
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,9 +1,12 @@
 """Reading an atlas: lists, searches, pages, errors; on a small one of random features."""
 
 import importlib.util
+import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -148,3 +151,43 @@ def test_damage_is_named(atlas: Atlas, tmp_path: Path) -> None:
         Atlas.open(copy)
     with pytest.raises(BadInput, match="holds no physalis atlas"):
         Atlas.open(tmp_path)
+
+
+BEFORE_CAUSES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE features (
+    id INTEGER PRIMARY KEY, density REAL NOT NULL, n_fired INTEGER NOT NULL, max_code REAL NOT NULL,
+    mean_code REAL NOT NULL, token_entropy REAL NOT NULL, logit_kurtosis REAL NOT NULL, nearest_cosine REAL NOT NULL,
+    x REAL NOT NULL, y REAL NOT NULL, region INTEGER NOT NULL, headline TEXT NOT NULL, snippet BLOB NOT NULL);
+CREATE TABLE pages (id INTEGER PRIMARY KEY, page BLOB NOT NULL);
+CREATE TABLE words (word TEXT PRIMARY KEY, ids BLOB NOT NULL, weights BLOB NOT NULL) WITHOUT ROWID;
+"""
+"""The tables as they were when an atlas knew no causes; ``user_version`` was 0."""
+
+
+def rewritten(atlas: Atlas, folder: Path, change: str) -> Path:
+    """A copy of an atlas; its database is what ``change`` makes of an empty one beside the real one, named ``new``."""
+    shutil.copytree(atlas.folder, folder)
+    (folder / "atlas.db").rename(folder / "new.db")
+    with closing(sqlite3.connect(folder / "atlas.db")) as db:
+        db.execute("ATTACH ? AS new", (str(folder / "new.db"),))
+        db.executescript(change)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["facts"]["bytes"] = (folder / "atlas.db").stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_an_atlas_from_before_there_were_causes_is_read(atlas: Atlas, tiny_atlas: Atlas, tmp_path: Path) -> None:
+    copied = "".join(f"INSERT INTO {t} SELECT * FROM new.{t};" for t in ("meta", "features", "pages", "words"))
+    old = Atlas.open(rewritten(tiny_atlas, tmp_path / "old", BEFORE_CAUSES + copied))
+    for id in range(len(old)):
+        was, now = old[id].model_dump(), tiny_atlas[id].model_dump()
+        assert was.pop("causes") is None
+        assert ("was not edited" in was.pop("unmeasured")) == (now["n_fired"] > 0)
+        assert {entry["level"] for entry in was.pop("worth")} <= {"correlational", None}
+        assert was == {name: value for name, value in now.items() if name in was}
+    assert old.list(query="alpha") == tiny_atlas.list(query="alpha") and old.summary() == tiny_atlas.summary()
+    later = rewritten(atlas, tmp_path / "later", "PRAGMA user_version = 3;")
+    with pytest.raises(BadInput, match="has layout 3; this physalis reads up to 2"):
+        Atlas.open(later)

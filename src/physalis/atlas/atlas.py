@@ -18,9 +18,10 @@ import zstandard
 
 from physalis import artifact
 from physalis.atlas.pages import PageShape, codes_of, decode, unpack
-from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
-from physalis.atlas.store import DATABASE, METRICS, PLACE, SNIPPET
+from physalis.atlas.records import Causes, Feature, FeatureList, FeatureRow, Map, Summary
+from physalis.atlas.store import DATABASE, LAYOUT, METRICS, PLACE, SNIPPET
 from physalis.atlas.words import score
+from physalis.atlas.worth import worth
 from physalis.errors import BadInput
 
 SORTS = ("id", *METRICS)
@@ -53,6 +54,10 @@ class Atlas:
                 f"{file} is damaged: it has {size:,} bytes where {manifest.facts['bytes']:,} were written. "
                 "Copy it again or build the atlas again."
             )
+        if atlas._layout > LAYOUT:
+            raise BadInput(
+                f"{file} has layout {atlas._layout}; this physalis reads up to {LAYOUT}. Install a newer physalis."
+            )
         return atlas
 
     def __len__(self) -> int:
@@ -64,7 +69,13 @@ class Atlas:
         (blob,) = self._db.execute("SELECT page FROM pages WHERE id = ?", (id,)).fetchone()
         row = self._rows([id])[id]
         page = decode(unpack(blob, self._shape), self._shape, self._strings, self._headlines)
-        return Feature.model_construct(**row, **page)
+        causes, unmeasured = self._causes(id, row["n_fired"])
+        judged = worth(
+            headline=row["headline"], n_fired=row["n_fired"], groups=page["groups"], top_tokens=page["top_tokens"],
+            promoted=page["promoted"], neighbours=[*page["nearest"], *page["cofiring"]], causes=causes,
+            unmeasured=unmeasured,
+        )  # fmt: skip
+        return Feature.model_construct(**row, **page, causes=causes, unmeasured=unmeasured, worth=judged)
 
     def rows(self, ids: Sequence[int]) -> Sequence[FeatureRow]:
         """The list rows of some features, in the order asked for. Raises BadInput if one does not exist."""
@@ -158,6 +169,18 @@ class Atlas:
         if not 0 <= id < len(self):
             raise BadInput(f"There is no feature {id}: this atlas has {len(self):,}, from 0 to {len(self) - 1}.")
 
+    def _causes(self, id: int, n_fired: int) -> tuple[Causes | None, str]:
+        """What editing the model showed of a feature, or why nothing did."""
+        if n_fired == 0:
+            return None, "It never fires."
+        if not self._n_edited:
+            return None, "The model was not edited when this atlas was built: ask for some `causes`, and it is."
+        found = self._db.execute("SELECT causes FROM causes WHERE id = ?", (id,)).fetchone()
+        if found is not None:
+            return Causes.model_validate_json(zstandard.decompress(found[0])), ""
+        edited = f"{self._n_edited:,} of {len(self):,}"
+        return None, f"The model was edited for {edited} features, the most striking first, and not for this one."
+
     def _relevance(self, query: str) -> np.ndarray:
         typed = query.strip()
         if typed.startswith("#") and _is_number(typed[1:]):
@@ -189,6 +212,22 @@ class Atlas:
         except (sqlite3.DatabaseError, TypeError) as error:
             raise BadInput(f"{self.folder / DATABASE} cannot be read ({error}). Build the atlas again.") from error
         return value
+
+    @cached_property
+    def _layout(self) -> int:
+        try:
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise BadInput(f"{self.folder / DATABASE} cannot be read ({error}). Build the atlas again.") from error
+        return version or 1
+
+    @cached_property
+    def _n_edited(self) -> int:
+        """Features whose causes were measured: none before there was a table of them."""
+        if self._layout < 2:
+            return 0
+        (n,) = self._db.execute("SELECT count(*) FROM causes").fetchone()
+        return n
 
     @cached_property
     def _shape(self) -> PageShape:

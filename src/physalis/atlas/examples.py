@@ -82,12 +82,12 @@ def _mix(x):
 @no_type_check
 def cut(
     offsets, at, values, max_code, top, drawn, text, document, context, lead, before, per_top, per_drawn,
-    tokens, codes, peak, documents, top_low, top_firings, top_code,
+    tokens, codes, peak, documents, places, top_low, top_firings, top_code,
 ):  # fmt: skip
     """Fill the windows of each feature: ``per_top`` of the top, then ``per_drawn`` of each level, each group by
     falling code. ``text`` and ``document`` hold every token's id and document by ``at``; codes are out of 65535.
-    The first ``lead`` places of a context are no text. ``top_firings`` and ``top_code`` count what reaches the top
-    group's lowest code, ``top_low``."""
+    The first ``lead`` places of a context are no text. ``places`` are those of the firings. ``top_firings``
+    and ``top_code`` count what reaches the top group's lowest code, ``top_low``."""
     shown = np.empty(tokens.shape[1], np.uint64)
     order = np.empty(max(per_top, per_drawn), np.int64)
     for f in range(offsets.shape[0] - 1):
@@ -118,6 +118,7 @@ def cut(
                     tokens[f, out + i], codes[f, out + i], peak[f], out + i,
                 )  # fmt: skip
                 documents[f, out + i] = document[at[e]]
+                places[f, out + i] = at[e]
                 if group == 0:
                     top_low[f] = values[e]
             out += room

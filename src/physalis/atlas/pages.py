@@ -53,6 +53,11 @@ class PageShape:
     def width(self) -> int:
         return self.before + 1 + self.after
 
+    def group(self, number: int) -> slice:
+        """Which of the examples are the top (0) or those of an interval (1 and on)."""
+        first = self.top + (number - 1) * self.per_interval if number else 0
+        return slice(first, first + (self.per_interval if number else self.top))
+
 
 def page_dtype(shape: PageShape) -> np.dtype:
     """The record of one page in memory. Examples are one list: ``top`` first, then each interval's, highest first."""
@@ -169,7 +174,7 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
     lengths = (tokens >= 0).sum(1).tolist()
     ids, peaks, documents = tokens.tolist(), page["example_peak"].tolist(), page["example_document"].tolist()
 
-    def examples(first: int, n: int) -> list[Example]:
+    def examples(group: slice) -> list[Example]:
         return [
             Example.model_construct(
                 document=documents[e],
@@ -177,7 +182,7 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
                 tokens=[strings[t] for t in ids[e][: lengths[e]]],
                 codes=codes[e * shape.width : e * shape.width + lengths[e]],
             )
-            for e in range(first, first + n)
+            for e in range(group.start, group.stop)
             if lengths[e]
         ]
 
@@ -187,7 +192,6 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
     firings, code = _rounded(page["share_of_firings"], 5), _rounded(page["share_of_code"], 5)
     groups = []
     for g, (low, high) in enumerate(bounds):
-        first = shape.top + (g - 1) * shape.per_interval if g else 0
         groups.append(
             ExampleGroup.model_construct(
                 name=f"interval {g}" if g else "top",
@@ -195,7 +199,7 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
                 high=_significant(high),
                 share_of_firings=firings[g],
                 share_of_code=code[g],
-                examples=examples(first, shape.per_interval if g else shape.top),
+                examples=examples(shape.group(g)),
             )
         )
     return groups

@@ -52,6 +52,8 @@ class Profiles(NamedTuple):
 
     first: int
     pages: np.ndarray
+    places: np.ndarray
+    """[features, examples] int64: where in the text each example's firing is; -1 pads."""
     packed: list[bytes]
     counted: Counted
 
@@ -92,7 +94,7 @@ def _profile(
     count_cofiring(first, offsets, block.row, together.offsets, together.ids, fired, c.cofiring, c.correlation)
     pages = empty_pages(shape, n)
     _fill_counts(pages, c, np.diff(offsets))
-    _fill_examples(pages, c, block, offsets, first, text, shape, seed)
+    places = _fill_examples(pages, c, block, offsets, first, text, shape, seed)
     here = slice(first, first + n)
     for name, values in (
         ("promoted", effects.promoted), ("promoted_logit", effects.promoted_logit),
@@ -101,7 +103,7 @@ def _profile(
         ("nearest", nearest.ids[:, : shape.neighbours]), ("nearest_cosine", nearest.cosine[:, : shape.neighbours]),
     ):  # fmt: skip
         pages[name] = values[here]
-    return Profiles(first, pages, pack(pages, shape), c)
+    return Profiles(first, pages, places, pack(pages, shape), c)
 
 
 def _fill_counts(pages: np.ndarray, c: Counted, n_fired: np.ndarray) -> None:
@@ -115,7 +117,7 @@ def _fill_counts(pages: np.ndarray, c: Counted, n_fired: np.ndarray) -> None:
 def _fill_examples(
     pages: np.ndarray, c: Counted, block: Block, offsets: np.ndarray, first: int, text: Text, shape: PageShape,
     seed: int,
-) -> None:  # fmt: skip
+) -> np.ndarray:  # fmt: skip
     n = len(pages)
     top = np.empty((n, SPARE * shape.top), np.int64)
     drawn = np.empty((n, shape.intervals, SPARE * shape.per_interval), np.int64)
@@ -123,16 +125,19 @@ def _fill_examples(
     tokens = np.full((n, shape.examples, shape.width), -1, np.int32)
     codes = np.zeros((n, shape.examples, shape.width), np.uint16)
     peak, documents = (np.full((n, shape.examples), -1, np.int32) for _ in range(2))
+    places = np.full((n, shape.examples), -1, np.int64)
     low = np.zeros(n, np.float32)
     firings, code = np.zeros(n), np.zeros(n)
     cut(
         offsets, block.at, block.values, c.max_code, top, drawn, text.tokens, text.documents, text.context,
-        text.lead, shape.before, shape.top, shape.per_interval, tokens, codes, peak, documents, low, firings, code,
+        text.lead, shape.before, shape.top, shape.per_interval, tokens, codes, peak, documents, places, low, firings,
+        code,
     )  # fmt: skip
     pages["example_tokens"], pages["example_codes"] = tokens, codes
     pages["example_peak"], pages["example_document"], pages["top_low"] = peak, documents, low
     pages["share_of_firings"][:, 0] = firings / np.maximum(np.diff(offsets), 1)
     pages["share_of_code"][:, 0] = code / np.maximum(c.sum_code, 1e-30)
+    return places
 
 
 def _in_order(pool: Executor, function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

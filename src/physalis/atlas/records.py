@@ -98,6 +98,95 @@ class FeatureRow(Record):
     snippet_codes: list[float]
 
 
+class TokenShift(Record):
+    """How likely a token is to come next where the feature fires, on average over those places."""
+
+    token: str
+    id: int
+    before: float
+    """Its probability as the model is."""
+    after: float
+    """With the feature removed."""
+    random: float
+    """With as much of a random direction removed instead: the baseline."""
+
+
+class AblatedExample(Record):
+    """The loss of one example without the feature. The example is ``groups[group].examples[example]``."""
+
+    group: int
+    example: int
+    code: float
+    """At its peak, as computed again for this."""
+    changes: list[float]
+    """Nats: ``changes[i]`` is how much worse the model predicts ``tokens[position + 1 + i]`` without the feature."""
+    random: list[float]
+    """The same without as much of a random direction."""
+
+
+class Ablation(Record):
+    """What removing the feature does: its code times its direction is taken away wherever it fires in an example's
+    context, and the loss is taken over the tokens after the example's peak. Intervals are over the examples."""
+
+    change: Estimate
+    """Of the loss, nats a token: above 0 the feature helped to predict."""
+    random: Estimate
+    """The same for removing as much of a random direction at the same places: the baseline."""
+    beyond_random: Estimate
+    """``change - random``, in pairs: above 0 throughout, what the feature does is more than what any edit does."""
+    promoted: Estimate | None
+    """By how much the logits of the tokens listed as promoted change, on average, beyond those of all tokens: below 0
+    throughout, they are what the feature promotes. None where no token is listed."""
+    fell: list[TokenShift]
+    """Tokens whose probability falls most where the feature fires, once it is removed."""
+    rose: list[TokenShift]
+    examples: list[AblatedExample]
+    """One of each group that has one with a next token."""
+
+
+class TokenNeed(Record):
+    """The share of the code at an example's peak that goes when the token at ``position`` is another one: 1 all of it,
+    below 0 the code grows. The mean of several replacements, and the least and the most that one of them did."""
+
+    position: int
+    share: float
+    low: float
+    high: float
+
+
+class LeaveOneOut(Record):
+    """Which tokens the code at the peak of ``groups[group].examples[example]`` depends on: each token of its window up
+    to the peak, the peak's own too, was replaced by ordinary ones, drawn as often as the text has them."""
+
+    group: int
+    example: int
+    code: float
+    """At its peak, with every token as it is."""
+    replacements: int
+    """How many ordinary tokens stood in for each."""
+    needs: list[TokenNeed]
+
+
+class Causes(Record):
+    """What was found by editing the model or its text."""
+
+    ablation: Ablation
+    leave_one_out: list[LeaveOneOut]
+    """Empty where no example of the largest codes has text before its peak."""
+
+
+class Worth(Record):
+    """How much a panel of the page is worth as evidence."""
+
+    panel: str
+    """"examples", "top_tokens", "promoted", "neighbours", "ablation", "leave_one_out" or "headline"."""
+    level: str | None
+    """"causal": the model or its text was edited and this is what changed. "tested": a claim that an edit could have
+    refuted, and did not. "correlational": seen together, or read off the weights. None: there is nothing to judge."""
+    why: str
+    """A sentence with what was computed for this very feature."""
+
+
 class Feature(FeatureRow):
     """Everything stored about a feature."""
 
@@ -112,6 +201,12 @@ class Feature(FeatureRow):
     """By decoder direction."""
     cofiring: list[Neighbour]
     """By correlation of firing."""
+    causes: Causes | None
+    """What editing the model showed; None where nothing was measured, and ``unmeasured`` says why."""
+    unmeasured: str
+    """Why ``causes`` is None, as a sentence; empty where it is not."""
+    worth: list[Worth]
+    """How much each panel is worth, one entry a panel."""
 
 
 class FeatureList(Record):

@@ -4,6 +4,7 @@
 | --- | --- |
 | features | a feature's numbers and headline, readable with any SQLite client, and its snippet |
 | pages | a feature's page: one compressed record (see pages) |
+| causes | what editing the model showed of a feature, of those measured: a compressed `Causes` (see records) |
 | words | a word, the features it leads to and their weights (see words) |
 | meta | summary, region names, page shape, token strings |
 
@@ -22,10 +23,13 @@ import numpy as np
 import zstandard
 
 from physalis.atlas.pages import LEVEL, PageShape
-from physalis.atlas.records import Summary
+from physalis.atlas.records import Causes, Summary
 from physalis.atlas.words import WordIndex
 
 DATABASE = "atlas.db"
+
+LAYOUT = 2
+"""Version of these tables, kept as the file's ``user_version``. Before 2 there were no causes, and it was 0."""
 
 METRICS: dict[str, str] = {
     "density": "Share of tokens on which the feature fires.",
@@ -47,7 +51,9 @@ SNIPPET = np.dtype(
     [("tokens", "<i4", SNIPPET_BEFORE + 1 + SNIPPET_AFTER), ("codes", "<u2", SNIPPET_BEFORE + 1 + SNIPPET_AFTER)]
 )
 
-_PRAGMAS = "PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+_PRAGMAS = (
+    f"PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA user_version = {LAYOUT};"
+)
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -56,12 +62,13 @@ CREATE TABLE features (
     mean_code REAL NOT NULL, token_entropy REAL NOT NULL, logit_kurtosis REAL NOT NULL, nearest_cosine REAL NOT NULL,
     x REAL NOT NULL, y REAL NOT NULL, region INTEGER NOT NULL, headline TEXT NOT NULL, snippet BLOB NOT NULL);
 CREATE TABLE pages (id INTEGER PRIMARY KEY, page BLOB NOT NULL);
+CREATE TABLE causes (id INTEGER PRIMARY KEY, causes BLOB NOT NULL);
 CREATE TABLE words (word TEXT PRIMARY KEY, ids BLOB NOT NULL, weights BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
 class StoreWriter:
-    """Fills a new atlas.db at ``path``: pages in id order, then ``finish`` once with the rest."""
+    """Fills a new atlas.db at ``path``: pages in id order, causes if any, then ``finish`` once with the rest."""
 
     def __init__(self, path: Path, shape: PageShape) -> None:
         path.unlink(missing_ok=True)
@@ -84,6 +91,11 @@ class StoreWriter:
         """Add the packed pages of the next features."""
         self._db.executemany("INSERT INTO pages VALUES (?, ?)", enumerate(packed, self._next))
         self._next += len(packed)
+
+    def causes(self, found: Mapping[int, Causes]) -> None:
+        """Add what was found of some features, once, by rising id."""
+        blobs = ((id, self._compressor.compress(each.model_dump_json().encode())) for id, each in sorted(found.items()))
+        self._db.executemany("INSERT INTO causes VALUES (?, ?)", blobs)
 
     def finish(
         self,

@@ -181,7 +181,7 @@ def build_rows(folder: Path, tokens: int) -> list[dict]:
         encode.append((time.perf_counter() - started, time.process_time() - cpu))
         shutil.rmtree(folder / "atlas", ignore_errors=True)
         started, cpu = time.perf_counter(), time.process_time()
-        build_atlas(folder / "sae", folder / "acts", model, folder / "atlas")
+        build_atlas(folder / "sae", folder / "acts", model, folder / "atlas", causes=0)
         build.append((time.perf_counter() - started, time.process_time() - cpu))
         print(f"turn {turn}: encode {encode[-1]}, build {build[-1]} (wall, processor s)", file=sys.stderr)
     (encode_s, encode_cpu), (build_s, build_cpu) = min(encode), min(build[1:])

@@ -1,10 +1,13 @@
-// Builds the pages, the lab's script and one module for each view in src/widgets.
+// Builds the pages, the scripts that the lab's pages and a published atlas share, and one module for each view in
+// src/widgets.
 import { copyFileSync, readdirSync, rmSync } from 'node:fs';
 import { build } from 'vite';
 
 await build({ logLevel: 'warn' });
-await build({ mode: 'lab', logLevel: 'warn' });
-copyFileSync('lab.html', '../src/physalis/static/lab/index.html');
+for (const mode of ['lab', 'site']) {
+  await build({ mode, logLevel: 'warn' });
+  copyFileSync(`${mode}.html`, `../src/physalis/static/${mode}/index.html`);
+}
 rmSync('../src/physalis/static/widgets', { recursive: true, force: true });
 for (const file of readdirSync('src/widgets').filter((f) => /^[a-z]+\.ts$/.test(f))) {
   process.env.VIEW = file.replace('.ts', '');

@@ -1,5 +1,6 @@
-// Three products from the same views: the pages of the server (default), one module a view for notebooks
-// (`--mode widgets`, with VIEW naming which), and the script that the lab's pages share (`--mode lab`).
+// Four products from the same views: the pages of the server (default), one module a view for notebooks
+// (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
+// published atlas (`--mode site`) share.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { readdirSync, readFileSync } from 'node:fs';
 import { defineConfig, type Plugin } from 'vite';
@@ -41,20 +42,20 @@ export default defineConfig(({ mode }) => {
       },
     };
   }
-  if (mode === 'lab') {
+  if (mode === 'lab' || mode === 'site') {
     return {
       base: './',
       plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
       build: {
-        outDir: `${OUT}/lab`,
+        outDir: `${OUT}/${mode}`,
         emptyOutDir: true,
         assetsInlineLimit: 0,
         modulePreload: false,
         cssCodeSplit: false,
         // A plain script: browsers load no modules from files.
         rolldownOptions: {
-          input: 'src/lab/main.ts',
-          output: { format: 'iife', entryFileNames: 'lab.js', assetFileNames: (a) => (a.names[0]?.endsWith('.css') ? 'lab.css' : '[name][extname]') },
+          input: `src/${mode}/main.ts`,
+          output: { format: 'iife', entryFileNames: `${mode}.js`, assetFileNames: (a) => (a.names[0]?.endsWith('.css') ? `${mode}.css` : '[name][extname]') },
         },
       },
     };

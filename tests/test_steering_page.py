@@ -15,9 +15,9 @@ from test_pages import playwright
 from physalis.steering import Add, Cap, Clamp, Project, Scale, Step
 from physalis.steering import doses as doses_
 from physalis.web import create_app
+from physalis.web.live import beside
 from physalis.web.records import Steerable
 from physalis.web.serving import address, bind
-from physalis.web.steering import live
 
 ROOT = Path(__file__).parent.parent
 expect = playwright.expect
@@ -26,7 +26,7 @@ EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
 
 @pytest.fixture(scope="module")
 def app(tiny, tiny_activations, tiny_dictionary, tiny_atlas):
-    return create_app(tiny_atlas, live(tiny, tiny_dictionary, tiny_activations.folder))
+    return create_app(tiny_atlas, beside(tiny_atlas, tiny, tiny_dictionary, tiny_activations.folder))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_an_atlas_without_its_model_says_so(tiny_atlas):
 
 
 def test_doses_need_text(tiny, tiny_dictionary, tiny_atlas):
-    without = TestClient(create_app(tiny_atlas, live(tiny, tiny_dictionary)))
+    without = TestClient(create_app(tiny_atlas, beside(tiny_atlas, tiny, tiny_dictionary)))
     assert without.get("/api/steering").json()["doses"] is False
     answer = without.post("/api/doses", json={"feature": 3})
     assert answer.status_code == 400 and "--activations" in answer.json()["detail"]

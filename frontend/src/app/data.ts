@@ -1,6 +1,8 @@
 // Records from the server: those that came with the page first, then by request.
 import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
+import type { Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
+import type { Tryable } from '../lib/trying';
 
 /** What the server puts into the page so that it shows without a second request; see physalis.web.app. */
 interface Inlined {
@@ -12,6 +14,8 @@ interface Inlined {
   feature?: Feature;
   map?: Places;
   steering?: Steerable;
+  trying?: Tryable;
+  notes?: Writable;
 }
 
 const element = document.getElementById('page');
@@ -20,10 +24,11 @@ const inlined: Inlined = element ? JSON.parse(element.textContent || '{}') : {};
 /** An answer that is a sentence. */
 export class Refused extends Error {}
 
-async function ask<T>(path: string): Promise<T> {
+/** A record, or what became of a request. */
+export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, { headers: { accept: 'application/json' } });
+    response = await fetch(path, { ...init, headers: { accept: 'application/json', ...init.headers } });
   } catch {
     throw new Refused('The server does not answer. Was it stopped? Start it again with “physalis serve”, then reload.');
   }
@@ -60,6 +65,10 @@ export const random = () => ask<number>('/api/random');
 
 /** What can be steered; nothing where the atlas is served without its model. */
 export const steerable = inlined.steering;
+/** How texts can be tried; nothing there either. */
+export const tryable = inlined.trying;
+/** Who writes notes; nothing where the atlas is served without any. */
+export const notes = inlined.notes;
 
 const names = new Map<number, Promise<string>>();
 /** What a feature is called. */

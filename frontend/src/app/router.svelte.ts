@@ -1,15 +1,21 @@
 // Which page is shown. Links stay links; this only saves the reload.
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
+import type { FullList, ListRow, Said, Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
+import type { Tryable } from '../lib/trying';
 import * as data from './data';
+import { requests } from './notes';
 
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
+  | { view: 'try'; about: Tryable; query: string }
+  | { view: 'lists'; about: Writable; lists: ListRow[] }
+  | { view: 'one list'; about: Writable; full: FullList }
   | { view: 'lost'; sentence: string };
 
 /** The list that a feature was opened from: next and previous walk along it. */
@@ -43,6 +49,12 @@ class Router {
     await this.show(path, replace ? undefined : 0);
   }
 
+  /** From now on along a list that someone made. */
+  walk(full: FullList): void {
+    const ids = full.entries.map((entry) => entry.feature);
+    this.trail = { path: `/lists/${full.list.list}`, question: fromQuery(''), total: ids.length, ids };
+  }
+
   /** Show the page of `path`, then scroll there (undefined: stay). */
   async show(path: string, scroll?: number): Promise<void> {
     const mine = ++this.turn;
@@ -63,6 +75,7 @@ class Router {
     if (page.view === 'list') {
       this.trail = { path, question: page.question, total: page.list.total, ids: page.list.rows.map((r) => r.id) };
     }
+    if (page.view === 'one list') this.walk(page.full);
     document.title = titleOf(page);
     requestAnimationFrame(() => {
       if (scroll !== undefined) scrollTo(0, scroll);
@@ -87,8 +100,10 @@ async function load(path: string): Promise<Page> {
   }
   const id = /^\/features\/(\d+)$/.exec(pathname)?.[1];
   if (id) {
-    const [feature, summary] = await Promise.all([data.feature(Number(id)), data.summary()]);
-    return { view: 'feature', feature, summary };
+    // Notes that do not come spoil no page: their panel asks again, and says why.
+    const asked = data.notes ? requests.said(Number(id)).catch(() => undefined) : undefined;
+    const [feature, summary, said] = await Promise.all([data.feature(Number(id)), data.summary(), asked]);
+    return { view: 'feature', feature, summary, said };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);
@@ -100,6 +115,16 @@ async function load(path: string): Promise<Page> {
     const how = 'Stop the server and start it with its dictionary: physalis serve ATLAS --dictionary DICTIONARY.';
     return { view: 'lost', sentence: `This atlas is served without its model, so nothing can be steered. ${how}` };
   }
+  if (pathname === '/try') {
+    if (data.tryable) return { view: 'try', about: data.tryable, query: search };
+    const how = 'Stop the server and start it with its dictionary: physalis serve ATLAS --dictionary DICTIONARY.';
+    return { view: 'lost', sentence: `This atlas is served without its model, so no text can be tried. ${how}` };
+  }
+  const list = /^\/lists(?:\/([^/]+))?$/.exec(pathname);
+  if (list && data.notes) {
+    if (list[1]) return { view: 'one list', about: data.notes, full: await requests.list(list[1]) };
+    return { view: 'lists', about: data.notes, lists: await requests.lists() };
+  }
   return { view: 'lost', sentence: `There is no page ${pathname} here.` };
 }
 
@@ -108,6 +133,9 @@ function titleOf(page: Page): string {
   if (page.view === 'list') return `${page.question.query ? `${page.question.query} – ` : ''}Features – physalis`;
   if (page.view === 'feature') return `${page.feature.headline} (${page.feature.id}) – physalis`;
   if (page.view === 'steer') return 'Steer – physalis';
+  if (page.view === 'lists') return 'Lists – physalis';
+  if (page.view === 'one list') return `${page.full.list.name} – Lists – physalis`;
+  if (page.view === 'try') return 'Try it – physalis';
   return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
 }
 

@@ -32,7 +32,9 @@ export async function* steer(asked: Asked, signal: AbortSignal): AsyncGenerator<
     for (const event of events) {
       const data = event.replace(/^data: /, '');
       if (data === '[DONE]') return;
-      yield JSON.parse(data) as Step;
+      const step = JSON.parse(data) as Step | { detail: string };
+      if ('detail' in step) throw new Refused(step.detail);
+      yield step;
     }
   }
 }

@@ -67,6 +67,66 @@ export interface FeatureRow {
   snippet_codes: number[];
 }
 
+/** A token's mean probability where the feature fires: as it is, without the feature, without a random direction. */
+export interface TokenShift {
+  token: string;
+  id: number;
+  before: number;
+  after: number;
+  random: number;
+}
+
+/** `groups[group].examples[example]`: `changes[i]` nats more are lost on the token `position + 1 + i` without the feature,
+    `random[i]` without as much of a random direction. */
+export interface AblatedExample {
+  group: number;
+  example: number;
+  code: number;
+  changes: number[];
+  random: number[];
+}
+
+/** What removing the feature does to the loss, in nats a token, and to the tokens predicted where it fires. */
+export interface Ablation {
+  change: Estimate;
+  random: Estimate;
+  beyond_random: Estimate;
+  promoted: Estimate | null;
+  fell: TokenShift[];
+  rose: TokenShift[];
+  examples: AblatedExample[];
+}
+
+/** The share of the code at the peak that goes when the token at `position` is another one. */
+export interface TokenNeed {
+  position: number;
+  share: number;
+  low: number;
+  high: number;
+}
+
+/** Which tokens the code at the peak of `groups[group].examples[example]` depends on. */
+export interface LeaveOneOut {
+  group: number;
+  example: number;
+  code: number;
+  replacements: number;
+  needs: TokenNeed[];
+}
+
+/** What was found by editing the model or its text. */
+export interface Causes {
+  ablation: Ablation;
+  leave_one_out: LeaveOneOut[];
+}
+
+/** How much a panel is worth: "causal", "tested", "correlational", or null where there is nothing to judge. */
+export interface Worth {
+  panel: string;
+  level: string | null;
+  why: string;
+}
+
 export interface Feature extends FeatureRow {
   histogram: Histogram;
   groups: ExampleGroup[];
@@ -76,6 +136,9 @@ export interface Feature extends FeatureRow {
   logit_histogram: Histogram;
   nearest: Neighbour[];
   cofiring: Neighbour[];
+  causes: Causes | null;
+  unmeasured: string;
+  worth: Worth[];
 }
 
 export interface FeatureList {

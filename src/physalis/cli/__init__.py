@@ -8,13 +8,15 @@ functions' signatures. Data goes to standard output, everything else to standard
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
 
 from physalis import __version__
+from physalis.cli import comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
+from physalis.cli.options import Json, Out, given
 from physalis.errors import BadInput
 
 app = cyclopts.App(
@@ -23,13 +25,8 @@ app = cyclopts.App(
     help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
     help_format="plaintext",
 )
-Json = Annotated[bool, Parameter(negative="", help="Print the record as JSON, alone on standard output.")]
-Out = Annotated[Path, Parameter(help="Folder to write. A finished one is reused, an unfinished one is gone on with.")]
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+for part in (comparing.app, lab.app, lab.counterexample, notes.app, publishing.export, publishing.publish):
+    app.command(part)
 
 
 @app.command
@@ -43,9 +40,9 @@ def demo(
     made = demo.run(out, **given(tokens=tokens))
     printing.show(made.record() if json else made, json=json)
     if serve and not json:
-        from physalis.web.serving import serve as serve_atlas
+        from physalis.web.live import serve_live
 
-        serve_atlas(made.atlas, **given(port=port))
+        serve_live(made.atlas, made.dictionary, made.activations, **given(port=port))
 
 
 @app.command
@@ -171,15 +168,15 @@ def finetune(
 @app.command
 def build_atlas(
     dictionary: Path, activations: Path, /, *, out: Out, model: str | None = None, evaluation: Path | None = None,
-    seed: int | None = None, json: Json = False,
+    causes: int | None = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Gather every feature's examples, effects and neighbours into an atlas. EVALUATION is the folder that `evaluate`
-    wrote; its numbers head the atlas."""
+    wrote; its numbers head the atlas. CAUSES is for how many features the model is edited, to see what they do."""
     from physalis import build_atlas as build
     from physalis.cli import printing
 
     subject = printing.model_of(activations, model)
-    atlas = build(dictionary, activations, subject, out, **given(evaluation=evaluation, seed=seed))
+    atlas = build(dictionary, activations, subject, out, **given(evaluation=evaluation, causes=causes, seed=seed))
     printing.show(atlas.summary(), json=json)
 
 
@@ -257,102 +254,23 @@ def doses(
 
 @app.command
 def serve(
-    atlas: Path, /, *, dictionary: Path | None = None, activations: Path | None = None, host: str | None = None,
-    port: int | None = None,
+    atlas: Path, /, *, dictionary: Path | None = None, activations: Path | None = None, author: str | None = None,
+    host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
 ) -> None:  # fmt: skip
-    """Serve an atlas to browsers on this machine; with its DICTIONARY, to steer its features too, and with the
-    ACTIVATIONS, to measure what that does and costs."""
+    """Serve an atlas to browsers on this machine; with its DICTIONARY, to try texts and to steer features too, and with
+    the ACTIVATIONS, to measure what that does and costs. AUTHOR is in whose name visitors write labels and notes;
+    without it they only read. Other machines need the TOKEN; ORIGIN is where a proxy shows the pages."""
+    options = given(author=author, host=host, port=port, token=token, origin=origin)
     if dictionary is None and activations is None:
         from physalis.web.serving import serve as serve_
 
-        serve_(atlas, **given(host=host, port=port))
+        serve_(atlas, **options)
     elif dictionary is None:
         raise BadInput("Activations alone steer nothing. Give the --dictionary that the atlas is of as well.")
     else:
         from physalis.web.live import serve_live
 
-        serve_live(atlas, dictionary, activations, **given(host=host, port=port))
-
-
-lab = cyclopts.App(name="lab", help="Toy models whose truth is known, held against what was published.")
-app.command(lab)
-
-
-@lab.command
-def check(
-    *ids: str, all_: Annotated[bool, Parameter(name="--all", negative="", help="The slow ones too.")] = False,
-    json: Json = False,
-) -> None:  # fmt: skip
-    """Run experiments and hold them against what their papers say, each beside a control that must fail. IDS are such
-    as TMS-1; without any, the fast ones. Ends with code 1 if one does not pass."""
-    from physalis.cli import checks
-    from physalis.lab.experiments import find_experiments
-
-    if not checks.show((experiment.run() for experiment in find_experiments([*ids], slow=all_)), json=json):
-        sys.exit(1)
-
-
-@lab.command
-def publish(out: Path, /, *ids: str) -> None:
-    """Run experiments and write their pages into OUT: a site of plain files, to be opened or served by anything. IDS
-    are such as TMS-1; without any, all. Run again, only what has changed is run."""
-    from physalis.web.publishing import publish_lab
-
-    publish_lab(out, [*ids] or None)
-    print(out / "index.html")
-
-
-@lab.command(name="serve")
-def serve_lab(out: Path, /, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve published pages to browsers on this machine."""
-    from physalis.web.lab import serve_lab as serve_
-
-    serve_(out, **given(host=host, port=port))
-
-
-counterexample = cyclopts.App(name="counterexample", help="Beliefs, and the smallest models in which they are false.")
-app.command(counterexample)
-
-
-@counterexample.command(name="list")
-def list_counterexamples(*, json: Json = False) -> None:
-    """The catalogue: each counterexample's id and the belief that it refutes."""
-    from physalis.cli import counterexamples
-    from physalis.lab.counterexamples import COUNTEREXAMPLES
-
-    counterexamples.show_list(COUNTEREXAMPLES, json=json)
-
-
-@counterexample.command(name="show")
-def show_counterexample(id_: Annotated[str, Parameter(name="ID")], /, *, json: Json = False) -> None:
-    """All that one says: the belief, the model, what the naive method says, what is true, and what warns of it."""
-    from physalis.cli import counterexamples
-    from physalis.lab.counterexamples import find_counterexamples
-
-    counterexamples.show_one(find_counterexamples([id_])[0], json=json)
-
-
-@counterexample.command(name="run")
-def run_counterexamples(*ids: str, seeds: int | None = None, json: Json = False) -> None:
-    """Measure the gap over SEEDS seeds, beside a control without its cause. IDS are such as CX-03; without any, all.
-    Ends with code 1 if one does not hold."""
-    from physalis.cli import counterexamples
-    from physalis.lab.counterexamples import find_counterexamples, measure
-
-    found = find_counterexamples([*ids] or None)
-    options = given(seeds=None if seeds is None else range(seeds))
-    if not counterexamples.show_runs((measure(each, **options) for each in found), json=json):
-        sys.exit(1)
-
-
-@counterexample.command(name="methods")
-def judge_methods(*, json: Json = False) -> None:
-    """The report cards of physalis's own methods: which traps each falls into."""
-    from physalis.cli import counterexamples
-    from physalis.lab.methods import OWN
-    from physalis.lab.suite import run_suite
-
-    counterexamples.show_cards((run_suite(method) for method in OWN), json=json)
+        serve_live(atlas, dictionary, activations, **options)
 
 
 @app.command

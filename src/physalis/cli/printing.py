@@ -63,6 +63,19 @@ def show(record: Any, *, json: bool) -> None:
             raise TypeError(f"nothing prints a {type(record).__name__}")
 
 
+def show_fields(record: BaseModel, *, json: bool) -> None:
+    """Print a small record: a line for each field that says something."""
+    if json:
+        print(record.model_dump_json(indent=1))
+        return
+    for name, value in record.model_dump().items():
+        if isinstance(value, dict):
+            value = [f"{key}: {said}" for key, said in value.items()]
+        if isinstance(value, list | tuple):
+            value = "".join(f"\n  {line}" for line in value) or "none"
+        print(f"{name.replace('_', ' ')}: {value}")
+
+
 def _plain(record: Any) -> Any:
     match record:
         case Activations():

@@ -7,6 +7,8 @@
 | /features/12 | /features/12.json | /api/features/12 |
 | /map | /map.json | /api/map |
 | /steer?edit=add:12:40&text | | /api/steering, where a model was given |
+| /try?mode=text&text | | /api/try, where a model was given |
+| /lists, /lists/ID | | /api/notes/lists, where there are notes |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
@@ -14,6 +16,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated
 
@@ -30,9 +33,11 @@ from physalis import __version__
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.errors import BadInput
+from physalis.notes import Notes
 from physalis.web.metrics import Metric, spreads
+from physalis.web.notes import notes_router, read_only
 from physalis.web.question import Question
-from physalis.web.records import Live
+from physalis.web.records import Live, Writable
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -44,12 +49,16 @@ HEADERS = {
 """Sent with everything: a page may load nothing from anywhere else, and runs no inlined script."""
 
 
-def create_app(atlas: Atlas, live: Live | None = None) -> FastAPI:
-    """The server of one atlas, and of what can be done with its model, where there is one (``web.steering.live``).
+def create_app(
+    atlas: Atlas, live: Live | None = None, notes: Notes | None = None, *, author: str | None = None
+) -> FastAPI:
+    """The server of one atlas, of what can be done with its model, where there is one (``web.live.beside``), and of
+    what people wrote about it. ``author`` is in whose name visitors write; without one they only read.
+
     Raises BadInput if the pages were not built."""
     shell = read_shell()
     app = FastAPI(title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
     app.add_middleware(Headers)
     app.mount("/static", StaticFiles(directory=STATIC))
 
@@ -60,8 +69,13 @@ def create_app(atlas: Atlas, live: Live | None = None) -> FastAPI:
     map_json = cache(lambda: atlas.map().model_dump_json())
     map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
 
+    beside: dict[str, str] = {}
+    if live:
+        beside |= {"steering": live.steering.model_dump_json(), "trying": live.trying.model_dump_json()}
+    if notes:
+        beside["notes"] = Writable(writes=author is not None, author=author or "").model_dump_json()
+
     def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
-        beside = {"steering": live.steering.model_dump_json()} if live else {}
         return HTMLResponse(fill(shell, title=title, records=records | beside), status, {"cache-control": "no-cache"})
 
     @app.get("/api/summary")
@@ -138,13 +152,27 @@ def create_app(atlas: Atlas, live: Live | None = None) -> FastAPI:
     def steer_page() -> HTMLResponse:
         return page("Steer – physalis")
 
+    @app.get("/try", include_in_schema=False)
+    def try_page() -> HTMLResponse:
+        return page("Try it – physalis")
+
+    @app.get("/lists", include_in_schema=False)
+    @app.get("/lists/{id}", include_in_schema=False)
+    def lists_page() -> HTMLResponse:
+        return page("Lists – physalis")
+
+    def writer() -> str:
+        return read_only() if author is None else author
+
     for router in live.routers if live else ():
         app.include_router(router)
+    if notes:
+        app.include_router(notes_router(notes, len(atlas), writer))
 
-    def refuse(request: Request, status: int, sentence: str) -> Response:
+    def refuse(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
         path = request.url.path
-        if path.startswith(("/api/", "/static/")) or path.endswith(".json"):
-            return JSONResponse({"detail": sentence}, status)
+        if path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
+            return JSONResponse({"detail": sentence}, status, dict(headers or {}))
         return page("Not here – physalis", status=status, error=json.dumps(sentence))
 
     @app.exception_handler(BadInput)
@@ -154,14 +182,17 @@ def create_app(atlas: Atlas, live: Live | None = None) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refuse(request, 422, f"{first['loc'][-1]}={first.get('input')!r} cannot be used: {first['msg']}.")
+        # A body is anyone's: in ASCII, since half a surrogate pair could not be sent back, and no longer than a line.
+        given = ascii(first.get("input"))
+        given = given if len(given) <= 200 else f"{given[:200]}…"
+        return refuse(request, 422, f"{first['loc'][-1]}={given} cannot be used: {first['msg']}.")
 
     @app.exception_handler(StarletteHTTPException)
     def refused(request: Request, error: StarletteHTTPException) -> Response:
         here = "/, /features, /map and /features/12 (or another number)"
         lost = error.status_code == 404 and error.detail == "Not Found"
         sentence = f"There is no page {request.url.path} here. There are {here}." if lost else str(error.detail)
-        return refuse(request, error.status_code, sentence)
+        return refuse(request, error.status_code, sentence, error.headers)
 
     return app
 

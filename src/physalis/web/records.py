@@ -22,8 +22,28 @@ class Steerable(BaseModel):
     """Whether there is text to judge doses on."""
 
 
+class Tryable(BaseModel):
+    """What texts can be tried for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    meaning: bool
+    """Whether features can be searched by meaning: whether a model that embeds sentences is at hand."""
+
+
+class Writable(BaseModel):
+    """Who writes labels, notes, votes and lists here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    writes: bool
+    author: str
+    """Whose name they bear; empty where nobody writes."""
+
+
 class Live(NamedTuple):
     """A model beside an atlas."""
 
     steering: Steerable
+    trying: Tryable
     routers: Sequence[APIRouter]

@@ -10,26 +10,56 @@ from starlette.types import ASGIApp
 
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
+from physalis.notes import Notes, beside
 from physalis.web.app import create_app
+from physalis.web.guard import guard
 
+MOST_BYTES = 1 << 19
+"""Of a request: a long text to try, and no more."""
 HOSTS = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for every address it has."
 
 
-def serve(atlas: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> None:
+def serve(
+    atlas: Path | str,
+    *,
+    author: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+    token: str | None = None,
+    origin: str | None = None,
+) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
-    Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, or if this machine
-    does not have that address.
+    Labels, notes and lists of the file beside the atlas are shown; ``author`` is in whose name visitors write there,
+    and without one they only read. Other machines reach the pages only with a ``token``, which the printed address
+    holds; ``origin`` is where a proxy shows them to the world, such as "https://atlas.example.org".
+
+    Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, if this machine
+    does not have that address, or if other machines could reach it without a token.
     """
-    serve_app(create_app(Atlas.open(atlas)), Path(atlas).resolve().name, host=host, port=port)
+    opened = Atlas.open(atlas)
+    app = create_app(opened, notes=notes_of(atlas, opened, author), author=author)
+    serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 
-def serve_app(app: ASGIApp, name: str, *, host: str, port: int) -> None:
-    """Serve an app until interrupted, and say where what it shows is."""
+def notes_of(folder: Path | str, atlas: Atlas, author: str | None) -> Notes | None:
+    """The notes beside an atlas. Where nobody is to write, there need be none."""
+    file = beside(Path(folder).resolve())
+    if author is None and not file.exists():
+        return None
+    return Notes.open(file, atlas=atlas.manifest.hash)
+
+
+def serve_app(
+    app: ASGIApp, name: str, *, host: str, port: int, token: str | None = None, origin: str | None = None
+) -> None:
+    """Serve an app behind ``web.guard`` until interrupted, and say where what it shows is."""
+    guarded = guard(app, host=host, token=token, origin=origin, most_bytes=MOST_BYTES)
     with bind(host, port) as listener:
-        print(f"{name} is at {address(listener)} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+        there = address(listener) + (f"?token={token}" if token else "")
+        print(f"{name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
         # No websockets here; asking for them would only import them.
-        config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off")
+        config = uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off")
         try:
             uvicorn.Server(config).run([listener])
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""live: edited texts over HTTP, streamed beside the unedited ones, and an endpoint that OpenAI's clients know.
+"""steering_router: edited texts over HTTP, streamed beside the unedited ones, and an endpoint for OpenAI's clients.
 
 | route | what |
 | --- | --- |
@@ -7,19 +7,18 @@
 | POST /api/doses | what an edit does at each strength, beside its baselines |
 | GET /v1/models, POST /v1/completions, POST /v1/chat/completions | OpenAI's own, with ``edits`` besides |
 
-The model is asked one thing at a time: a second request waits for the first. Imported late, for it needs torch.
+The model is asked one thing at a time: a second request waits for its turn. Imported late, for it needs torch.
 """
 
 import json
 import math
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +30,8 @@ from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
 from physalis.steering import DoseResponse, Edit, Place, Steering, chat, completion, dose_response, steer
-from physalis.web.records import Live, Steerable
+from physalis.web.records import Steerable
+from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt
 Edits = Annotated[list[Edit], Field(max_length=32)]
@@ -87,10 +87,12 @@ class Completions(Sampling):
     edits: Edits = []
 
 
-def live(model: Model, dictionary: str | Path, activations: str | Path | None = None) -> Live:
-    """What can be done with the features of one dictionary. Without its activations there is no text to judge doses on,
-    and /api/doses says so."""
-    router, one_at_a_time = APIRouter(), threading.Lock()
+def steering_router(
+    model: Model, dictionary: str | Path, activations: str | Path | None = None, *, turns: Turns | None = None
+) -> tuple[Steerable, APIRouter]:
+    """What can be steered with the features of one dictionary, and the routes to do it. Without its activations there
+    is no text to judge doses on, and /api/doses says so. ``turns`` are those of the model, where others use it too."""
+    router, turns = APIRouter(), turns or Turns()
     place = Place.of(artifact.read(Path(dictionary), "dictionary"))
     norm = place.hygiene.max_norm / TIMES_MEDIAN
     told = Steerable(
@@ -118,9 +120,12 @@ def live(model: Model, dictionary: str | Path, activations: str | Path | None = 
         length = {} if asked.tokens is None else {"n": asked.tokens}
 
         def events() -> Iterator[str]:
-            with one_at_a_time:
-                for step in steer(model, prompt, bound, sampler=asked.sampler(), **length):
-                    yield _event(step._asdict())
+            try:
+                with turns.take():
+                    for step in steer(model, prompt, bound, sampler=asked.sampler(), **length):
+                        yield _event(step._asdict())
+            except HTTPException as error:  # the answer has begun, so its status can say nothing any more
+                yield _event({"detail": error.detail})
             yield _event("[DONE]")
 
         return StreamingResponse(events(), media_type="text/event-stream")
@@ -130,7 +135,7 @@ def live(model: Model, dictionary: str | Path, activations: str | Path | None = 
         """What adding a feature does at each strength. Takes the model a minute or two."""
         if activations is None:
             raise BadInput("Doses are judged on held-out text. Start `physalis serve` with --activations.")
-        with one_at_a_time:
+        with turns.take():
             return dose_response(dictionary, activations, model, asked.feature, strengths=asked.strengths)
 
     @router.get("/v1/models")
@@ -154,7 +159,7 @@ def live(model: Model, dictionary: str | Path, activations: str | Path | None = 
         written: list[int] = []
 
         def words() -> Iterator[str]:
-            with one_at_a_time:
+            with turns.take():
                 for ids in generate(model, prompt[None], n, writes=bound.writes, sampler=asked.sampler()):
                     if int(ids[0]) in ends:
                         return
@@ -171,7 +176,7 @@ def live(model: Model, dictionary: str | Path, activations: str | Path | None = 
         }  # fmt: skip
         return JSONResponse({**head, "choices": [choice], "usage": usage})
 
-    return Live(told, [router])
+    return told, router
 
 
 def _chunks(words: Iterator[str], head: dict[str, Any], written: list[int], n: int, *, talks: bool) -> Iterator[str]:

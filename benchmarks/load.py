@@ -1,0 +1,147 @@
+"""Load: a served atlas of 100,000 features under 200 requests a second, while notes are written, and then killed.
+
+    python benchmarks/load.py                  # a minute and a half, and 4 minutes once to write the atlas
+    python benchmarks/load.py --seconds 5      # does everything work?
+
+The server is `physalis serve` as a process of its own, killed with SIGKILL at the end in the middle of its work. This
+process sends requests at moments fixed beforehand (an open loop: a slow answer does not make the next request wait, and
+its waiting counts), mixed as MIX says. A label is written every half second, as fast as one address may for long. Rows
+are {name, value, unit, bar}.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from atlas import synthetic_atlas
+from rich.console import Console
+from rich.table import Table
+
+from physalis.models import cache_folder
+from physalis.notes import Notes, beside
+
+SORTS = ("density", "max_code", "token_entropy", "logit_kurtosis")
+BAR_MS = 50
+MIX: dict[str, tuple[float, Callable[[random.Random, int], str]]] = {
+    "feature page": (0.5, lambda r, n: f"/features/{r.randrange(n)}"),
+    "feature as JSON": (0.2, lambda r, n: f"/features/{r.randrange(n)}.json"),
+    "sorted list": (0.12, lambda r, n: f"/features?sort={r.choice(SORTS)}&offset={50 * r.randrange(20)}"),
+    "search": (0.08, lambda r, n: f"/features.json?query={r.choice('bdfgklmn')}{r.choice(['a', 'or', 'ai'])}k"),
+    "labels of a feature": (0.05, lambda r, n: f"/api/notes/features/{r.randrange(n)}"),
+    "summary": (0.05, lambda r, n: "/"),
+}
+"""Name to its share and the address of one."""
+
+
+async def load(
+    address: str, n: int, rate: float, seconds: float
+) -> tuple[dict[str, list[float]], list[str], list[str]]:
+    """Answers' milliseconds by kind, what went wrong, and the labels that the server said it kept."""
+    r, times, wrong, kept = random.Random(0), {name: [] for name in MIX}, [], []
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=30) as client:
+
+        async def ask(name: str, path: str, due: float) -> None:
+            try:
+                response = await client.get(path)
+                if response.status_code != 200:
+                    wrong.append(f"{path}: {response.status_code}")
+            except httpx.HTTPError as error:
+                wrong.append(f"{path}: {error!r}")
+            times[name].append(1000 * (time.perf_counter() - due))
+
+        async def write() -> None:
+            for i, feature in enumerate(random.Random(1).sample(range(n), int(2 * seconds))):
+                text = f"label {i}"
+                response = await client.post("/api/notes/labels", json={"feature": feature, "text": text})
+                if response.status_code == 201:
+                    kept.append(text)
+                else:
+                    wrong.append(f"label: {response.status_code} {response.text[:100]}")
+                await asyncio.sleep(0.5)
+
+        names, shares = list(MIX), [share for share, _ in MIX.values()]
+        writing, asked = asyncio.create_task(write()), []
+        started = time.perf_counter() + 0.1
+        for i in range(int(rate * seconds)):
+            due = started + i / rate
+            await asyncio.sleep(max(0, due - time.perf_counter()))
+            [name] = r.choices(names, shares)
+            asked.append(asyncio.create_task(ask(name, MIX[name][1](r, n), due)))
+        await asyncio.gather(*asked, writing)
+    return times, wrong, kept
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen, str]:
+    """The server and its address, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "physalis", "serve", str(folder), "--author", "load", "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            httpx.get(address, timeout=5)
+            return server, address
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise RuntimeError("the server does not answer")
+
+
+def row(name: str, value: float, unit: str, bar: float | None = None) -> dict:
+    return {"name": name, "value": round(value, 2), "unit": unit, "bar": bar}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--features", type=int, default=100_000)
+    parser.add_argument("--rate", type=float, default=200, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "load")
+    parser.add_argument("--json", action="store_true", help="only the rows")
+    options = parser.parse_args()
+    folder = options.folder / f"atlas-{options.features}"
+    atlas = synthetic_atlas(folder, options.features)
+    beside(folder).unlink(missing_ok=True)
+    server, address = serve(folder)
+    try:
+        times, wrong, kept = asyncio.run(load(address, options.features, options.rate, options.seconds))
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    found = Notes.open(beside(folder), atlas=atlas.manifest.hash).all_labels().values()
+    there = {each.label.text for labels in found for each in labels}
+    every = [each for some in times.values() for each in some]
+    rows = [row(f"{name}, p95 of {len(t)}", statistics.quantiles(t, n=20)[-1], "ms") for name, t in times.items()]
+    rows += [
+        row(f"all, p95 of {len(every)}", statistics.quantiles(every, n=20)[-1], "ms", BAR_MS),
+        row("all, p50", statistics.median(every), "ms"),
+        row("errors", len(wrong), "", 0),
+        row(f"labels lost, of {len(kept)} that were kept before SIGKILL", len(set(kept) - there), "", 0),
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("", "", "bar", title=f"{options.rate:g} requests/s for {options.seconds:g} s")
+    for each in rows:
+        table.add_row(
+            each["name"], f"{each['value']:g} {each['unit']}", "" if each["bar"] is None else f"{each['bar']:g}"
+        )
+    Console().print(table)
+    for sentence in wrong[:5]:
+        print(sentence)
+
+
+if __name__ == "__main__":
+    main()

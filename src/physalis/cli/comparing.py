@@ -1,0 +1,38 @@
+"""The commands `physalis compare`: two dictionaries side by side, and a row of them as a tree of features."""
+
+from pathlib import Path
+
+import cyclopts
+
+from physalis.cli.amounts import Amount
+from physalis.cli.options import Json, Out, given
+
+app = cyclopts.App(name="compare", help="Dictionaries held against each other: what is shared, split and unique.")
+
+
+@app.command
+def pair(
+    a: Path, b: Path, activations: Path | None = None, /, *, out: Out, tokens: Amount = None, rate: float | None = None,
+    seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Match the features of A with those of B: by direction, and with the ACTIVATIONS that both read also by what they
+    fire on. RATE is the share of what is called found that may be chance."""
+    from physalis.cli import comparisons
+    from physalis.comparing.comparison import compare
+
+    found = compare(a, b, activations, out=out, **given(tokens=tokens, rate=rate, seed=seed))
+    comparisons.show_pair(found.summary, json=json)
+
+
+@app.command
+def tree(
+    *dictionaries: Path, activations: Path, out: Out, tokens: Amount = None, rate: float | None = None,
+    seed: int | None = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Place every feature of the DICTIONARIES, given from narrow to wide, below one of the dictionary before: how
+    features split as dictionaries widen."""
+    from physalis.cli import comparisons
+    from physalis.comparing.lineage import grow
+
+    grown = grow(dictionaries, activations, out=out, **given(tokens=tokens, rate=rate, seed=seed))
+    comparisons.show_tree(grown.summary, json=json)

@@ -1,0 +1,14 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+Json = Annotated[bool, Parameter(negative="", help="Print the record as JSON, alone on standard output.")]
+Out = Annotated[Path, Parameter(help="Folder to write. A finished one is reused, an unfinished one is gone on with.")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

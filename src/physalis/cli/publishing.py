@@ -1,0 +1,86 @@
+"""The commands `physalis publish` and `physalis export`: an atlas as plain files, for readers and for other tools."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from physalis.cli.options import Json, Out, given
+from physalis.errors import BadInput
+
+if TYPE_CHECKING:
+    from physalis.atlas import Atlas
+
+export = cyclopts.App(name="export", help="An atlas as the files that Neuronpedia or SAEDashboard reads.")
+Some = Annotated[
+    str | None, Parameter(help="Numbers and ranges, such as 3,17,40-49, or the name of a list in the notes.")
+]
+
+
+def publish(
+    atlas: Path, /, *, out: Out, features: Some = None, article: list[Path] | None = None, most: int | None = None
+) -> None:
+    """Write a site that any file host serves and that opens without a server. ARTICLE is a Markdown file with live
+    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours."""
+    from physalis.atlas import Atlas
+    from physalis.web.site import publish as publish_
+
+    opened = Atlas.open(atlas)
+    publish_(opened, out, **given(features=_chosen(features, atlas, opened), articles=article, most=most))
+    print(out / "index.html")
+
+
+@export.command
+def neuronpedia(
+    atlas: Path, /, *, out: Out, source_set: str, creator: str, release: str | None = None,
+    description: str | None = None, url: str | None = None, suffix: str | None = None, model_id: str | None = None,
+    features: Some = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Write what Neuronpedia's importer reads: a SOURCE_SET of CREATOR's, with its features, activations and
+    explanations."""
+    from physalis.atlas import Atlas
+    from physalis.cli import printing
+    from physalis.web.neuronpedia import export_neuronpedia
+
+    opened = Atlas.open(atlas)
+    options = given(
+        release=release, description=description, url=url, suffix=suffix, model_id=model_id,
+        features=_chosen(features, atlas, opened),
+    )  # fmt: skip
+    made = export_neuronpedia(opened, out, source_set=source_set, creator=creator, **options)
+    printing.show_fields(made, json=json)
+
+
+@export.command
+def saedashboard(
+    atlas: Path, /, *, out: Out, sae_set: str, model_id: str | None = None, features: Some = None, json: Json = False
+) -> None:
+    """Write SAEDashboard's batches of features, as a member of the SAE_SET."""
+    from physalis.atlas import Atlas
+    from physalis.cli import printing
+    from physalis.web.saedashboard import export_saedashboard
+
+    opened = Atlas.open(atlas)
+    options = given(model_id=model_id, features=_chosen(features, atlas, opened))
+    made = export_saedashboard(opened, out, sae_set=sae_set, **options)
+    printing.show_fields(made, json=json)
+
+
+def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None:
+    """The features that were named, as numbers or as a list of the notes beside the atlas."""
+    from physalis.notes import Notes, beside
+
+    if named is None:
+        return None
+    if re.fullmatch(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*", named):
+        ends = [[int(end) for end in part.split("-")] for part in named.split(",")]
+        return [feature for end in ends for feature in range(end[0], max(end[0], min(end[-1], len(atlas))) + 1)]
+    there = beside(folder)
+    notes = Notes.open(there, atlas=atlas.manifest.hash) if there.exists() else None
+    lists = {row.list.name: row.list.list for row in notes.lists()} if notes else {}
+    if notes is None or named not in lists:
+        known = ", ".join(lists) or "none"
+        raise BadInput(f"{named!r} is neither numbers such as 3,17,40-49 nor a list in the notes (there: {known}).")
+    return [entry.feature for entry in notes.full_list(lists[named]).entries]

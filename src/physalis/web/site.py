@@ -1,0 +1,217 @@
+"""publish: an atlas as a folder of pages that any file host, or none, can show. They ask for nothing from elsewhere,
+and for nothing by a request that a browser refuses to a page opened as a file.
+
+| file | |
+| --- | --- |
+| index.html | the summary, and the articles |
+| list.html | the published features, searched, sorted and filtered in the page |
+| map.html | the map of all living features |
+| features/12.html | one feature, its record inside |
+| articles/commas.html | one article, its text and the records of its figures inside |
+| assets/ | the script, the style and the faces of every page; map.js, the map; pictures of articles |
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from physalis import artifact
+from physalis.atlas import Atlas
+from physalis.atlas.records import Feature, FeatureRow, Histogram
+from physalis.atlas.store import METRICS
+from physalis.errors import BadInput
+from physalis.progress import progress
+from physalis.web.articles import Article, read_article
+from physalis.web.metrics import BINS, LONG, Metric
+from physalis.web.packing import pack, script_json
+from physalis.web.shell import STATIC, fill, read_shell
+
+FRONT = STATIC.parent / "site"
+ASSETS, FEATURES, ARTICLES = "assets", "features", "articles"
+
+_ARTICLE = '<main id="article"></main>'
+
+
+def publish(
+    atlas: Atlas,
+    out: Path | str,
+    *,
+    features: Sequence[int] | None = None,
+    articles: Sequence[Path | str] = (),
+    most: int = 300,
+) -> artifact.Manifest:
+    """Write the site of an atlas into ``out``.
+
+    ``features`` get a page each; those that ``articles`` (Markdown files, see ``read_article``) show or link to are
+    added. If none are given, up to ``most`` are taken: the striking ones, then the neighbours of those taken, in turn.
+    Links to other features are text. Run again, it writes only the files that are missing or have changed and removes
+    pages that are published no more; killed and run again, it ends the same.
+
+    Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else, and
+    if the front end was not built.
+    """
+    folder = Path(out)
+    shell = read_shell(FRONT)
+    assert _ARTICLE in shell, "frontend/site.html lost its place for articles"
+    written = [read_article(file, atlas) for file in articles]
+    slugs = [article.slug for article in written]
+    if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
+        raise BadInput(f"Two articles would both be {ARTICLES}/{twice[0]}.html. Give their files different names.")
+    ids = list(dict.fromkeys(near_striking(atlas, most) if features is None else features))
+    atlas.rows(ids)  # refuses those that do not exist
+    ids = list(dict.fromkeys([*ids, *(id for article in written for id in article.features)]))
+    if not ids:
+        raise BadInput("There is no feature to publish. Name some, or leave the list out.")
+    assets = {file.name: file for file in sorted(FRONT.iterdir()) if file.name != "index.html"}
+    assets |= {name: path for article in written for name, path in article.pictures.items()}
+    config = {
+        "features": ids,
+        "articles": {article.slug: artifact.digest([article.html, article.figures]) for article in written},
+        "assets": {name: artifact.file_digest(path) for name, path in assets.items()},
+        "shell": artifact.digest(shell),
+    }
+    manifest = artifact.Manifest(kind="site", config=config, inputs={"atlas": atlas.manifest.hash})
+    # No job: an article that was rewritten, or a feature more, is published into the same folder.
+    with artifact.claim(folder, "site", {}) as done:
+        if done is not None and _is(done, manifest, folder):
+            return done
+        (folder / artifact.MANIFEST).unlink(missing_ok=True)
+        files = _Site(atlas, folder, shell, ids).write(written, assets)
+        for name in (ASSETS, FEATURES, ARTICLES):
+            for file in (folder / name).glob("*"):
+                if f"{name}/{file.name}" not in files:
+                    file.unlink()
+        facts = {"n_features": len(ids), "bytes": sum((folder / name).stat().st_size for name in files)}
+        return artifact.finish(folder, manifest.model_copy(update={"facts": facts}), files)
+
+
+def _is(done: artifact.Manifest, wanted: artifact.Manifest, folder: Path) -> bool:
+    """Whether the folder holds just that, undamaged."""
+    same = (done.config, done.inputs, done.version) == (wanted.config, wanted.inputs, wanted.version)
+    return same and all(
+        (folder / name).exists() and artifact.file_digest(folder / name) == sha for name, sha in done.files.items()
+    )
+
+
+def near_striking(atlas: Atlas, most: int) -> list[int]:
+    """Up to ``most`` features: the striking ones, then the neighbours of each one taken, nearest and co-firing in turn.
+    Where no feature is striking, the densest."""
+    taken = dict.fromkeys(atlas.summary().striking[:most])
+    if not taken:
+        return [row.id for row in atlas.list(limit=most).rows]
+    queue = list(taken)
+    while queue and len(taken) < most:
+        feature = atlas[queue.pop(0)]
+        beside = [n.id for pair in zip_longest(feature.nearest, feature.cofiring) for n in pair if n]
+        new = [id for id in dict.fromkeys(beside) if id not in taken][: most - len(taken)]
+        taken |= dict.fromkeys(new)
+        queue += new
+    return list(taken)
+
+
+class _Site:
+    """What all pages of one site share."""
+
+    def __init__(self, atlas: Atlas, folder: Path, shell: str, ids: list[int]) -> None:
+        self._atlas, self._folder, self._shell, self._ids = atlas, folder, shell, ids
+        self._published = set(ids)
+        self._summary = atlas.summary()
+
+    def write(self, articles: list[Article], assets: dict[str, Path]) -> list[str]:
+        """Every file; returns their names."""
+        rows = self._atlas.rows(self._ids)
+        words: list[str] = []
+        names = [self._write(f"{ASSETS}/{name}", path.read_bytes()) for name, path in assets.items()]
+        names.append(self._write(f"{ASSETS}/map.js", f"physalisMap={script_json(self._map())};".encode()))
+        with progress("Pages", len(self._ids), "features") as advance:
+            for name, text, feature in self._features():
+                names.append(self._write(name, text.encode()))
+                words.append(_words(feature))
+                advance(1)
+        for article in articles:
+            names.append(self._write(f"{ARTICLES}/{article.slug}.html", self._article(article).encode()))
+        listed = [row.model_dump(mode="json") | {"words": w} for row, w in zip(rows, words, strict=True)]
+        metrics = [metric.model_dump(mode="json") for metric in spreads_of(rows)]
+        told = [
+            {"path": f"{ARTICLES}/{each.slug}.html", "title": each.title, "description": each.description}
+            for each in articles
+        ]
+        striking = [row.model_dump(mode="json") for row in self._atlas.rows(self._summary.striking)]
+        summary = self._summary.model_dump(mode="json")
+        pages = {
+            "index.html": self._page(
+                "", self._summary.name, "summary", self._summary.striking,
+                summary=summary, striking=striking, articles=told,
+            ),
+            "list.html": self._page("", "Features", "list", self._ids, rows=listed, metrics=metrics),
+            "map.html": self._page("", "Map", "map", []),
+        }  # fmt: skip
+        return [*names, *(self._write(name, page.encode()) for name, page in pages.items())]
+
+    def _features(self) -> Iterator[tuple[str, str, Feature]]:
+        for place, id in enumerate(self._ids):
+            feature = self._atlas[id]
+            beside = [self._ids[(place + step) % len(self._ids)] for step in (-1, 1)]
+            near = [neighbour.id for neighbour in (*feature.nearest, *feature.cofiring)]
+            page = self._page(
+                "../", f"{feature.headline} ({id})", "feature", [*near, *beside],
+                feature=pack(feature), before=beside[0], after=beside[1],
+            )  # fmt: skip
+            yield f"{FEATURES}/{id}.html", page, feature
+
+    def _article(self, article: Article) -> str:
+        page = self._page("../", article.title, "article", article.features, figures=article.figures)
+        # Its words were escaped where it was written, and the records hold no "<": there is one such place.
+        return page.replace(_ARTICLE, f'<main id="article">{article.html}</main>')
+
+    def _page(self, root: str, title: str, view: str, linked: Sequence[int], **records: object) -> str:
+        """A page whose links may lead to ``linked``, as far as they are published."""
+        held = {
+            "view": view, "root": root, "published": len(self._ids), "total": len(self._atlas),
+            "linked": sorted(self._published.intersection(linked)), **records,
+        }  # fmt: skip
+        shell = self._shell.replace("./assets/", f"{root}{ASSETS}/")
+        shell = shell if view == "article" else shell.replace(_ARTICLE, "")
+        told = {name: script_json(value) for name, value in held.items()}
+        return fill(shell, title=f"{title} – physalis", records=told)
+
+    def _map(self) -> dict[str, object]:
+        map = self._atlas.map()
+        # Four digits are more than a colour shows, and a third of the bytes.
+        density = [float(f"{value:.4g}") for value in map.density]
+        return {"map": map.model_copy(update={"density": density}).model_dump(mode="json"), "published": self._ids}
+
+    def _write(self, name: str, content: bytes) -> str:
+        """Write a file unless it holds that already."""
+        file = self._folder / name
+        if not (file.exists() and file.read_bytes() == content):
+            file.parent.mkdir(exist_ok=True)
+            artifact.write_atomic(file, lambda path: path.write_bytes(content))
+        return name
+
+
+def _words(feature: Feature) -> str:
+    """What a search in the list finds a feature by beside its row."""
+    tokens = (token.token.strip().lower() for token in (*feature.top_tokens, *feature.promoted))
+    return " ".join(dict.fromkeys(token for token in tokens if token))
+
+
+def spreads_of(rows: Sequence[FeatureRow]) -> list[Metric]:
+    """How each metric is spread over these features, as ``physalis.web.metrics.spreads`` says it of all."""
+    fired = [row for row in rows if row.n_fired]
+    return [_spread(name, means, np.array([getattr(row, name) for row in fired])) for name, means in METRICS.items()]
+
+
+def _spread(name: str, means: str, values: np.ndarray) -> Metric:
+    if not len(values):
+        return Metric(name=name, description=means, log=False, histogram=Histogram(edges=[], counts=[]))
+    low, high = float(values.min()), float(values.max())
+    log = low > 0 and high / low > LONG
+    edges = (np.geomspace if log else np.linspace)(low, high, BINS + 1) if high > low else np.array([low, high])
+    edges[0], edges[-1] = low, high
+    counts = np.histogram(values, edges)[0] if high > low else np.array([len(values)])
+    return Metric(
+        name=name, description=means, log=log, histogram=Histogram(edges=edges.tolist(), counts=counts.tolist())
+    )

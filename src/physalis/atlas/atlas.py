@@ -75,14 +75,14 @@ class Atlas:
             promoted=page["promoted"], neighbours=[*page["nearest"], *page["cofiring"]], causes=causes,
             unmeasured=unmeasured,
         )  # fmt: skip
-        return Feature.model_construct(**row, **page, causes=causes, unmeasured=unmeasured, worth=judged)
+        return Feature.trusted(**row, **page, causes=causes, unmeasured=unmeasured, worth=judged)
 
     def rows(self, ids: Sequence[int]) -> Sequence[FeatureRow]:
         """The list rows of some features, in the order asked for. Raises BadInput if one does not exist."""
         for id in ids:
             self._check(id)
         found = self._rows(ids)
-        return [FeatureRow.model_construct(**found[id]) for id in ids]
+        return [FeatureRow.trusted(**found[id]) for id in ids]
 
     def list(
         self,
@@ -136,7 +136,7 @@ class Atlas:
         living = np.flatnonzero(self._columns["region"] >= 0)
         headlines = [headline for (headline,) in self._db.execute("SELECT headline FROM features ORDER BY id")]
         column = {name: self._columns[name][living] for name in ("x", "y", "region", "density")}
-        return Map.model_construct(
+        return Map.trusted(
             ids=living.tolist(),
             x=np.round(column["x"], 5).tolist(),
             y=np.round(column["y"], 5).tolist(),
@@ -204,6 +204,7 @@ class Atlas:
             # ``immutable``: the file never changes once its manifest is written, so no locks and no -shm files.
             uri = f"{(self.folder / DATABASE).resolve().as_uri()}?mode=ro&immutable=1"
             self._local.db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._local.db.execute(f"PRAGMA mmap_size = {1 << 40}")  # no call of the system for each block
         return self._local.db
 
     def _meta(self, key: str) -> Any:
@@ -234,9 +235,12 @@ class Atlas:
         return PageShape(**json.loads(self._meta("shape")))
 
     @cached_property
-    def _strings(self) -> dict[int, str]:
+    def _strings(self) -> np.ndarray:
+        """The text of each token id that the atlas uses; an array, from which thousands are taken at once."""
         ids, strings = json.loads(zstandard.decompress(self._meta("strings")))
-        return dict(zip(ids, strings, strict=True))
+        table = np.full(max(ids, default=-1) + 2, "", object)  # the last, which is also -1, pads
+        table[ids] = strings
+        return table
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
@@ -264,7 +268,7 @@ class Atlas:
             values = dict(zip(("id", *METRICS, *PLACE, "headline"), row, strict=False))
             snippet = np.frombuffer(row[-1], SNIPPET)[0]
             tokens = snippet["tokens"][snippet["tokens"] >= 0].tolist()
-            values["snippet"] = [self._strings[t] for t in tokens]
+            values["snippet"] = self._strings[tokens].tolist()
             values["snippet_codes"] = codes_of(snippet["codes"][: len(tokens)], values["max_code"])
             found[id] = values
         return found

@@ -4,7 +4,7 @@ A page holds token ids, never strings; codes are 16-bit fractions of the feature
 ids. The sizes are one PageShape for a whole atlas, kept in its store, so a reader needs no other knowledge.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -122,7 +122,7 @@ def unpack(blob: bytes, shape: PageShape) -> np.void:
 
 
 def decode(
-    page: np.void, shape: PageShape, strings: Mapping[int, str], headlines: Callable[[Sequence[int]], dict[int, str]]
+    page: np.void, shape: PageShape, strings: np.ndarray, headlines: Callable[[Sequence[int]], dict[int, str]]
 ) -> dict[str, Any]:
     """The fields of a Feature that its page holds. The records are built without validation: their content was checked
     when it was written, and validating some thousand codes would take longer than everything else."""
@@ -132,11 +132,11 @@ def decode(
 
     def neighbours(ids: list[int], values: np.ndarray) -> list[Neighbour]:
         pairs = zip(ids, _rounded(values, 4), strict=False)
-        return [Neighbour.model_construct(id=i, value=v, headline=named[i]) for i, v in pairs]
+        return [Neighbour.trusted(id=i, value=v, headline=named[i]) for i, v in pairs]
 
     def effects(ids: np.ndarray, logits: np.ndarray) -> list[TokenEffect]:
         pairs = zip(_ids(ids), _rounded(logits, 4), strict=False)
-        return [TokenEffect.model_construct(token=strings[i], id=i, logit=v) for i, v in pairs]
+        return [TokenEffect.trusted(token=strings[i], id=i, logit=v) for i, v in pairs]
 
     counted = zip(_ids(page["token"]), page["token_count"].tolist(), _rounded(page["token_share"], 5), strict=False)
     low, high = (float(v) for v in page["logit_range"])
@@ -144,14 +144,12 @@ def decode(
     return {
         "histogram": _histogram(page["counts"], 0.0, largest),
         "groups": _groups(page, shape, strings),
-        "top_tokens": [
-            TokenCount.model_construct(token=strings[i], id=i, count=n, share_of_code=s) for i, n, s in counted
-        ],
+        "top_tokens": [TokenCount.trusted(token=strings[i], id=i, count=n, share_of_code=s) for i, n, s in counted],
         "promoted": effects(page["promoted"], page["promoted_logit"]),
         "suppressed": effects(page["suppressed"], page["suppressed_logit"]),
         "logit_histogram": _histogram(page["logit_counts"], low, high)
         if has_logits
-        else Histogram.model_construct(edges=[], counts=[]),
+        else Histogram.trusted(edges=[], counts=[]),
         "nearest": neighbours(nearest, page["nearest_cosine"]),
         "cofiring": neighbours(cofiring, page["cofiring_correlation"]),
     }
@@ -165,21 +163,21 @@ def codes_of(stored: np.ndarray, largest: float) -> list[float]:
     return np.round(stored * (largest / FULL), places).tolist()
 
 
-def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list[ExampleGroup]:
+def _groups(page: np.void, shape: PageShape, strings: np.ndarray) -> list[ExampleGroup]:
     largest = float(page["max_code"])
     if largest <= 0:
         return []
     codes = codes_of(page["example_codes"].reshape(-1), largest)
     tokens = page["example_tokens"]
     lengths = (tokens >= 0).sum(1).tolist()
-    ids, peaks, documents = tokens.tolist(), page["example_peak"].tolist(), page["example_document"].tolist()
+    texts, peaks, documents = strings[tokens].tolist(), page["example_peak"].tolist(), page["example_document"].tolist()
 
     def examples(group: slice) -> list[Example]:
         return [
-            Example.model_construct(
+            Example.trusted(
                 document=documents[e],
                 position=peaks[e],
-                tokens=[strings[t] for t in ids[e][: lengths[e]]],
+                tokens=texts[e][: lengths[e]],
                 codes=codes[e * shape.width : e * shape.width + lengths[e]],
             )
             for e in range(group.start, group.stop)
@@ -193,7 +191,7 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
     groups = []
     for g, (low, high) in enumerate(bounds):
         groups.append(
-            ExampleGroup.model_construct(
+            ExampleGroup.trusted(
                 name=f"interval {g}" if g else "top",
                 low=_significant(low),
                 high=_significant(high),
@@ -207,7 +205,7 @@ def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list
 
 def _histogram(counts: np.ndarray, low: float, high: float) -> Histogram:
     edges = [_significant(v) for v in np.linspace(low, high, len(counts) + 1).tolist()]
-    return Histogram.model_construct(edges=edges, counts=counts.tolist())
+    return Histogram.trusted(edges=edges, counts=counts.tolist())
 
 
 def _ids(padded: np.ndarray) -> list[int]:

@@ -24,6 +24,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -81,12 +82,12 @@ def create_app(
     @app.get("/api/summary")
     @app.get("/index.json", include_in_schema=False)
     @app.get("/summary.json", include_in_schema=False)
-    def summary() -> Summary:
+    async def summary() -> Summary:
         """The dictionary as a whole."""
         return summary_of()
 
     @app.get("/api/striking")
-    def striking() -> list[FeatureRow]:
+    async def striking() -> list[FeatureRow]:
         """The rows of the summary's striking features."""
         return list(atlas.rows(summary_of().striking))
 
@@ -109,38 +110,41 @@ def create_app(
             return Response(status_code=304, headers=fresh)
         return Response(map_json(), media_type="application/json", headers=fresh)
 
-    @app.get("/api/features")
+    @app.get("/api/features", response_model=FeatureList)
     @app.get("/features.json", include_in_schema=False)
-    def features(asked: Annotated[Question, Query()]) -> FeatureList:
+    async def features(asked: Annotated[Question, Query()]) -> Response:
         """One page of the features that match."""
-        return asked.put_to(atlas)
+        return as_json(asked.put_to(atlas))
 
-    @app.get("/api/features/{id:int}")
-    @app.get("/features/{id:int}.json", include_in_schema=False)
-    def feature(id: int) -> Feature:
-        """Everything about one feature."""
+    def feature_of(id: int) -> Feature:
         try:
             return atlas[id]
         except BadInput as error:
             raise HTTPException(404, str(error)) from error
 
+    @app.get("/api/features/{id:int}", response_model=Feature)
+    @app.get("/features/{id:int}.json", include_in_schema=False)
+    async def feature(id: int) -> Response:
+        """Everything about one feature."""
+        return as_json(feature_of(id))
+
     @app.get("/", include_in_schema=False)
-    def summary_page() -> HTMLResponse:
-        rows = f"[{','.join(row.model_dump_json() for row in striking())}]"
+    async def summary_page() -> HTMLResponse:
+        rows = f"[{','.join(row.model_dump_json() for row in await striking())}]"
         return page(f"{summary_of().name} – physalis", summary=summary_of().model_dump_json(), striking=rows)
 
     @app.get("/features", include_in_schema=False)
-    def list_page(asked: Annotated[Question, Query()]) -> HTMLResponse:
+    async def list_page(asked: Annotated[Question, Query()]) -> HTMLResponse:
         title = f"{asked.query} – Features – physalis" if asked.query else "Features – physalis"
-        return page(title, list=features(asked).model_dump_json(), metrics=metrics_json())
+        return page(title, list=asked.put_to(atlas).model_dump_json(), metrics=metrics_json())
 
     @app.get("/features/random", include_in_schema=False)
     def random_page() -> RedirectResponse:
         return RedirectResponse(f"/features/{atlas.random()}", 307, {"cache-control": "no-store"})
 
     @app.get("/features/{id:int}", include_in_schema=False)
-    def feature_page(id: int) -> HTMLResponse:
-        found = feature(id)
+    async def feature_page(id: int) -> HTMLResponse:
+        found = feature_of(id)
         title = f"{found.headline} ({id}) – physalis"
         return page(title, feature=found.model_dump_json(), summary=summary_of().model_dump_json())
 
@@ -195,6 +199,11 @@ def create_app(
         return refuse(request, error.status_code, sentence, error.headers)
 
     return app
+
+
+def as_json(record: BaseModel) -> Response:
+    """What pydantic writes, as it is: FastAPI would check it once more and write it again."""
+    return Response(record.model_dump_json(), media_type="application/json")
 
 
 class Headers:

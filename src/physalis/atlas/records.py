@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-
 R = TypeVar("R", bound="Record")
 
 

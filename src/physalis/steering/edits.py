@@ -35,7 +35,7 @@ from physalis.site import Site
 
 
 class _Edit(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     feature: int = Field(ge=0)
 
 

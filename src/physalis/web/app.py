@@ -38,7 +38,7 @@ from physalis.notes import Notes
 from physalis.web.metrics import Metric, spreads
 from physalis.web.notes import notes_router, read_only
 from physalis.web.question import Question
-from physalis.web.records import Live, Writable
+from physalis.web.records import Live, Refusal, Writable
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -58,7 +58,10 @@ def create_app(
 
     Raises BadInput if the pages were not built."""
     shell = read_shell()
-    app = FastAPI(title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        responses={status: {"model": Refusal, "description": "Why not."} for status in ("4XX", "503")},
+    )  # fmt: skip
     app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
     app.add_middleware(Headers)
     app.mount("/static", StaticFiles(directory=STATIC))

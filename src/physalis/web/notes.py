@@ -52,6 +52,7 @@ from physalis.notes.records import (
     Worth,
     fault,
 )
+from physalis.web.records import Refusal
 
 MOST_BYTES = 64 * 1024
 """The longest body. More is refused as soon as it is seen, not after it was read."""
@@ -59,14 +60,6 @@ MOST_ASKED = 500
 """Features or targets of one question."""
 MOST_ROWS = 200
 """Rows of one page of a search."""
-
-
-class Refusal(BaseModel):
-    """Why something was refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    detail: str
 
 
 class _Body(BaseModel):

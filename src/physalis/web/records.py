@@ -47,3 +47,10 @@ class Live(NamedTuple):
     steering: Steerable
     trying: Tryable
     routers: Sequence[APIRouter]
+
+
+class Refusal(BaseModel):
+    """What is answered instead, where something was asked that cannot be."""
+
+    detail: str
+    """A sentence: what was wrong, and what to do."""

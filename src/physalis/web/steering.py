@@ -40,8 +40,12 @@ Edits = Annotated[list[Edit], Field(max_length=32)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
 
+class Events(StreamingResponse):
+    media_type = "text/event-stream"
+
+
 class Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Message(Asked):
@@ -115,13 +119,15 @@ def steering_router(
             return completion(model, text)
         return chat(model, [message.model_dump() for message in messages or ()])
 
+    streamed: dict[int | str, dict[str, Any]] = {200: {"content": {Events.media_type: {}}}}
+
     @router.get("/api/steering")
     def steering() -> Steerable:
         """What can be steered here."""
         return told
 
-    @router.post("/api/steer", response_class=StreamingResponse)
-    def both(asked: Steered) -> StreamingResponse:
+    @router.post("/api/steer", response_model=None, responses=streamed)
+    def both(asked: Steered) -> Events:
         """Both texts as they are written."""
         bound = bind(asked.edits)
         prompt = prompt_of(asked.text, asked.messages)
@@ -136,7 +142,7 @@ def steering_router(
                 yield _event({"detail": error.detail})
             yield _event("[DONE]")
 
-        return StreamingResponse(events(), media_type="text/event-stream")
+        return Events(events())
 
     @router.post("/api/doses")
     def doses(asked: Dosed) -> DoseResponse:
@@ -151,8 +157,8 @@ def steering_router(
         """The one model there is."""
         return {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "physalis"}]}
 
-    @router.post("/v1/completions", response_model=None)
-    @router.post("/v1/chat/completions", response_model=None)
+    @router.post("/v1/completions", response_model=None, responses=streamed)
+    @router.post("/v1/chat/completions", response_model=None, responses=streamed)
     def complete(asked: Completions) -> Response:
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
@@ -175,7 +181,7 @@ def steering_router(
                     yield model.token_strings(written[-1:])[0]
 
         if asked.stream:
-            return StreamingResponse(_chunks(words(), head, written, n, talks=talks), media_type="text/event-stream")
+            return Events(_chunks(words(), head, written, n, talks=talks))
         text = "".join(words())
         body: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if talks else {"text": text}
         choice = {"index": 0, "finish_reason": _why(written, n), "logprobs": None, **body}

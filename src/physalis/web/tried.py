@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from physalis.atlas.records import Record
 from physalis.finding.records import Contrast, Found, OnToken
@@ -16,10 +16,14 @@ MOST = 500
 
 Text = Annotated[str, Field(min_length=1, max_length=CHARACTERS)]
 Limit = Annotated[int, Field(ge=1, le=MOST)]
+STRICT = ConfigDict(strict=True)
+"""A number is a number, not true and not "1"."""
 
 
 class Try(Record):
     """What fires on this text?"""
+
+    model_config = STRICT
 
     text: Text
     strongest: int = Field(5, ge=1, le=20)
@@ -35,12 +39,16 @@ class Try(Record):
 class TryFeatures(Record):
     """Where in this text do these features fire?"""
 
+    model_config = STRICT
+
     text: Text
     feature: list[int] = Field(min_length=1, max_length=32)
 
 
 class TryToken(Record):
     """Which features fire on this token?"""
+
+    model_config = STRICT
 
     text: list[Text] = Field(min_length=1, max_length=TEXTS)
     token: str = Field(min_length=1, max_length=200)
@@ -50,6 +58,8 @@ class TryToken(Record):
 
 class TryContrast(Record):
     """Which features fire here and not there?"""
+
+    model_config = STRICT
 
     here: list[Text] = Field(min_length=1, max_length=TEXTS)
     there: list[Text] = Field(min_length=1, max_length=TEXTS)

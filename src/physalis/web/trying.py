@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query
+from pydantic import ConfigDict
 
 from physalis.atlas import Atlas
 from physalis.atlas.records import Record
@@ -53,6 +54,7 @@ ALTOGETHER = 100_000
 """Characters of all texts of one question, at most: some 25,000 tokens."""
 SOON_S = 2.0
 """How long a search by meaning waits for the headlines' vectors before it asks to come again."""
+LINK = ConfigDict(strict=False)
 MEANING = "meaning.npy"
 """The vectors of headlines and labels, in the atlas's folder."""
 
@@ -207,6 +209,30 @@ class Trying:
             raise HTTPException(503, str(error), {"retry-after": "60"}) from error
 
 
+class TryLink(Try):
+    """``Try``, as a link asks it: numbers are text there."""
+
+    model_config = LINK
+
+
+class TryFeaturesLink(TryFeatures):
+    """``TryFeatures``, as a link asks it."""
+
+    model_config = LINK
+
+
+class TryTokenLink(TryToken):
+    """``TryToken``, as a link asks it."""
+
+    model_config = LINK
+
+
+class TryContrastLink(TryContrast):
+    """``TryContrast``, as a link asks it."""
+
+    model_config = LINK
+
+
 def trying_router(
     reader: Reader,
     atlas: Atlas,
@@ -225,7 +251,7 @@ def trying_router(
         return trying.text(asked)
 
     @router.get("/api/try")
-    def try_text_again(asked: Annotated[Try, Query()]) -> Tried:
+    def try_text_again(asked: Annotated[TryLink, Query()]) -> Tried:
         """The same, as a link asks it."""
         return trying.text(asked)
 
@@ -235,7 +261,7 @@ def trying_router(
         return trying.features(asked)
 
     @router.get("/api/try/feature")
-    def try_features_again(asked: Annotated[TryFeatures, Query()]) -> Traced:
+    def try_features_again(asked: Annotated[TryFeaturesLink, Query()]) -> Traced:
         """The same, as a link asks it."""
         return trying.features(asked)
 
@@ -245,7 +271,7 @@ def trying_router(
         return trying.token(asked)
 
     @router.get("/api/try/token")
-    def try_token_again(asked: Annotated[TryToken, Query()]) -> TokenTried:
+    def try_token_again(asked: Annotated[TryTokenLink, Query()]) -> TokenTried:
         """The same, as a link asks it."""
         return trying.token(asked)
 
@@ -255,7 +281,7 @@ def trying_router(
         return trying.contrast(asked)
 
     @router.get("/api/contrast")
-    def contrasted_again(asked: Annotated[TryContrast, Query()]) -> ContrastTried:
+    def contrasted_again(asked: Annotated[TryContrastLink, Query()]) -> ContrastTried:
         """The same, as a link asks it."""
         return trying.contrast(asked)
 

@@ -1,0 +1,54 @@
+"""The OpenAPI description against the server: whatever it allows is answered as it says, and whatever it forbids is
+refused. Requests are made up by Schemathesis, honest ones and malformed ones."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from test_meaning import Trigrams
+
+from physalis.notes import Notes
+from physalis.web import create_app
+from physalis.web.guard import Rate, guard
+from physalis.web.live import beside
+from physalis.web.serving import MOST_BYTES
+
+PLENTY, HERE = Rate(10**6, 10.0**6), {"host": "127.0.0.1"}
+SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
+MODES = {"as described": GenerationMode.POSITIVE, "malformed": GenerationMode.NEGATIVE}
+
+
+@pytest.fixture(scope="module")
+def described(tiny, tiny_dictionary, tiny_atlas, tmp_path_factory):
+    notes = Notes.open(tmp_path_factory.mktemp("notes") / "notes.db", atlas=tiny_atlas.manifest.hash)
+    app = create_app(
+        tiny_atlas,
+        beside(tiny_atlas, tiny, tiny_dictionary, notes=notes, embedder=Trigrams()),
+        notes,
+        author="Somebody",
+    )
+    guarded = guard(app, most_bytes=MOST_BYTES, by_address=PLENTY, by_session=PLENTY)
+    return schemathesis.openapi.from_asgi("/api/openapi.json", guarded, headers=HERE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_the_server_is_as_described(described, mode, subtests):
+    """Not checked: that what is described is also accepted. Which ids and metrics there are, no description says."""
+    refused = 0
+    for operation in (found.ok() for found in described.get_all_operations()):
+        if mode == "malformed" and not (operation.body or operation.query or operation.path_parameters):
+            continue  # there is nothing to get wrong
+
+        @given(case=operation.as_strategy(generation_mode=MODES[mode]))
+        @settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
+        def answers_as_described(case):
+            nonlocal refused
+            response = case.call(headers=HERE)
+            refused += response.status_code in (400, 404, 422)
+            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+        with subtests.test(operation.label):
+            answers_as_described()
+    assert refused > 20  # else nothing was asked that has to be refused

@@ -14,7 +14,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis import __version__
-from physalis.cli import comparing, lab, notes, publishing
+from physalis.cli import comments, comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
 from physalis.cli.options import Json, Out, given
 from physalis.errors import BadInput
@@ -25,7 +25,9 @@ app = cyclopts.App(
     help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
     help_format="plaintext",
 )
-for part in (comparing.app, lab.app, lab.counterexample, notes.app, publishing.export, publishing.publish):
+for part in (comments.app, comparing.app, lab.app, lab.counterexample, notes.app):
+    app.command(part)
+for part in (publishing.export, publishing.publish):
     app.command(part)
 
 

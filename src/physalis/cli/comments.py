@@ -135,10 +135,11 @@ def _address(origin: str | None) -> str:
 
 def _show_link(made: "Invited", address: str, *, json: bool) -> None:
     from physalis.comments.invitations import LINK
+    from physalis.web.comments import Sent
 
     link = f"{address}{LINK}{made.token}"
     if json:
-        print(made.model_copy(update={"token": link}).model_dump_json(indent=1))
+        print(Sent(invitation=made.invitation, link=link).model_dump_json(indent=1))
         return
     print(
         f"{_who(made.invitation)} signs in once, before {made.invitation.expires[:10]}, with this link, which is not "

@@ -10,14 +10,15 @@ import pytest
 from fastapi.testclient import TestClient
 from test_commands import physalis as physalis
 from test_lab_pages import chromium as chromium
-from test_notes_page import fits, serving, spelled
+from test_notes_page import fits, spelled
+from test_notes_page import serving as on_a_socket
 from test_pages import playwright
 
 from physalis.comments import Comments, Database, Invitations, anchors, beside, records
 from physalis.comments.anchors import FeatureAnchor
 from physalis.comments.store import LONGEST
 from physalis.web import comments as routes
-from physalis.web import create_app
+from physalis.web import create_app, live, serving
 from physalis.web.guard import guard
 from physalis.web.records import Commentable
 from physalis.web.site import publish
@@ -104,7 +105,7 @@ def signed_in(browse, site, link, width=1200, scheme="light"):
 @pytest.mark.browser
 @pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
 def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, width, scheme):
-    with serving(stage.app(tiny_atlas)) as site:
+    with on_a_socket(stage.app(tiny_atlas)) as site:
         owner = signed_in(browse, site, stage.links["owner"], width, scheme)
         owner.goto(f"{site}/comments")
         owner.get_by_label("name", exact=True).fill("Sun Tzu")
@@ -174,7 +175,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
 def test_links_that_do_not_open_say_why(browse, stage, tiny_atlas):
     lost = stage.invitations.invite("Lost")
     stage.invitations.revoke(lost.invitation.id)
-    with serving(stage.app(tiny_atlas)) as site:
+    with on_a_socket(stage.app(tiny_atlas)) as site:
         first = signed_in(browse, site, stage.links["guest"])
         expect(first.get_by_role("heading", name="Émilie <b>du Châtelet</b>")).to_be_visible()
         whys = {
@@ -201,7 +202,7 @@ def test_what_is_written_stays_text(browse, stage, tiny_atlas, tmp_path):
     stage.comments.publish(stage.owner, stage.comments.reply(stage.guest, shown.id, EVIL).id, 1)
     stage.comments.write(stage.guest, THREE, "Not for everyone.")
     publish(tiny_atlas, tmp_path / "site", features=[3, 4], comments=stage.comments.published())
-    with serving(stage.app(tiny_atlas)) as site:
+    with on_a_socket(stage.app(tiny_atlas)) as site:
         places = [(site, path) for path in ("/features/3", "/comments")]
         for home, path in [*places, ("file://", str(tmp_path / "site/features/3.html"))]:
             page = browse(home, path, 390)
@@ -218,7 +219,7 @@ def test_what_is_written_stays_text(browse, stage, tiny_atlas, tmp_path):
 @pytest.mark.browser
 def test_a_version_that_was_not_read_is_not_published(browse, stage, tiny_atlas):
     waiting = stage.comments.write(stage.guest, THREE, "First.")
-    with serving(stage.app(tiny_atlas)) as site:
+    with on_a_socket(stage.app(tiny_atlas)) as site:
         owner = signed_in(browse, site, stage.links["owner"])
         owner.goto(f"{site}/features/3")
         expect(owner.get_by_text("First.")).to_be_visible()
@@ -282,6 +283,25 @@ def test_a_site_has_the_published_comments(stage, tiny_atlas, tmp_path):
 def atlas(tiny_atlas, tmp_path):
     """A copy that comments may lie beside."""
     return shutil.copytree(tiny_atlas.folder, tmp_path / "atlas")
+
+
+def test_serve_finds_the_comments_beside_the_atlas(atlas, tiny, tiny_dictionary, monkeypatch):
+    served = []
+    for module in (serving, live):
+        monkeypatch.setattr(module, "serve_app", lambda app, name, **options: served.append(app))
+    monkeypatch.setattr(live, "load_model", lambda name: tiny)
+    monkeypatch.setattr(live, "MiniLM", lambda: None)
+
+    def statuses():
+        serving.serve(atlas)
+        live.serve_live(atlas, tiny_dictionary)
+        found = [TestClient(app, base_url="http://127.0.0.1").get("/api/comments/me").status_code for app in served]
+        served.clear()
+        return found
+
+    assert statuses() == [404, 404] and not beside(atlas).exists()
+    Invitations(Database(beside(atlas))).invite("Ada")
+    assert statuses() == [200, 200]
 
 
 def test_the_owner_of_the_files_rules_by_commands(physalis, atlas, tmp_path):

@@ -261,7 +261,8 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve an atlas to browsers on this machine; with its DICTIONARY, to try texts and to steer features too, and with
     the ACTIVATIONS, to measure what that does and costs. AUTHOR is in whose name visitors write labels and notes;
-    without it they only read. Other machines need the TOKEN; ORIGIN is where a proxy shows the pages."""
+    without it they only read; comments are written by who was invited. Other machines need the TOKEN; ORIGIN is where a
+    proxy shows the pages."""
     options = given(author=author, host=host, port=port, token=token, origin=origin)
     if dictionary is None and activations is None:
         from physalis.web.serving import serve as serve_

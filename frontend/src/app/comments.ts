@@ -18,11 +18,10 @@ export const talk: Talk = {
   async heard(feature) {
     // Asked anew: somebody may have signed in or out in another window.
     known = undefined;
-    const who = await me();
     const place = feature === undefined ? undefined : `feature/${feature}`;
     const here = (comment: Comment) => place === undefined || placeOf(comment) === place;
-    const [threads, mine, queue] = await Promise.all([
-      get<Thread[]>(place === undefined ? '' : `?on=${place}`),
+    const [who, threads] = await Promise.all([me(), get<Thread[]>(place === undefined ? '' : `?on=${place}`)]);
+    const [mine, queue] = await Promise.all([
       who.role === 'visitor' ? [] : get<Comment[]>('/mine'),
       who.role === 'owner' ? get<Comment[]>('/queue') : [],
     ]);

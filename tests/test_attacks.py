@@ -1,5 +1,5 @@
-"""Attacks over the web, none of which may succeed, each beside the honest request that does. Those through what is
-written in a comment are in test_markdown."""
+"""Attacks over the web, none of which may succeed, each beside the honest request that does: on the routes of comments
+alone, and on a served atlas that has them. Those through what is written in a comment are in test_markdown."""
 
 import json
 import random
@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from physalis.comments import Comments, Database, Invitations
+from physalis.web import create_app
+from physalis.web.app import HEADERS
 from physalis.web.comments import comments_router
 from physalis.web.guard import Rate, guard
 from physalis.web.serving import bind
@@ -23,14 +25,18 @@ HONEST = {"anchor": {"kind": "feature", "feature": 12}, "text": "It fires on *se
 
 
 class Stage:
-    """A guarded server with an owner and two guests signed in."""
+    """A guarded server, of an atlas if one is given, with an owner and two guests signed in."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, atlas=None, **options):
         self.time = 1_700_000_000
         self.database = Database(folder, clock=lambda: self.time)
         self.comments, self.invitations = Comments(self.database), Invitations(self.database)
-        self.routes = FastAPI()
-        self.routes.include_router(comments_router(self.database, lambda anchor: anchor.place != "feature/999"))
+        self.atlas = atlas
+        if atlas is None:
+            self.routes = FastAPI()
+            self.routes.include_router(comments_router(self.database, lambda anchor: anchor.place != "feature/999"))
+        else:
+            self.routes = create_app(atlas, comments=self.database)
         self.app = guard(self.routes, **{"by_address": PLENTY, "by_session": PLENTY} | options)
         self.visitor = self.client()
         self.owner, self.guest, self.other = (self.enter(name) for name in ("owner", "guest", "other"))
@@ -55,9 +61,9 @@ class Stage:
         return self.database.rows.execute("SELECT count(*) FROM comments").fetchone()[0]
 
 
-@pytest.fixture
-def stage(tmp_path):
-    return Stage(tmp_path)
+@pytest.fixture(params=["the routes alone", "a whole atlas"])
+def stage(request, tmp_path):
+    return Stage(tmp_path, request.getfixturevalue("tiny_atlas") if request.param == "a whole atlas" else None)
 
 
 def test_other_sites_change_nothing(stage):
@@ -89,7 +95,7 @@ def test_other_sites_change_nothing(stage):
 def test_every_change_needs_the_token(stage):
     id = stage.guest.post(AT, json=HONEST).json()["id"]
     paths = stage.routes.openapi()["paths"]
-    changes = [(method.upper(), path) for path, methods in paths.items() for method in methods if method != "get"]
+    changes = [(method.upper(), path) for path, ways in paths.items() for method in ways if method != "get"]
     changes.remove(("POST", f"{AT}/session"))  # signing in, before there is a token
     assert len(changes) == 9
     for method, path in changes:
@@ -178,7 +184,8 @@ def test_no_path_leads_out(stage):
     assert stage.guest.post(AT, json=HONEST | nowhere).status_code == 404
     assert stage.count() == 0
     for anchor in ({"kind": "figure", "figure": "TMS-1"}, {"kind": "passage", "article": "intro", "exact": "../.."}):
-        assert stage.guest.post(AT, json=HONEST | {"anchor": anchor}).status_code == 201
+        # An atlas has no figures and articles to write on.
+        assert stage.guest.post(AT, json=HONEST | {"anchor": anchor}).status_code == (404 if stage.atlas else 201)
     assert stage.visitor.get(AT, params={"on": "figure/TMS-1"}).json() == []
 
 
@@ -254,7 +261,8 @@ def test_no_header_is_written_by_another(stage):
             assert stage.owner.post(f"{AT}/invitations", json=body).status_code == 400
     for place in ("figure/a\r\nX: y", "feature/12\n", "x%0d%0aSet-Cookie: a=b"):
         answer = stage.visitor.get(AT, params={"on": place})
-        assert answer.status_code == 400 and set(answer.headers) == {"content-length", "content-type", "cache-control"}
+        expected = {"content-length", "content-type", "cache-control", *(HEADERS if stage.atlas else ())}
+        assert answer.status_code == 400 and set(answer.headers) == expected
     sent = stage.owner.post(f"{AT}/invitations", json={"name": "Ada: Countess, of Lovelace; a=b"})
     token = sent.json()["link"].partition("#")[2]
     cookie = stage.client().post(f"{AT}/session", json={"token": token}).headers["set-cookie"]
@@ -281,7 +289,7 @@ def test_no_other_name_reaches_this_machine(stage):
 
 
 def test_nothing_that_is_sent_breaks_the_server(stage):
-    """Random bytes and random JSON on every route: refused or done, and never an error of the server's own."""
+    """Random bytes and random JSON on every route of comments: refused or done, never an error of the server's own."""
     rng = random.Random(0)
     id = stage.guest.post(AT, json=HONEST).json()["id"]
     words = ["", "x", id, "0" * 16, "feature/12", "..", "\0", "é", "\ud800", "a" * 300]
@@ -295,7 +303,8 @@ def test_nothing_that_is_sent_breaks_the_server(stage):
             return {rng.choice(keys): value(depth + 1) for _ in range(rng.randrange(4))}
         return [value(depth + 1) for _ in range(3)] if depth < 3 and kind < 0.4 else rng.choice(words)
 
-    routes = [(m.upper(), path) for path, ways in stage.routes.openapi()["paths"].items() for m in ways]
+    paths = stage.routes.openapi()["paths"].items()
+    routes = [(m.upper(), path) for path, ways in paths for m in ways if path.startswith(AT)]
     routes += [("PATCH", AT), ("OPTIONS", AT), ("HEAD", f"{AT}/me"), ("POST", f"{AT}/nothing")]
     seen = set()
     for method, path in routes * 12:

@@ -36,7 +36,8 @@ LAYERS = (
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
-LATE = {"__init__.py", *(f"cli/{name}.py" for name in ("__init__", "comparing", "lab", "notes", "publishing"))}
+_COMMANDS = ("__init__", "comments", "comparing", "lab", "notes", "publishing")
+LATE = {"__init__.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
     "physalis.notes", "physalis.web.app", "physalis.cli",

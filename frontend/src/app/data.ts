@@ -1,5 +1,6 @@
 // Records from the server: those that came with the page first, then by request.
 import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
+import type { Commentable } from '../lib/comments';
 import type { Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
@@ -16,6 +17,7 @@ interface Inlined {
   steering?: Steerable;
   trying?: Tryable;
   notes?: Writable;
+  comments?: Commentable;
 }
 
 const element = document.getElementById('page');
@@ -69,6 +71,8 @@ export const steerable = inlined.steering;
 export const tryable = inlined.trying;
 /** Who writes notes; nothing where the atlas is served without any. */
 export const notes = inlined.notes;
+/** What comments may be; nothing where nobody was invited to write any. */
+export const comments = inlined.comments;
 
 const names = new Map<number, Promise<string>>();
 /** What a feature is called. */

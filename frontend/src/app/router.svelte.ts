@@ -1,21 +1,25 @@
 // Which page is shown. Links stay links; this only saves the reload.
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
+import type { Commentable, Heard, Me, Ruled } from '../lib/comments';
 import type { FullList, ListRow, Said, Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
+import { taken, talk } from './comments';
 import * as data from './data';
 import { requests } from './notes';
 
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; heard?: Heard }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
   | { view: 'try'; about: Tryable; query: string }
   | { view: 'lists'; about: Writable; lists: ListRow[] }
   | { view: 'one list'; about: Writable; full: FullList }
+  | { view: 'comments'; about: Commentable; heard: Heard; ruled?: Ruled }
+  | { view: 'invitation'; me: Me; token: string }
   | { view: 'lost'; sentence: string };
 
 /** The list that a feature was opened from: next and previous walk along it. */
@@ -102,8 +106,9 @@ async function load(path: string): Promise<Page> {
   if (id) {
     // Notes that do not come spoil no page: their panel asks again, and says why.
     const asked = data.notes ? requests.said(Number(id)).catch(() => undefined) : undefined;
-    const [feature, summary, said] = await Promise.all([data.feature(Number(id)), data.summary(), asked]);
-    return { view: 'feature', feature, summary, said };
+    const talked = data.comments ? talk.heard(Number(id)).catch(() => undefined) : undefined;
+    const [feature, summary, said, heard] = await Promise.all([data.feature(Number(id)), data.summary(), asked, talked]);
+    return { view: 'feature', feature, summary, said, heard };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);
@@ -125,6 +130,14 @@ async function load(path: string): Promise<Page> {
     if (list[1]) return { view: 'one list', about: data.notes, full: await requests.list(list[1]) };
     return { view: 'lists', about: data.notes, lists: await requests.lists() };
   }
+  if (pathname === '/comments' && data.comments) {
+    const heard = await talk.heard();
+    return { view: 'comments', about: data.comments, heard, ruled: heard.me.role === 'owner' ? await talk.ruled() : undefined };
+  }
+  if (pathname === '/invitation' && data.comments) {
+    const token = taken();
+    return { view: 'invitation', me: await talk.me(), token };
+  }
   return { view: 'lost', sentence: `There is no page ${pathname} here.` };
 }
 
@@ -135,6 +148,8 @@ function titleOf(page: Page): string {
   if (page.view === 'steer') return 'Steer – physalis';
   if (page.view === 'lists') return 'Lists – physalis';
   if (page.view === 'one list') return `${page.full.list.name} – Lists – physalis`;
+  if (page.view === 'comments') return 'Comments – physalis';
+  if (page.view === 'invitation') return 'Invitation – physalis';
   if (page.view === 'try') return 'Try it – physalis';
   return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
 }

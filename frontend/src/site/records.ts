@@ -39,7 +39,7 @@ export type SitePage = Site &
   (
     | { view: 'summary'; summary: Summary; striking: FeatureRow[]; articles: Told[] }
     | { view: 'list'; rows: Row[]; metrics: Metric[] }
-    | { view: 'feature'; feature: Packed; before: number; after: number }
+    | { view: 'feature'; feature: Packed; before: number; after: number; comments: boolean }
     | { view: 'map' }
     | { view: 'article'; figures: Figure[] }
   );

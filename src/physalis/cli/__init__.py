@@ -14,7 +14,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis import __version__
-from physalis.cli import comparing, lab, notes, publishing
+from physalis.cli import comments, comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
 from physalis.cli.options import Json, Out, given
 from physalis.errors import BadInput
@@ -25,7 +25,9 @@ app = cyclopts.App(
     help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
     help_format="plaintext",
 )
-for part in (comparing.app, lab.app, lab.counterexample, notes.app, publishing.export, publishing.publish):
+for part in (comments.app, comparing.app, lab.app, lab.counterexample, notes.app):
+    app.command(part)
+for part in (publishing.export, publishing.publish):
     app.command(part)
 
 
@@ -259,7 +261,8 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve an atlas to browsers on this machine; with its DICTIONARY, to try texts and to steer features too, and with
     the ACTIVATIONS, to measure what that does and costs. AUTHOR is in whose name visitors write labels and notes;
-    without it they only read. Other machines need the TOKEN; ORIGIN is where a proxy shows the pages."""
+    without it they only read; comments are written by who was invited. Other machines need the TOKEN; ORIGIN is where a
+    proxy shows the pages."""
     options = given(author=author, host=host, port=port, token=token, origin=origin)
     if dictionary is None and activations is None:
         from physalis.web.serving import serve as serve_

@@ -23,12 +23,16 @@ def publish(
     atlas: Path, /, *, out: Out, features: Some = None, article: list[Path] | None = None, most: int | None = None
 ) -> None:
     """Write a site that any file host serves and that opens without a server. ARTICLE is a Markdown file with live
-    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours."""
+    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours. Comments that
+    are published stand on the pages of their features."""
     from physalis.atlas import Atlas
+    from physalis.comments import Comments, find_beside
     from physalis.web.site import publish as publish_
 
-    opened = Atlas.open(atlas)
-    publish_(opened, out, **given(features=_chosen(features, atlas, opened), articles=article, most=most))
+    opened, database = Atlas.open(atlas), find_beside(atlas)
+    comments = Comments(database).published() if database else None
+    options = given(features=_chosen(features, atlas, opened), articles=article, most=most, comments=comments)
+    publish_(opened, out, **options)
     print(out / "index.html")
 
 

@@ -131,6 +131,18 @@ class Database:
             raise BadInput(f"{self.file.with_name(KEY)} is not the key of {DATABASE} beside it. Put back its own.")
 
 
+def beside(atlas: Path) -> Path:
+    """The folder where the comments of an atlas folder are kept."""
+    return atlas.resolve().with_name(f"{atlas.resolve().name}.comments")
+
+
+def find_beside(atlas: Path) -> Database | None:
+    """The comments of an atlas folder; None if it has none, which begin with the first invitation. Raises BadInput as
+    ``Database`` does."""
+    folder = beside(atlas)
+    return Database(folder) if (folder / DATABASE).exists() else None
+
+
 def token() -> str:
     """A new secret of 256 bits, to be kept by one person."""
     return secrets.token_urlsafe(32)

@@ -9,6 +9,7 @@
 | /steer?edit=add:12:40&text | | /api/steering, where a model was given |
 | /try?mode=text&text | | /api/try, where a model was given |
 | /lists, /lists/ID | | /api/notes/lists, where there are notes |
+| /comments, /invitation | | /api/comments, where there are comments |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
@@ -33,12 +34,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from physalis import __version__
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
+from physalis.comments import Database
+from physalis.comments.anchors import Anchor, FeatureAnchor
+from physalis.comments.store import LONGEST
 from physalis.errors import BadInput
 from physalis.notes import Notes
+from physalis.web.comments import comments_router
 from physalis.web.metrics import Metric, spreads
 from physalis.web.notes import notes_router, read_only
 from physalis.web.question import Question
-from physalis.web.records import Live, Refusal, Writable
+from physalis.web.records import Commentable, Live, Refusal, Writable
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -51,10 +56,16 @@ HEADERS = {
 
 
 def create_app(
-    atlas: Atlas, live: Live | None = None, notes: Notes | None = None, *, author: str | None = None
+    atlas: Atlas,
+    live: Live | None = None,
+    notes: Notes | None = None,
+    *,
+    author: str | None = None,
+    comments: Database | None = None,
 ) -> FastAPI:
     """The server of one atlas, of what can be done with its model, where there is one (``web.live.beside``), and of
-    what people wrote about it. ``author`` is in whose name visitors write; without one they only read.
+    what people wrote about it. ``author`` is in whose name visitors write notes; without one they only read. Comments
+    are written by who was invited, which needs the checks of ``web.guard`` around the app.
 
     Raises BadInput if the pages were not built."""
     shell = read_shell()
@@ -78,6 +89,8 @@ def create_app(
         beside |= {"steering": live.steering.model_dump_json(), "trying": live.trying.model_dump_json()}
     if notes:
         beside["notes"] = Writable(writes=author is not None, author=author or "").model_dump_json()
+    if comments:
+        beside["comments"] = Commentable(longest=LONGEST).model_dump_json()
 
     def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
         return HTMLResponse(fill(shell, title=title, records=records | beside), status, {"cache-control": "no-cache"})
@@ -175,6 +188,21 @@ def create_app(
         app.include_router(router)
     if notes:
         app.include_router(notes_router(notes, len(atlas), writer))
+    if comments:
+
+        def has(anchor: Anchor) -> bool:
+            # These pages have no articles, and no figures that keep their names.
+            return isinstance(anchor, FeatureAnchor) and anchor.feature < len(atlas)
+
+        app.include_router(comments_router(comments, has))
+
+        @app.get("/comments", include_in_schema=False)
+        def comments_page() -> HTMLResponse:
+            return page("Comments – physalis")
+
+        @app.get("/invitation", include_in_schema=False)
+        def invitation_page() -> HTMLResponse:
+            return page("Invitation – physalis")
 
     def refuse(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
         path = request.url.path

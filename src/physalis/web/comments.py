@@ -3,7 +3,7 @@ decides.
 
 | request, below /api/comments | |
 | --- | --- |
-| GET ?on=feature/12 | the published threads of a feature, figure/NAME or article/NAME |
+| GET ?on=feature/12 | the published threads of a feature, figure/NAME or article/NAME; without ``on``, all |
 | POST /session | a link's token for a session (a cookie); DELETE ends it |
 | GET /me | who I am, and the token that changes need in the header X-CSRF-Token |
 | POST, PUT /ID | write a comment; another version of it, while it waits |
@@ -170,8 +170,8 @@ def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRou
         return Me(role="visitor") if session is None else _me(session)
 
     @router.get("")
-    def published(on: str) -> list[Thread]:
-        """What everyone may read on a place."""
+    def published(on: str | None = None) -> list[Thread]:
+        """What everyone may read on a place, or everywhere."""
         return comments.published(on)
 
     @router.post("", status_code=201)

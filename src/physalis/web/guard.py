@@ -190,7 +190,7 @@ class HostCheck:
     machines that was told no origin cannot know its names and takes any: there the token keeps others out."""
 
     def __init__(self, host: str, origin: str | None) -> None:
-        public = [] if origin is None else [_public(origin)]
+        public = [] if origin is None else [public_name(origin)]
         self._names = {LOCAL, "127.0.0.1", "[::1]", host.lower(), f"[{host.strip('[]').lower()}]", *public}
         self._any = not is_local(host) and origin is None
 
@@ -321,7 +321,7 @@ def _without_token(request: Request) -> str:
     return "/" + quote(request.scope["path"].lstrip("/\\"), safe="/") + (f"?{rest}" if rest else "")
 
 
-def _public(origin: str) -> str:
+def public_name(origin: str) -> str:
     """The name in an origin. Raises BadInput if it is none."""
     match = re.fullmatch(r"https?://(?P<host>[^/?#@\s]+)", origin)
     named = _HOST.fullmatch(match["host"]) if match else None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from physalis import artifact
 from physalis.atlas import Atlas
+from physalis.comments import find_beside
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, load_model
@@ -39,7 +40,7 @@ def serve_live(
     notes = notes_of(atlas, opened, author)
     model = load_model(manifest.config["model"])
     live = beside(opened, model, dictionary, activations, notes=notes, embedder=MiniLM())
-    app = create_app(opened, live, notes, author=author)
+    app = create_app(opened, live, notes, author=author, comments=find_beside(Path(atlas)))
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 

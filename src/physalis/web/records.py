@@ -41,6 +41,15 @@ class Writable(BaseModel):
     """Whose name they bear; empty where nobody writes."""
 
 
+class Commentable(BaseModel):
+    """That there are comments by invitation here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    longest: int
+    """Characters of a comment."""
+
+
 class Live(NamedTuple):
     """A model beside an atlas."""
 

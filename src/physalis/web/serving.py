@@ -1,6 +1,7 @@
 """serve: show an atlas, or another app of these pages, at an address of this machine until it is interrupted."""
 
 import errno
+import inspect
 import socket
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from physalis.atlas import Atlas
+from physalis.comments import find_beside
 from physalis.errors import BadInput
 from physalis.notes import Notes, beside
 from physalis.web.app import create_app
@@ -31,15 +33,23 @@ def serve(
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
     Labels, notes and lists of the file beside the atlas are shown; ``author`` is in whose name visitors write there,
-    and without one they only read. Other machines reach the pages only with a ``token``, which the printed address
-    holds; ``origin`` is where a proxy shows them to the world, such as "https://atlas.example.org".
+    and without one they only read. Comments beside the atlas are shown, and written by who was invited. Other machines
+    reach the pages only with a ``token``, which the printed address holds; ``origin`` is where a proxy shows them to
+    the world, such as "https://atlas.example.org".
 
     Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, if this machine
     does not have that address, or if other machines could reach it without a token.
     """
     opened = Atlas.open(atlas)
-    app = create_app(opened, notes=notes_of(atlas, opened, author), author=author)
+    notes, comments = notes_of(atlas, opened, author), find_beside(Path(atlas))
+    app = create_app(opened, notes=notes, author=author, comments=comments)
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
+
+
+def usual_address() -> str:
+    """Where ``serve`` shows an atlas unless told otherwise."""
+    given = inspect.signature(serve).parameters
+    return f"http://{given['host'].default}:{given['port'].default}"
 
 
 def notes_of(folder: Path | str, atlas: Atlas, author: str | None) -> Notes | None:

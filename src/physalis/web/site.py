@@ -6,12 +6,12 @@ and for nothing by a request that a browser refuses to a page opened as a file.
 | index.html | the summary, and the articles |
 | list.html | the published features, searched, sorted and filtered in the page |
 | map.html | the map of all living features |
-| features/12.html | one feature, its record inside |
+| features/12.html | one feature, its record inside, and the published comments on it |
 | articles/commas.html | one article, its text and the records of its figures inside |
 | assets/ | the script, the style and the faces of every page; map.js, the map; pictures of articles |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, FeatureRow, Histogram
 from physalis.atlas.store import METRICS
+from physalis.comments.anchors import FeatureAnchor
+from physalis.comments.records import Thread
+from physalis.comments.threads import thread_html
 from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.web.articles import Article, read_article
@@ -41,13 +44,15 @@ def publish(
     features: Sequence[int] | None = None,
     articles: Sequence[Path | str] = (),
     most: int = 300,
+    comments: Sequence[Thread] = (),
 ) -> artifact.Manifest:
     """Write the site of an atlas into ``out``.
 
     ``features`` get a page each; those that ``articles`` (Markdown files, see ``read_article``) show or link to are
     added. If none are given, up to ``most`` are taken: the striking ones, then the neighbours of those taken, in turn.
-    Links to other features are text. Run again, it writes only the files that are missing or have changed and removes
-    pages that are published no more; killed and run again, it ends the same.
+    ``comments`` on features stand at the end of their pages, and where no features are given, those features are taken
+    first. Links to other features are text. Run again, it writes only the files that are missing or have changed and
+    removes pages that are published no more; killed and run again, it ends the same.
 
     Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else, and
     if the front end was not built.
@@ -59,7 +64,9 @@ def publish(
     slugs = [article.slug for article in written]
     if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
         raise BadInput(f"Two articles would both be {ARTICLES}/{twice[0]}.html. Give their files different names.")
-    ids = list(dict.fromkeys(near_striking(atlas, most) if features is None else features))
+    remarks = remarks_of(comments, len(atlas))
+    chosen = [*remarks, *near_striking(atlas, most)] if features is None else features
+    ids = list(dict.fromkeys(chosen))
     atlas.rows(ids)  # refuses those that do not exist
     ids = list(dict.fromkeys([*ids, *(id for article in written for id in article.features)]))
     if not ids:
@@ -69,6 +76,7 @@ def publish(
     config = {
         "features": ids,
         "articles": {article.slug: artifact.digest([article.html, article.figures]) for article in written},
+        "comments": {str(id): artifact.digest(remarks[id]) for id in ids if id in remarks},
         "assets": {name: artifact.file_digest(path) for name, path in assets.items()},
         "shell": artifact.digest(shell),
     }
@@ -78,13 +86,24 @@ def publish(
         if done is not None and _is(done, manifest, folder):
             return done
         (folder / artifact.MANIFEST).unlink(missing_ok=True)
-        files = _Site(atlas, folder, shell, ids).write(written, assets)
+        files = _Site(atlas, folder, shell, ids, remarks).write(written, assets)
         for name in (ASSETS, FEATURES, ARTICLES):
             for file in (folder / name).glob("*"):
                 if f"{name}/{file.name}" not in files:
                     file.unlink()
         facts = {"n_features": len(ids), "bytes": sum((folder / name).stat().st_size for name in files)}
         return artifact.finish(folder, manifest.model_copy(update={"facts": facts}), files)
+
+
+def remarks_of(threads: Sequence[Thread], n_features: int) -> dict[int, str]:
+    """The comments on each feature as HTML, in the order in which they were written. Others are left out: what
+    they hang on may not be in this site."""
+    found: dict[int, str] = {}
+    for thread in threads:
+        anchor = thread.comment.anchor
+        if isinstance(anchor, FeatureAnchor) and anchor.feature < n_features:
+            found[anchor.feature] = found.get(anchor.feature, "<h2>Comments</h2>") + thread_html(thread)
+    return found
 
 
 def _is(done: artifact.Manifest, wanted: artifact.Manifest, folder: Path) -> bool:
@@ -114,8 +133,8 @@ def near_striking(atlas: Atlas, most: int) -> list[int]:
 class _Site:
     """What all pages of one site share."""
 
-    def __init__(self, atlas: Atlas, folder: Path, shell: str, ids: list[int]) -> None:
-        self._atlas, self._folder, self._shell, self._ids = atlas, folder, shell, ids
+    def __init__(self, atlas: Atlas, folder: Path, shell: str, ids: list[int], remarks: Mapping[int, str]) -> None:
+        self._atlas, self._folder, self._shell, self._ids, self._remarks = atlas, folder, shell, ids, remarks
         self._published = set(ids)
         self._summary = atlas.summary()
 
@@ -148,23 +167,24 @@ class _Site:
             "list.html": self._page("", "Features", "list", self._ids, rows=listed, metrics=metrics),
             "map.html": self._page("", "Map", "map", []),
         }  # fmt: skip
-        return [*names, *(self._write(name, page.encode()) for name, page in pages.items())]
+        return [*names, *(self._write(name, _with_text(page).encode()) for name, page in pages.items())]
 
     def _features(self) -> Iterator[tuple[str, str, Feature]]:
         for place, id in enumerate(self._ids):
             feature = self._atlas[id]
             beside = [self._ids[(place + step) % len(self._ids)] for step in (-1, 1)]
             near = [neighbour.id for neighbour in (*feature.nearest, *feature.cofiring)]
+            remarks = self._remarks.get(id, "")
             page = self._page(
                 "../", f"{feature.headline} ({id})", "feature", [*near, *beside],
-                feature=pack(feature), before=beside[0], after=beside[1],
+                feature=pack(feature), before=beside[0], after=beside[1], comments=bool(remarks),
             )  # fmt: skip
-            yield f"{FEATURES}/{id}.html", page, feature
+            yield f"{FEATURES}/{id}.html", _with_text(page, remarks), feature
 
     def _article(self, article: Article) -> str:
-        page = self._page("../", article.title, "article", article.features, figures=article.figures)
-        # Its words were escaped where it was written, and the records hold no "<": there is one such place.
-        return page.replace(_ARTICLE, f'<main id="article">{article.html}</main>')
+        return _with_text(
+            self._page("../", article.title, "article", article.features, figures=article.figures), article.html
+        )
 
     def _page(self, root: str, title: str, view: str, linked: Sequence[int], **records: object) -> str:
         """A page whose links may lead to ``linked``, as far as they are published."""
@@ -173,7 +193,6 @@ class _Site:
             "linked": sorted(self._published.intersection(linked)), **records,
         }  # fmt: skip
         shell = self._shell.replace("./assets/", f"{root}{ASSETS}/")
-        shell = shell if view == "article" else shell.replace(_ARTICLE, "")
         told = {name: script_json(value) for name, value in held.items()}
         return fill(shell, title=f"{title} – physalis", records=told)
 
@@ -190,6 +209,12 @@ class _Site:
             file.parent.mkdir(exist_ok=True)
             artifact.write_atomic(file, lambda path: path.write_bytes(content))
         return name
+
+
+def _with_text(page: str, html: str = "") -> str:
+    """A page with text that is read without a script; without any, there is no place for it."""
+    # Its words were escaped where it was written, and the records hold no "<": there is one such place.
+    return page.replace(_ARTICLE, f'<main id="article">{html}</main>' if html else "")
 
 
 def _words(feature: Feature) -> str:

@@ -1,4 +1,5 @@
 // Which page is shown. Links stay links; this only saves the reload.
+import type { Kin } from '../lib/comparing';
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
 import type { FullList, ListRow, Said, Writable } from '../lib/notes';
@@ -10,7 +11,7 @@ import { requests } from './notes';
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
   | { view: 'try'; about: Tryable; query: string }
@@ -102,8 +103,8 @@ async function load(path: string): Promise<Page> {
   if (id) {
     // Notes that do not come spoil no page: their panel asks again, and says why.
     const asked = data.notes ? requests.said(Number(id)).catch(() => undefined) : undefined;
-    const [feature, summary, said] = await Promise.all([data.feature(Number(id)), data.summary(), asked]);
-    return { view: 'feature', feature, summary, said };
+    const [feature, summary, said, kin] = await Promise.all([data.feature(Number(id)), data.summary(), asked, data.family(Number(id))]);
+    return { view: 'feature', feature, summary, said, kin };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);

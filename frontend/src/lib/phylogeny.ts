@@ -116,6 +116,7 @@ export function twigsOf(kin: Kin, { whole, path, percent, fraction }: Options): 
     if (n.fires !== null) said.push(['its parent fires on', `${percent(n.fires)} of those`]);
     if (n.share !== null) said.push(['part of the parent’s code on its tokens', percent(n.share)]);
     if (n.cosine !== null) said.push(['cosine with the parent', fraction(n.cosine)]);
+    if (n.heir) said.push(['it carries on', 'its parent, as the heir']);
     if (n.absorbed !== null) said.push(['the heir fires less beside it, by', fraction(n.absorbed)]);
     return {
       key: keyOf(n.level, n.feature),

@@ -106,6 +106,15 @@ class Paged(BaseModel):
     limit: int = Field(default=10, ge=0, le=MOST_ROWS)
 
 
+class Place(BaseModel):
+    """Which feature of a forest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    level: int
+    feature: int
+
+
 class Names:
     """What atlases say of the features of dictionaries, found by the dictionary's hash."""
 

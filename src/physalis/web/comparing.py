@@ -34,6 +34,7 @@ from physalis.web.compared import (
     Kin,
     Names,
     Paged,
+    Place,
     TreeRows,
     group_rows,
     kin,
@@ -144,8 +145,8 @@ def _of_forest(grown: Forest, names: Names) -> APIRouter:
         return tree_rows(grown, names, asked)
 
     @router.get("/family")
-    def family(level: int, feature: int) -> Kin:
+    def family(asked: Annotated[Place, Query()]) -> Kin:
         """A feature's ancestors, siblings and descendants."""
-        return kin(grown, names, level, feature)
+        return kin(grown, names, asked.level, asked.feature)
 
     return router

@@ -20,7 +20,7 @@ from physalis.comparing import records as comparing
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
 from physalis.lab.pages import Page
-from physalis.web.compared import Asked, Paged, group_rows, kin, names_of, rows, tree_rows
+from physalis.web.compared import Asked, Paged, Place, group_rows, kin, names_of, rows, tree_rows
 from physalis.web.metrics import spreads
 from physalis.web.question import Question
 
@@ -133,9 +133,9 @@ class ForestView(View):
         """Show what a path asks for: "/?level=1&feature=12" or "/trees?offset=10". Raises BadInput for any other."""
         place = urlsplit(path)
         if place.path == "/":
-            asked = dict(parse_qsl(place.query))
-            if {"level", "feature"} <= asked.keys():
-                self._place = int(asked["level"]), int(asked["feature"])
+            if place.query:
+                asked = _validated(Place, place.query)
+                self._place = asked.level, asked.feature
         elif place.path == "/trees":
             self._trees = _validated(Paged, place.query)
         else:

@@ -1,4 +1,4 @@
-// Four products from the same views: the pages of the server (default), one module a view for notebooks
+// Four products from the same views: the pages of the servers (default: of an atlas, and of comparisons), one module a view for notebooks
 // (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
 // published atlas (`--mode site`) share.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -63,7 +63,7 @@ export default defineConfig(({ mode }) => {
   return {
     base: '/static/',
     plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
-    build: { outDir: `${OUT}/app`, emptyOutDir: true, assetsInlineLimit: 0 },
+    build: { outDir: `${OUT}/app`, emptyOutDir: true, assetsInlineLimit: 0, rolldownOptions: { input: ['index.html', 'compare.html'] } },
     server: { proxy: { '/api': 'http://127.0.0.1:8123' } },
   };
 });

@@ -141,6 +141,14 @@ def finish(folder: Path, manifest: Manifest, files: list[str]) -> Manifest:
     return done
 
 
+def kind_of(folder: Path) -> str | None:
+    """What a finished artefact says it is; None where nothing can be read. ``read`` says what is wrong."""
+    try:
+        return json.loads((folder / MANIFEST).read_text()).get("kind")
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
 def read(folder: Path, kind: str) -> Manifest:
     """The manifest of a finished artefact. Raises BadInput if it is missing, unfinished, of another kind or newer."""
     path = folder / MANIFEST

@@ -1,6 +1,7 @@
 // Records from the server: those that came with the page first, then by request.
 import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
 import type { Commentable } from '../lib/comments';
+import type { Kin } from '../lib/comparing';
 import type { Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
@@ -18,6 +19,8 @@ interface Inlined {
   trying?: Tryable;
   notes?: Writable;
   comments?: Commentable;
+  families?: boolean;
+  family?: Kin;
 }
 
 const element = document.getElementById('page');
@@ -63,6 +66,8 @@ export const metrics = kept('metrics', '/api/metrics');
 export const map = kept('map', '/api/map');
 export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
+/** A feature's family; nothing where the atlas is served without a tree. */
+export const family = (id: number) => (inlined.families ? once('family', `/api/family/${id}`) : undefined);
 export const random = () => ask<number>('/api/random');
 
 /** What can be steered; nothing where the atlas is served without its model. */

@@ -1,4 +1,5 @@
 // Which page is shown. Links stay links; this only saves the reload.
+import type { Kin } from '../lib/comparing';
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
 import type { Commentable, Heard, Me, Ruled } from '../lib/comments';
@@ -12,7 +13,7 @@ import { requests } from './notes';
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; heard?: Heard }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; heard?: Heard; kin?: Kin }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
   | { view: 'try'; about: Tryable; query: string }
@@ -107,8 +108,8 @@ async function load(path: string): Promise<Page> {
     // Notes that do not come spoil no page: their panel asks again, and says why.
     const asked = data.notes ? requests.said(Number(id)).catch(() => undefined) : undefined;
     const talked = data.comments ? talk.heard(Number(id)).catch(() => undefined) : undefined;
-    const [feature, summary, said, heard] = await Promise.all([data.feature(Number(id)), data.summary(), asked, talked]);
-    return { view: 'feature', feature, summary, said, heard };
+    const [feature, summary, said, heard, kin] = await Promise.all([data.feature(Number(id)), data.summary(), asked, talked, data.family(Number(id))]);
+    return { view: 'feature', feature, summary, said, heard, kin };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);

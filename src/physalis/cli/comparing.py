@@ -1,8 +1,10 @@
 """The commands `physalis compare`: two dictionaries side by side, and a row of them as a tree of features."""
 
 from pathlib import Path
+from typing import Annotated
 
 import cyclopts
+from cyclopts import Parameter
 
 from physalis.cli.amounts import Amount
 from physalis.cli.options import Json, Out, given
@@ -36,3 +38,15 @@ def tree(
 
     grown = grow(dictionaries, activations, out=out, **given(tokens=tokens, rate=rate, seed=seed))
     comparisons.show_tree(grown.summary, json=json)
+
+
+@app.command(name="serve")
+def serve_compared(
+    folder: Path, /, *, atlases: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
+) -> None:  # fmt: skip
+    """Show what `pair` or `tree` wrote into FOLDER to browsers on this machine. With ATLASES of the dictionaries,
+    features have headlines. Other machines need the TOKEN; ORIGIN is where a proxy shows the page."""
+    from physalis.web.comparing import serve_comparison
+
+    serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin))

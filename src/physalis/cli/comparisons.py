@@ -33,7 +33,7 @@ def show_tree(found: ForestSummary, *, json: bool) -> None:
         print(found.model_dump_json(indent=1))
         return
     table = _table("from", "to", "with a parent", "by chance", "absorbed their parent's heir")
-    for narrow, wide, step in zip(found.widths, found.widths[1:], found.steps, strict=True):
+    for narrow, wide, step in zip(found.widths[:-1], found.widths[1:], found.steps, strict=True):
         sizes = (f"{narrow.n_features:,}", f"{wide.n_features:,}")
         table.add_row(*sizes, _percent(step.with_parent), _percent(step.by_chance), _percent(step.absorbed))
     _console().print(table)

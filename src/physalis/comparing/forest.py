@@ -79,6 +79,10 @@ class Forest:
 
     def roots(self) -> list[Place]:
         """Every feature with children and no parent, the largest trees first."""
+        return list(self._roots)
+
+    @cached_property
+    def _roots(self) -> list[Place]:
         sizes = self._sizes
         found = [
             (level, feature)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from physalis import artifact
-from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Summary
+from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Summary
 from physalis.errors import BadInput
 
 KIND = "comparison"
@@ -92,6 +92,16 @@ class Comparison:
             ids = ids[::-1]
         shown = ids[offset : offset + limit].tolist()
         return ComparedList(total=len(ids), offset=offset, rows=[self._row(side, id) for id in shown])
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The pairs found by direction of which both fire; none without activations."""
+        a = np.flatnonzero(self._columns["a.found"])
+        b = self._columns["a.partner"][a]
+        fired_a, fired_b = self._columns["a.n_fired"][a], self._columns["b.n_fired"][b]
+        both = (fired_a > 0) & (fired_b > 0)
+        columns = (a, b, fired_a, fired_b, self._columns["a.cosine"][a])
+        return Pairs(**{name: each[both].tolist() for name, each in zip(Pairs.model_fields, columns, strict=True)})
 
     @cached_property
     def groups(self) -> list[Group]:

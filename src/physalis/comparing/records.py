@@ -189,6 +189,17 @@ class ComparedList(Record):
     rows: list[Compared]
 
 
+class Pairs(Record):
+    """Pairs that were found by direction, one entry a pair: the features of both, and how often they fire."""
+
+    a: list[int]
+    b: list[int]
+    fired_a: list[int]
+    """Tokens on which it fires."""
+    fired_b: list[int]
+    cosine: list[float]
+
+
 class Node(Record):
     """A feature of one of a row of dictionaries, the narrowest first, and its parent in the one before."""
 

@@ -10,24 +10,21 @@
 | /try?mode=text&text | | /api/try, where a model was given |
 | /lists, /lists/ID | | /api/notes/lists, where there are notes |
 | /comments, /invitation | | /api/comments, where there are comments |
+| | | /api/family/12, where a forest was given |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
 """
 
 import hashlib
-import json
-from collections.abc import Mapping
 from functools import cache
 from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,13 +34,16 @@ from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summar
 from physalis.comments import Database
 from physalis.comments.anchors import Anchor, FeatureAnchor
 from physalis.comments.store import LONGEST
+from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.notes import Notes
 from physalis.web.comments import comments_router
+from physalis.web.families import family_router, find_families
 from physalis.web.metrics import Metric, spreads
 from physalis.web.notes import notes_router, read_only
 from physalis.web.question import Question
 from physalis.web.records import Commentable, Live, Refusal, Writable
+from physalis.web.refusals import refuse_in_words
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -62,12 +62,14 @@ def create_app(
     *,
     author: str | None = None,
     comments: Database | None = None,
+    forest: Forest | None = None,
 ) -> FastAPI:
     """The server of one atlas, of what can be done with its model, where there is one (``web.live.beside``), and of
     what people wrote about it. ``author`` is in whose name visitors write notes; without one they only read. Comments
-    are written by who was invited, which needs the checks of ``web.guard`` around the app.
+    are written by who was invited, which needs the checks of ``web.guard`` around the app. Of a ``forest`` that the
+    dictionary has a place in, each feature's page shows its family.
 
-    Raises BadInput if the pages were not built."""
+    Raises BadInput if the pages were not built, or if the forest has no place for the atlas's dictionary."""
     shell = read_shell()
     app = FastAPI(
         title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
@@ -84,7 +86,10 @@ def create_app(
     map_json = cache(lambda: atlas.map().model_dump_json())
     map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
 
+    kin_of = None if forest is None else find_families(forest, atlas)
     beside: dict[str, str] = {}
+    if kin_of:
+        beside["families"] = "true"
     if live:
         beside |= {"steering": live.steering.model_dump_json(), "trying": live.trying.model_dump_json()}
     if notes:
@@ -162,7 +167,10 @@ def create_app(
     async def feature_page(id: int) -> HTMLResponse:
         found = feature_of(id)
         title = f"{found.headline} ({id}) – physalis"
-        return page(title, feature=found.model_dump_json(), summary=summary_of().model_dump_json())
+        records = {"feature": found.model_dump_json(), "summary": summary_of().model_dump_json()}
+        if kin_of:
+            records["family"] = kin_of(id).model_dump_json()
+        return page(title, status=200, **records)
 
     @app.get("/map", include_in_schema=False)
     def map_page() -> HTMLResponse:
@@ -184,6 +192,8 @@ def create_app(
     def writer() -> str:
         return read_only() if author is None else author
 
+    if kin_of:
+        app.include_router(family_router(kin_of))
     for router in live.routers if live else ():
         app.include_router(router)
     if notes:
@@ -204,31 +214,7 @@ def create_app(
         def invitation_page() -> HTMLResponse:
             return page("Invitation – physalis")
 
-    def refuse(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-        path = request.url.path
-        if path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
-            return JSONResponse({"detail": sentence}, status, dict(headers or {}))
-        return page("Not here – physalis", status=status, error=json.dumps(sentence))
-
-    @app.exception_handler(BadInput)
-    def bad_input(request: Request, error: BadInput) -> Response:
-        return refuse(request, 400, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        # A body is anyone's: in ASCII, since half a surrogate pair could not be sent back, and no longer than a line.
-        given = ascii(first.get("input"))
-        given = given if len(given) <= 200 else f"{given[:200]}…"
-        return refuse(request, 422, f"{first['loc'][-1]}={given} cannot be used: {first['msg']}.")
-
-    @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: StarletteHTTPException) -> Response:
-        here = "/, /features, /map and /features/12 (or another number)"
-        lost = error.status_code == 404 and error.detail == "Not Found"
-        sentence = f"There is no page {request.url.path} here. There are {here}." if lost else str(error.detail)
-        return refuse(request, error.status_code, sentence, error.headers)
-
+    refuse_in_words(app, page, here="/, /features, /map and /features/12 (or another number)")
     return app
 
 

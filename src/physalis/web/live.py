@@ -6,6 +6,7 @@ from pathlib import Path
 from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comments import find_beside
+from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, load_model
@@ -28,6 +29,7 @@ def serve_live(
     port: int = 8123,
     token: str | None = None,
     origin: str | None = None,
+    tree: Path | str | None = None,
 ) -> None:
     """``serve``, with pages to try texts and to steer on; with the dictionary's activations, also one's measure of what
     steering costs.
@@ -37,10 +39,11 @@ def serve_live(
     opened, manifest = Atlas.open(atlas), artifact.read(Path(dictionary), "dictionary")
     if opened.manifest.inputs.get("dictionary") != manifest.hash:
         raise BadInput(f"{atlas} is the atlas of another dictionary than {dictionary}. Give the one that it is of.")
+    forest = None if tree is None else Forest.open(tree)
     notes = notes_of(atlas, opened, author)
     model = load_model(manifest.config["model"])
     live = beside(opened, model, dictionary, activations, notes=notes, embedder=MiniLM())
-    app = create_app(opened, live, notes, author=author, comments=find_beside(Path(atlas)))
+    app = create_app(opened, live, notes, author=author, comments=find_beside(Path(atlas)), forest=forest)
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 

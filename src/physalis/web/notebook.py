@@ -1,26 +1,36 @@
-"""show: an atlas, a record of it or an experiment in a notebook (Jupyter, marimo, VS Code, Colab), as the pages do.
+"""show: an atlas, a comparison, a record of them or an experiment in a notebook (Jupyter, marimo, VS Code, Colab), as
+the pages do.
 
 Needs ``pip install physalis[notebook]``. What is asked inside an atlas widget comes back as a path, such as
 "/features/12", and is answered by the kernel: nothing needs a server.
 """
 
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import TypeVar
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import anywidget
 import traitlets
+from pydantic import BaseModel, ValidationError
 
 from physalis.atlas import Atlas
-from physalis.atlas.records import Feature, Map, Record, Summary
+from physalis.atlas.records import Feature, Map, Summary
+from physalis.comparing import Comparison, Forest
+from physalis.comparing import records as comparing
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
 from physalis.lab.pages import Page
+from physalis.web.compared import Asked, Paged, Place, group_rows, kin, names_of, rows, tree_rows
 from physalis.web.metrics import spreads
 from physalis.web.question import Question
 
 STATIC = Path(__file__).parent.parent / "static" / "widgets"
 FOUND = 500
 """Features that a search marks on a map at most."""
+GROUPS = 4
+"""Splits on a page."""
+
+Asks = TypeVar("Asks", bound=BaseModel)
 
 
 class View(anywidget.AnyWidget):
@@ -81,9 +91,66 @@ class AtlasView(View):
             self.view, self.records = view, records
 
 
+class ComparisonView(View):
+    """Two dictionaries side by side, with all their features to page through."""
+
+    def __init__(self, found: Comparison) -> None:
+        self._found, self._names = found, names_of(found, [])
+        self._asked, self._groups = "", Paged(limit=GROUPS)
+        super().__init__("comparison", view="comparison", opens=True)
+        self.observe(lambda change: self.answer(change["new"]), "path")
+        self.answer("/")
+
+    def answer(self, path: str) -> None:
+        """Show what a path asks for: "/?side=b&fate=split" or "/groups?offset=4". Raises BadInput for any other."""
+        place = urlsplit(path)
+        if place.path == "/":
+            self._asked = place.query
+        elif place.path == "/groups":
+            self._groups = _validated(Paged, f"{place.query}&limit={GROUPS}")
+        else:
+            raise BadInput(f"There is no view {path!r}. There are /?side=b&fate=split and /groups?offset=4.")
+        self.records = {
+            "comparison": _plain(self._found.summary),
+            "pairs": _plain(self._found.pairs),
+            "list": _plain(rows(self._found, self._names, _validated(Asked, self._asked))),
+            "groups": _plain(group_rows(self._found, self._names, self._groups)),
+            "query": f"?{self._asked}",
+        }
+
+
+class ForestView(View):
+    """A tree of features to walk through."""
+
+    def __init__(self, grown: Forest) -> None:
+        self._forest, self._names = grown, names_of(grown, [])
+        self._trees, self._place = Paged(), next(iter(grown.roots()), (0, 0))
+        super().__init__("forest", view="forest", opens=True)
+        self.observe(lambda change: self.answer(change["new"]), "path")
+        self.answer("/")
+
+    def answer(self, path: str) -> None:
+        """Show what a path asks for: "/?level=1&feature=12" or "/trees?offset=10". Raises BadInput for any other."""
+        place = urlsplit(path)
+        if place.path == "/":
+            if place.query:
+                asked = _validated(Place, place.query)
+                self._place = asked.level, asked.feature
+        elif place.path == "/trees":
+            self._trees = _validated(Paged, place.query)
+        else:
+            raise BadInput(f"There is no view {path!r}. There are /?level=1&feature=12 and /trees?offset=10.")
+        self.records = {
+            "forest": _plain(self._forest.summary),
+            "trees": _plain(tree_rows(self._forest, self._names, self._trees)),
+            "kin": _plain(kin(self._forest, self._names, *self._place)),
+        }
+
+
 def show(x: object, check: Check | None = None) -> View:
-    """A widget that shows an Atlas, a Feature, a Summary or a Map; or a Page of the lab, with its ``check`` below if it
-    is given. An Experiment is run first. Raises BadInput for anything else."""
+    """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; or
+    a Page of the lab, with its ``check`` below if it is given. An Experiment is run first. Raises BadInput for anything
+    else."""
     match x:
         case Atlas():
             return AtlasView(x)
@@ -93,13 +160,32 @@ def show(x: object, check: Check | None = None) -> View:
             return View("summary", view="summary", records={"summary": _plain(x)})
         case Map():
             return View("map", view="map", map=_plain(x))
+        case Comparison():
+            return ComparisonView(x)
+        case Forest():
+            return ForestView(x)
+        case comparing.Summary():
+            return View("comparison", view="comparison", records={"comparison": _plain(x)})
+        case comparing.ForestSummary():
+            return View("forest", view="forest", records={"forest": _plain(x)})
         case Page():
             judged = None if check is None else check.to_dict()
             return View("lab", view="experiment", records={"page": x.model_dump(mode="json"), "check": judged})
         case Experiment():
             return show(x.explore(), x.run())
-    raise BadInput(f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map or a Page.")
+    raise BadInput(
+        f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map, a Comparison, a Forest "
+        "or a Page."
+    )
 
 
-def _plain(record: Record) -> dict:
+def _plain(record: BaseModel) -> dict:
     return record.model_dump(mode="json")
+
+
+def _validated(model: type[Asks], query: str) -> Asks:
+    """What a query asks. Raises BadInput if it cannot be read."""
+    try:
+        return model.model_validate(dict(parse_qsl(query)))
+    except ValidationError as error:
+        raise BadInput(f"{query!r} cannot be asked: {error.errors()[0]['msg']}.") from error

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from physalis.atlas import Atlas
 from physalis.comments import find_beside
+from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.notes import Notes, beside
 from physalis.web.app import create_app
@@ -29,20 +30,24 @@ def serve(
     port: int = 8123,
     token: str | None = None,
     origin: str | None = None,
+    tree: Path | str | None = None,
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
     Labels, notes and lists of the file beside the atlas are shown; ``author`` is in whose name visitors write there,
     and without one they only read. Comments beside the atlas are shown, and written by who was invited. Other machines
     reach the pages only with a ``token``, which the printed address holds; ``origin`` is where a proxy shows them to
-    the world, such as "https://atlas.example.org".
+    the world, such as "https://atlas.example.org". ``tree`` is the folder of a tree of features
+    (``comparing.lineage.grow``) with the atlas's dictionary in it: each feature's page then shows its family.
 
-    Raises BadInput if the folder holds no finished atlas, if the port is in use or not ours to take, if this machine
-    does not have that address, or if other machines could reach it without a token.
+    Raises BadInput if the folder holds no finished atlas, if the tree has no place for its dictionary, if the port is
+    in use or not ours to take, if this machine does not have that address, or if other machines could reach it without
+    a token.
     """
     opened = Atlas.open(atlas)
     notes, comments = notes_of(atlas, opened, author), find_beside(Path(atlas))
-    app = create_app(opened, notes=notes, author=author, comments=comments)
+    forest = None if tree is None else Forest.open(tree)
+    app = create_app(opened, notes=notes, author=author, comments=comments, forest=forest)
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 

@@ -16,16 +16,16 @@ _TITLE = "<title>physalis</title>"
 _DATA = '<script type="application/json" id="page">{}</script>'
 
 
-def read_shell(folder: Path = STATIC) -> str:
+def read_shell(folder: Path = STATIC, *, name: str = "index.html") -> str:
     """The built page. Raises BadInput if it was not built."""
-    file = folder / "index.html"
+    file = folder / name
     if not file.exists():
         raise BadInput(
             f"The pages are not built: there is no {file}. Install physalis again (pip install -e . in its folder), "
             "or run npm ci and npm run build in frontend/."
         )
     shell = file.read_text()
-    assert _TITLE in shell and _DATA in shell, "frontend/index.html lost its placeholders"
+    assert _TITLE in shell and _DATA in shell, f"frontend/{name} lost its placeholders"
     return shell
 
 

@@ -1,0 +1,4 @@
+import View from '../views/Forest.svelte';
+import { afm } from './afm.svelte';
+
+export default afm({ forest: View });

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
     {"types", "site", "artifact", "device", "progress", "frontier"},
-    {"models", "activations", "dictionaries"},
+    {"models", "activations", "dictionaries", "history"},
     {"adam", "recording", "metrics", "checkpoints"},
     {"training"},
     {
@@ -39,7 +39,7 @@ LAYERS = (
 LATE = {"__init__.py", *(f"cli/{name}.py" for name in ("__init__", "comparing", "lab", "notes", "publishing"))}
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
-    "physalis.notes", "physalis.web.app", "physalis.cli",
+    "physalis.history", "physalis.notes", "physalis.web.app", "physalis.cli",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -143,7 +143,7 @@ def decode(
     has_logits = page["promoted"][0] >= 0
     return {
         "histogram": _histogram(page["counts"], 0.0, largest),
-        "groups": _groups(page, shape, strings),
+        "groups": groups_of(page, shape, strings),
         "top_tokens": [
             TokenCount.model_construct(token=strings[i], id=i, count=n, share_of_code=s) for i, n, s in counted
         ],
@@ -165,7 +165,8 @@ def codes_of(stored: np.ndarray, largest: float) -> list[float]:
     return np.round(stored * (largest / FULL), places).tolist()
 
 
-def _groups(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list[ExampleGroup]:
+def groups_of(page: np.void, shape: PageShape, strings: Mapping[int, str]) -> list[ExampleGroup]:
+    """A page's examples, the largest codes first, then level by level."""
     largest = float(page["max_code"])
     if largest <= 0:
         return []

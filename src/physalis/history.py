@@ -9,7 +9,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from physalis.artifact import write_atomic
 
@@ -45,7 +45,7 @@ class Log:
         self._pace.close()
 
 
-def _cut(path: Path, start: int):
+def _cut(path: Path, start: int) -> TextIO:
     kept = [line for line in _lines(path) if json.loads(line)["step"] < start]
     write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
     return open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
@@ -69,6 +69,7 @@ def rate(marks: list[dict[str, Any]]) -> float | None:
     until it has written a row."""
     begun = max((i for i, mark in enumerate(marks) if "checkpoint" in mark), default=0)
     here = marks[begun:]
+    here = here[1:] if len(here) > 2 else here  # up to its first row a process compiles and reads
     recent = [mark for mark in here if here[-1]["at"] - mark["at"] <= RECENT_S] if here else []
     if len(recent) < 2:
         recent = here[-2:]

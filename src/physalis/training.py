@@ -345,6 +345,7 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
     with safe_open(path, "pt") as f:
         about = f.metadata()
         if about["job"] != job:
+            path.unlink()  # it would soon be replaced, and nobody is to take it for this run's
             return 0
         tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
     for i, run in enumerate(runs):

@@ -1,8 +1,8 @@
 """glimpses: a few features of a dictionary, read off a few thousand tokens in a second: for a look before any atlas.
 
 Each is counted and its examples are chosen and cut as an atlas does it, by the same kernels. Which features are shown:
-those that fire often enough here to be read, and by turns one that has a token or two of its own and one that fires on
-several words; among equals those whose tokens are least like the text.
+those that fire often enough here to be read, and mostly on a few telling tokens; by turns one that has a token or two
+of its own and one that fires on several words; among equals those whose tokens are least like the text.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,16 @@ from physalis.atlas.pages import PageShape, empty_pages, groups_of
 from physalis.atlas.profiles import TELLING, Text, fill_examples
 from physalis.atlas.records import Example, Record
 from physalis.atlas.rows import Strings
-from physalis.atlas.wording import headline, readable
+from physalis.atlas.wording import LISTED, headline, readable
 
 LEAST = 12
 """Firings of a feature that can be read."""
 
 DENSE = 0.05
 """Features that fire on a larger share of tokens say little in a few examples."""
+
+TOLD = 0.4
+"""Share of its code that a feature's most telling tokens have at least: else they do not say what it reads."""
 
 FEW = 1.5
 """Bits: with less entropy over tokens a feature has a token or two of its own."""
@@ -70,8 +73,8 @@ def glimpse(
     chosen = _choose(c, n_fired, len(coded.values), text, known, kept, n)
     return [
         Glimpse(
-            id=i, headline=_headline(c, i, known), density=_significant(n_fired[i] / len(coded.values)),
-            max_code=_significant(c.max_code[i]), examples=groups_of(pages[i], shape, known)[0].examples,
+            id=i, headline=_headline(c, i, known), density=_significant(float(n_fired[i] / len(coded.values))),
+            max_code=_significant(float(c.max_code[i])), examples=groups_of(pages[i], shape, known)[0].examples,
         )
         for i in chosen
     ]  # fmt: skip
@@ -95,7 +98,8 @@ def _headline(c: Counted, i: int, strings: dict[int, str]) -> str:
 def _choose(
     c: Counted, n_fired: np.ndarray, n_tokens: int, text: Text, strings: dict[int, str], kept: Sequence[int], n: int
 ) -> list[int]:
-    fit = (n_fired >= LEAST) & (n_fired <= DENSE * n_tokens)
+    told = c.telling_share[:, :LISTED].sum(1)
+    fit = (n_fired >= LEAST) & (n_fired <= DENSE * n_tokens) & (told >= TOLD)
     real = c.telling >= 0
     share = np.where(real, c.telling_share, 1)
     usual = np.where(real, text.share[np.maximum(c.telling, 0)], 1)

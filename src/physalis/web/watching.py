@@ -13,13 +13,13 @@ Features are encoded when someone asks, with the latest checkpoint: a page that 
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
@@ -42,9 +42,6 @@ from physalis.web.watched import First, Folder, Watched
 
 CHUNK = 4096
 """Tokens encoded at a time."""
-
-Told = Callable[[Sequence[int]], list[str]]
-"""The texts of token ids."""
 
 
 def watch(
@@ -80,15 +77,13 @@ def create_watch_app(
     features: int = 12,
     examples: int = 4,
     tokens: int = 16_384,
-    told: Told | None = None,
 ) -> FastAPI:
-    """The server of ``watch``. ``told`` gives the texts of token ids, where the model's own tokenizer is not to be
-    loaded by name."""
+    """The server of ``watch``. Raises BadInput as that does."""
     for name, number in (("features", features), ("examples", examples), ("tokens", tokens)):
         if number < 1:
             raise BadInput(f"{name} counts what is shown, from 1 on; received {number}.")
     folder = Folder(run)
-    reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens, told=told)
+    reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens)
     front = STATIC.parent / "watch"
     shell = read_shell(front)
     app = FastAPI(title="physalis watch", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
@@ -121,7 +116,7 @@ def create_watch_app(
         return JSONResponse({"detail": str(error)}, 400)
 
     @app.exception_handler(404)
-    def lost(request: Request, error: HTTPException) -> Response:
+    def lost(request: Request, error: Exception) -> Response:
         here = f"There is no {request.url.path} here. There are /, /api/run and /api/first."
         return JSONResponse({"detail": here}, 404)
 
@@ -133,12 +128,11 @@ class Reading:
     """The features of a run, read with its latest checkpoint."""
 
     def __init__(
-        self, folder: Folder, activations: Path | str | None, *, features: int, examples: int, tokens: int,
-        told: Told | None,
-    ) -> None:  # fmt: skip
+        self, folder: Folder, activations: Path | str | None, *, features: int, examples: int, tokens: int
+    ) -> None:
         """Raises BadInput if ``activations`` are given and are none, or none that the run trains on."""
         self.folder, self.features, self.examples, self.tokens = folder, features, examples, tokens
-        self._told, self._lock = told, threading.Lock()
+        self._lock = threading.Lock()
         self._held: _Held | None = None
         self._last: First | None = None
         self._given = Path(activations) if activations is not None else None
@@ -209,7 +203,7 @@ class Reading:
             where = self._given or _beside(self.folder.path, job)
             if where is not None:
                 _check(where, job)
-                self._held = _Held(Activations.open(where), self.tokens, self._told)
+                self._held = _Held(Activations.open(where), self.tokens)
         return self._held
 
 
@@ -235,17 +229,15 @@ def _beside(run: Path, job: dict) -> Path | None:
 class _Held:
     """Whole contexts of held-out text with their activations, and the tokenizer that reads them."""
 
-    def __init__(self, stored: Activations, tokens: int, told: Told | None) -> None:
+    def __init__(self, stored: Activations, tokens: int) -> None:
         """Raises BadInput if the tokenizer is not the one that the text was recorded with."""
-        if told is None:
-            tokenizer = load_tokenizer(stored.manifest.config["model"])
-            if fingerprint(tokenizer) != stored.manifest.inputs["tokenizer"]:
-                raise BadInput(
-                    f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when "
-                    f"{stored.folder} was recorded. Record again."
-                )
-            told = partial(strings, tokenizer)
-        self.frame, self.strings = stored.frame, Strings(told)
+        tokenizer = load_tokenizer(stored.manifest.config["model"])
+        if fingerprint(tokenizer) != stored.manifest.inputs["tokenizer"]:
+            raise BadInput(
+                f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "
+                "was recorded. Record again."
+            )
+        self.frame, self.strings = stored.frame, Strings(partial(strings, tokenizer))
         self.held_out = stored.held_out.n_tokens > 0
         part = stored.held_out if self.held_out else stored.train
         said = stored.manifest.config["text"]

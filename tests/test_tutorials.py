@@ -62,7 +62,7 @@ def test_superposition(found):
     assert all(60 < angle < 85 for angle in told["between"]) and abs(told["between"].sum() - 360) < 1e-6
     assert all(0.3 < share < 0.5 for share in told["share"])
     naive, right = (told["results"][f"dictionary, {kind}"] for kind in ("two at once", "one at a time"))
-    assert naive[1] < 1e-3 < right[1], "the one that is fooled has the smaller error"
+    assert naive[1] < 0.2 * right[1], "the one that is fooled has the smaller error"
     assert naive[0] <= 2 and right[0] == 5
     text = words(outputs)
     assert f"it finds {naive[0]} of 5" in text and f"finds {right[0]}" in text

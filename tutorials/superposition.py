@@ -142,7 +142,8 @@ def _(mo):
 
     - **The neurons**: each of the two numbers is taken for a feature, in both signs.
     - **Principal components**: the directions of most variance, in both signs.
-    - **A sparse dictionary** of five directions, of which two may fire at once, and one of which one may.
+    - **A sparse dictionary** of eight directions (who would know that there are five?), of which two may fire at once,
+      and one of which one may; each from three starts, of which the one with the smallest error counts.
     """)
     return
 
@@ -160,10 +161,15 @@ def _(N, Rows, fit_dictionary, np, sparse, torch):
         return int(((unit @ truth).max(0) > 0.995).sum())
 
     def by_dictionary(k):
-        learned = fit_dictionary(Rows(h), "topk", n_features=N, k=k, epochs=20, batch_size=256, seed=0)
-        with torch.no_grad():
-            rebuilt = learned.decode(learned.encode(torch.from_numpy(h))).numpy()
-        return found(learned.W_dec.numpy()), float(((h - rebuilt) ** 2).sum() / ((h - h.mean(0)) ** 2).sum())
+        made = []
+        for seed in range(3):
+            learned = fit_dictionary(Rows(h), "topk", n_features=8, k=k, epochs=12, batch_size=128, seed=seed)
+            with torch.no_grad():
+                rebuilt = learned.decode(learned.encode(torch.from_numpy(h))).numpy()
+            error = float(((h - rebuilt) ** 2).sum() / ((h - h.mean(0)) ** 2).sum())
+            made.append((error, found(learned.W_dec.numpy())))
+        error, n = min(made)
+        return n, error
 
     components = np.linalg.eigh(np.cov(h.T))[1].T
     results = {

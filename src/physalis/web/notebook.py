@@ -83,9 +83,9 @@ class AtlasView(View):
 
 
 def show(x: object, check: Check | None = None) -> View:
-    """A widget that shows an Atlas, a Feature, a Summary or a Map; or, of the lab, a Page with its ``check`` below if it
-    is given, a Check, a panel such as ``Lines`` or ``Vectors``, or a list of panels side by side. An Experiment is run
-    first. Raises BadInput for anything else."""
+    """A widget that shows an Atlas, a Feature, a Summary or a Map; or, of the lab, a Page with its ``check`` below if
+    that is given, a Check, a panel such as ``Lines`` or ``Vectors``, or a list of panels side by side. An Experiment is
+    run first. Raises BadInput for anything else."""
     match x:
         case Atlas():
             return AtlasView(x)

@@ -56,6 +56,7 @@ def words(outputs):
     return " ".join(str(getattr(output, "text", "")) for output in outputs)
 
 
+@pytest.mark.slow
 def test_superposition(found):
     outputs, told = found("superposition")
     assert told["held"][0] == 2 and told["held"][-1] == 5 and told["held_linear"].max() <= 3

@@ -184,7 +184,7 @@ def _(N, Rows, fit_dictionary, np, sparse, torch):
 
 @app.cell(hide_code=True)
 def _(N, mo, results, together):
-    table = "\n".join(f"| {name} | {n} of {N} | {error:.1e} |" for name, (n, error) in results.items())
+    table = "\n".join(f"| {name} | {n} of {N} | {error:.2g} |" for name, (n, error) in results.items())
     naive, right = results["dictionary, two at once"], results["dictionary, one at a time"]
     mo.vstack(
         [

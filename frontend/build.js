@@ -1,10 +1,10 @@
-// Builds the pages, the scripts that the lab's pages and a published atlas share, and one module for each view in
+// Builds the pages, the scripts that the lab's pages and a published atlas share, the page of a run in training, and one module for each view in
 // src/widgets.
 import { copyFileSync, readdirSync, rmSync } from 'node:fs';
 import { build } from 'vite';
 
 await build({ logLevel: 'warn' });
-for (const mode of ['lab', 'site']) {
+for (const mode of ['lab', 'site', 'watch']) {
   await build({ mode, logLevel: 'warn' });
   copyFileSync(`${mode}.html`, `../src/physalis/static/${mode}/index.html`);
 }

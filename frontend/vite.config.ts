@@ -42,7 +42,7 @@ export default defineConfig(({ mode }) => {
       },
     };
   }
-  if (mode === 'lab' || mode === 'site') {
+  if (['lab', 'site', 'watch'].includes(mode)) {
     return {
       base: './',
       plugins: [svelte(), licences([...FONTS, ...BUNDLED])],

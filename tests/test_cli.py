@@ -18,7 +18,7 @@ from physalis.web.live import serve_live
 VERBS = {
     "record": [physalis.record], "train": [physalis.train], "evaluate": [physalis.evaluate],
     "finetune": [physalis.finetune], "build_atlas": [physalis.build_atlas], "plan": [physalis.plan],
-    "serve": [physalis.serve, serve_live],
+    "serve": [physalis.serve, serve_live], "watch": [physalis.watch],
 }  # fmt: skip
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
     "writes": "source",

@@ -377,3 +377,10 @@ def test_notebooks_show_pages():
     assert judged.view == "experiment" and judged.records["check"]["passed"]
     with pytest.raises(BadInput, match="no view of 'str'"):
         show("TMS-1")
+    panels = all_kinds().frames[0].panels
+    sheet, one, verdict = show(panels), show(panels[0]), show(MADE[0].run())
+    assert sheet.view == one.view == "panels" and len(sheet.records["panels"]) == len(panels)
+    assert one.records["panels"] == [panels[0].model_dump(mode="json")]
+    assert verdict.view == "check" and verdict.records["check"]["id"] == MADE[0].id
+    with pytest.raises(BadInput, match="no view of 'list'"):
+        show([panels[0], "a word"])

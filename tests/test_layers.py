@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
     {"types", "site", "artifact", "device", "progress", "frontier"},
-    {"models", "activations", "dictionaries"},
+    {"models", "activations", "dictionaries", "history"},
     {"adam", "recording", "metrics", "checkpoints"},
     {"training"},
     {
@@ -40,7 +40,7 @@ _COMMANDS = ("__init__", "comments", "comparing", "lab", "notes", "publishing")
 LATE = {"__init__.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
-    "physalis.notes", "physalis.web.app", "physalis.cli",
+    "physalis.history", "physalis.notes", "physalis.web.app", "physalis.cli",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from physalis.sweeping import sweep
     from physalis.training import train
     from physalis.web.serving import serve
+    from physalis.web.watching import watch
 
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
@@ -36,13 +37,14 @@ _HOME = {
     "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
     "steer": "steering", "sweep": "sweeping", "train": "training",
+    "watch": "web.watching",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
     "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "steer",
-    "stream", "sweep", "train",
+    "stream", "sweep", "train", "watch",
 ]  # fmt: skip
 
 

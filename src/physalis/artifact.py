@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,6 +26,7 @@ SCHEMA = 1
 """Version of every artefact's layout. A reader refuses a newer one by name."""
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
+LOOK_S = 0.1
 
 
 class Manifest(BaseModel):
@@ -99,12 +101,10 @@ def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | N
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadInput(
-                f"Another process is writing {folder}. Wait for it, stop it, or choose another --out."
-            ) from error
+        if not _lock(lock, fcntl.LOCK_EX):
+            time.sleep(LOOK_S)  # whoever only looked (``is_claimed``) has gone by now
+            if not _lock(lock, fcntl.LOCK_EX):
+                raise BadInput(f"Another process is writing {folder}. Wait for it, stop it, or choose another --out.")
         said = {"kind": kind, "schema_version": SCHEMA, "job": job}
         said = json.loads(json.dumps(said))
         if (folder / JOB).exists():
@@ -122,6 +122,23 @@ def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | N
                 )
             write_json(folder / JOB, said)
         yield read(folder, kind) if (folder / MANIFEST).exists() else None
+
+
+def _lock(file: IO[Any], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether some process is writing an artefact there now."""
+    try:
+        with open(folder / LOCK) as lock:
+            return not _lock(lock, fcntl.LOCK_SH)  # given back at once, as the file is closed
+    except FileNotFoundError:
+        return False
 
 
 def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@
    and ends with the same bytes.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from physalis import artifact, dictionaries
+from physalis import artifact, dictionaries, history
 from physalis.adam import Adam
 from physalis.artifact import Manifest
 from physalis.device import compute_dtype, is_out_of_memory
@@ -29,8 +28,9 @@ from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.types import Batch, Frame
 
-CHECKPOINT, METRICS, LAST_FIRED = "checkpoint.safetensors", "metrics.jsonl", "last_fired.safetensors"
+CHECKPOINT, METRICS, LAST_FIRED = "checkpoint.safetensors", history.METRICS, "last_fired.safetensors"
 CHECKPOINT_EVERY_S = 20.0
+FIRST_CHECKPOINT_S = 3.0  # then twice as long each time: whoever watches reads features early, and sees them sharpen
 LOG_EVERY = 10  # steps
 FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
 
@@ -138,6 +138,7 @@ def train(
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
         if all(done):
+            (folders[0] / CHECKPOINT).unlink(missing_ok=True)  # a kill may have come just before
             return [dictionaries.load(folder) for folder in folders]
         frame = source.frame
         made = [dictionaries.make(name, asdict(config)) for name, config in zip(names, configs, strict=True)]
@@ -149,8 +150,9 @@ def train(
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
         start = _resume(folders, runs, artifact.digest(jobs))
         batches = source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)
-        logs = [stack.enter_context(_Log(folder / METRICS, start)) for folder in folders]
-        saved = time.monotonic()
+        state = {"tokens": start * batch_size, "checkpoint": folders[0] / CHECKPOINT}
+        logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
+        saved, wait = time.monotonic(), min(FIRST_CHECKPOINT_S, CHECKPOINT_EVERY_S)
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
         with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
             for step, raw in zip(range(start, steps), batches, strict=False):
@@ -160,9 +162,9 @@ def train(
                     if row is not None:
                         log.write(row)
                 advance(len(batch.x), note=runs[0].note)
-                if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                if time.monotonic() - saved > wait:
                     _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
-                    saved = time.monotonic()
+                    saved, wait = time.monotonic(), min(2 * wait, CHECKPOINT_EVERY_S)
         last = first(map(frame.apply, _unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
             run.dictionary.finish(last)
@@ -315,25 +317,6 @@ class Run:
         self.seen = seen
 
 
-class _Log:
-    """metrics.jsonl, cut back to where the run goes on."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < start]
-        artifact.write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
-        self._file = open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
-
-    def write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
 def first(batches: Iterable[Batch], rows: int) -> Batch:
     """So many rows, in whole batches, or all that there are. Raises BadInput if there are none."""
     held: list[Batch] = []
@@ -362,6 +345,7 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
     with safe_open(path, "pt") as f:
         about = f.metadata()
         if about["job"] != job:
+            path.unlink()  # it would soon be replaced, and nobody is to take it for this run's
             return 0
         tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
     for i, run in enumerate(runs):
@@ -371,7 +355,23 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
     return int(about["step"])
 
 
+def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictionary]:
+    """The steps done and the dictionary of a run in progress, ``index`` among those of its checkpoint. It reads
+    rows inside the frame of the run's source. ``job`` is the run's own. Raises FileNotFoundError where there is no
+    checkpoint yet.
+    """
+    dictionary = dictionaries.make(job["architecture"], job["dictionary"])
+    with safe_open(checkpoint, "pt") as f:
+        state = {name: f.get_tensor(f"{index}.w.{name}") for name in dictionary.state_dict()}
+        step = int(f.metadata()["step"])
+    dictionary.load_state_dict(state)
+    dictionary.requires_grad_(False)
+    dictionary.compute_in(compute_dtype(torch.device("cpu")))
+    return step, dictionary
+
+
 def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source) -> None:
+    (folder / history.PACE).unlink(missing_ok=True)
     run.dictionary.fold(source.frame)
     name = dictionaries.save(run.dictionary, folder)
     fired = {"last_fired": run.last_fired.cpu()}  # tokens that were seen by then; 0: never

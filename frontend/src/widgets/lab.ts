@@ -1,4 +1,6 @@
-import View from '../views/Experiment.svelte';
+import Experiment from '../views/Experiment.svelte';
+import Sheet from '../views/Sheet.svelte';
+import Verdict from '../views/Verdict.svelte';
 import { afm } from './afm.svelte';
 
-export default afm({ experiment: View });
+export default afm({ experiment: Experiment, panels: Sheet, check: Verdict });

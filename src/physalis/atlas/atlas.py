@@ -17,7 +17,7 @@ import numpy as np
 import zstandard
 
 from physalis import artifact
-from physalis.atlas.pages import PageShape, codes_of, decode, unpack
+from physalis.atlas.pages import PageShape, codes_of, decode, string_table, unpack
 from physalis.atlas.records import Causes, Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.store import DATABASE, LAYOUT, METRICS, PLACE, SNIPPET
 from physalis.atlas.words import score
@@ -236,11 +236,7 @@ class Atlas:
 
     @cached_property
     def _strings(self) -> np.ndarray:
-        """The text of each token id that the atlas uses; an array, from which thousands are taken at once."""
-        ids, strings = json.loads(zstandard.decompress(self._meta("strings")))
-        table = np.full(max(ids, default=-1) + 2, "", object)  # the last, which is also -1, pads
-        table[ids] = strings
-        return table
+        return string_table(*json.loads(zstandard.decompress(self._meta("strings"))))
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:

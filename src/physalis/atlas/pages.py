@@ -143,7 +143,7 @@ def decode(
     has_logits = page["promoted"][0] >= 0
     return {
         "histogram": _histogram(page["counts"], 0.0, largest),
-        "groups": _groups(page, shape, strings),
+        "groups": groups_of(page, shape, strings),
         "top_tokens": [TokenCount.trusted(token=strings[i], id=i, count=n, share_of_code=s) for i, n, s in counted],
         "promoted": effects(page["promoted"], page["promoted_logit"]),
         "suppressed": effects(page["suppressed"], page["suppressed_logit"]),
@@ -163,7 +163,15 @@ def codes_of(stored: np.ndarray, largest: float) -> list[float]:
     return np.round(stored * (largest / FULL), places).tolist()
 
 
-def _groups(page: np.void, shape: PageShape, strings: np.ndarray) -> list[ExampleGroup]:
+def string_table(ids: Sequence[int], strings: Sequence[str]) -> np.ndarray:
+    """The text of each token id as an array, from which thousands are taken at once."""
+    table = np.full(max(ids, default=-1) + 2, "", object)  # the last, which is also -1, pads
+    table[ids] = strings
+    return table
+
+
+def groups_of(page: np.void, shape: PageShape, strings: np.ndarray) -> list[ExampleGroup]:
+    """A page's examples, the largest codes first, then level by level. ``strings`` is a ``string_table``."""
     largest = float(page["max_code"])
     if largest <= 0:
         return []

@@ -94,7 +94,7 @@ def _profile(
     count_cofiring(first, offsets, block.row, together.offsets, together.ids, fired, c.cofiring, c.correlation)
     pages = empty_pages(shape, n)
     _fill_counts(pages, c, np.diff(offsets))
-    places = _fill_examples(pages, c, block, offsets, first, text, shape, seed)
+    places = fill_examples(pages, c, block, offsets, first, text, shape, seed)
     here = slice(first, first + n)
     for name, values in (
         ("promoted", effects.promoted), ("promoted_logit", effects.promoted_logit),
@@ -114,10 +114,11 @@ def _fill_counts(pages: np.ndarray, c: Counted, n_fired: np.ndarray) -> None:
     pages["cofiring"], pages["cofiring_correlation"] = c.cofiring, c.correlation
 
 
-def _fill_examples(
+def fill_examples(
     pages: np.ndarray, c: Counted, block: Block, offsets: np.ndarray, first: int, text: Text, shape: PageShape,
     seed: int,
 ) -> np.ndarray:  # fmt: skip
+    """Choose and cut the examples of the pages' features into ``pages``; returns the place of each one's firing."""
     n = len(pages)
     top = np.empty((n, SPARE * shape.top), np.int64)
     drawn = np.empty((n, shape.intervals, SPARE * shape.per_interval), np.int64)

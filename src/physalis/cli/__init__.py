@@ -278,6 +278,21 @@ def serve(
 
 
 @app.command
+def watch(
+    run: Path, /, *, activations: Path | None = None, features: int | None = None, examples: int | None = None,
+    tokens: Amount = None, host: str | None = None, port: int | None = None, token: str | None = None,
+    origin: str | None = None,
+) -> None:  # fmt: skip
+    """Show a run of `train` in a browser while it goes on: its curves, the time left, and the first of its FEATURES.
+    RUN is the folder named with --out, also before it is there. The ACTIVATIONS are looked for beside it unless given.
+    Other machines need the TOKEN."""
+    from physalis.web.watching import watch as watch_
+
+    options = given(features=features, examples=examples, tokens=tokens, host=host, port=port, token=token)
+    watch_(run, **given(activations=activations, origin=origin), **options)
+
+
+@app.command
 def plan(
     model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,
     k: int | None = None, epochs: int | None = None, json: Json = False,

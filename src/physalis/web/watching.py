@@ -1,0 +1,287 @@
+"""watch: a page that shows a run while it trains: its curves, how long it will take, and its first features.
+
+| path | |
+| --- | --- |
+| / | the page |
+| /api/run | the run as it stands: a Watched. With its ETag; a browser asks for it every second or two |
+| /api/first | its first features: a First. Asked for when the run's ``readable`` changed |
+
+Everything is read from the run's folder, so the trainer need not know of it, may not have begun, and may be long done.
+Features are encoded when someone asks, with the latest checkpoint: a page that nobody looks at costs nothing.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
+
+from physalis import __version__, artifact, dictionaries, training
+from physalis.activations import Activations
+from physalis.atlas.firings import Coded
+from physalis.atlas.glimpses import Glimpse, glimpse
+from physalis.atlas.profiles import Text
+from physalis.atlas.rows import Strings
+from physalis.dictionaries import Dictionary
+from physalis.errors import BadInput
+from physalis.models import load_tokenizer
+from physalis.models.tokens import fingerprint, strings
+from physalis.types import Batch
+from physalis.web.app import Headers
+from physalis.web.serving import serve_app
+from physalis.web.shell import STATIC, fill, read_shell
+from physalis.web.watched import First, Folder, Watched
+
+CHUNK = 4096
+"""Tokens encoded at a time."""
+
+
+def watch(
+    run: Path | str,
+    activations: Path | str | None = None,
+    *,
+    features: int = 12,
+    examples: int = 4,
+    tokens: int = 16_384,
+    host: str = "127.0.0.1",
+    port: int = 8124,
+    token: str | None = None,
+    origin: str | None = None,
+) -> None:
+    """Serve a page that shows the run of ``train`` whose folder is ``run``, until interrupted, and say where.
+
+    The run may be training in another process, stopped, finished, or not begun. ``features`` of its features are shown
+    with up to ``examples`` examples each, read on about ``tokens`` held-out tokens of the ``activations`` that it
+    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token`` and ``origin`` are as in
+    ``serve``.
+
+    Raises BadInput if ``run`` holds something else, if ``activations`` are none or none it trains on, if a number is
+    below 1, and as ``serve`` does.
+    """
+    app = create_watch_app(run, activations, features=features, examples=examples, tokens=tokens)
+    serve_app(app, Path(run).resolve().name, host=host, port=port, token=token, origin=origin)
+
+
+def create_watch_app(
+    run: Path | str,
+    activations: Path | str | None = None,
+    *,
+    features: int = 12,
+    examples: int = 4,
+    tokens: int = 16_384,
+) -> FastAPI:
+    """The server of ``watch``. Raises BadInput as that does."""
+    for name, number in (("features", features), ("examples", examples), ("tokens", tokens)):
+        if number < 1:
+            raise BadInput(f"{name} counts what is shown, from 1 on; received {number}.")
+    folder = Folder(run)
+    reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens)
+    front = STATIC.parent / "watch"
+    shell = read_shell(front)
+    app = FastAPI(title="physalis watch", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)
+    app.add_middleware(Headers)
+    app.mount("/assets", StaticFiles(directory=front))
+
+    @app.get("/")
+    def page() -> HTMLResponse:
+        run = folder.watch()
+        return HTMLResponse(fill(shell, title=f"{run.name} – physalis", records={"run": run.model_dump_json()}))
+
+    @app.get("/api/run", response_model=Watched)
+    def run_now(request: Request) -> Response:
+        """The run as it stands."""
+        body = folder.watch().model_dump_json()
+        tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
+        fresh = {"etag": tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=fresh)
+        return Response(body, media_type="application/json", headers=fresh)
+
+    @app.get("/api/first")
+    def first() -> First:
+        """Its first features."""
+        return reading.first()
+
+    @app.exception_handler(BadInput)
+    def bad_input(request: Request, error: BadInput) -> Response:
+        return JSONResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(404)
+    def lost(request: Request, error: Exception) -> Response:
+        here = f"There is no {request.url.path} here. There are /, /api/run and /api/first."
+        return JSONResponse({"detail": here}, 404)
+
+    threading.Thread(target=reading.prepare, daemon=True).start()  # tokenizer and text: seconds, before anyone asks
+    return app
+
+
+class Reading:
+    """The features of a run, read with its latest checkpoint."""
+
+    def __init__(
+        self, folder: Folder, activations: Path | str | None, *, features: int, examples: int, tokens: int
+    ) -> None:
+        """Raises BadInput if ``activations`` are given and are none, or none that the run trains on."""
+        self.folder, self.features, self.examples, self.tokens = folder, features, examples, tokens
+        self._lock = threading.Lock()
+        self._held: _Held | None = None
+        self._last: First | None = None
+        self._given = Path(activations) if activations is not None else None
+        if self._given is not None:
+            _check(self._given, folder.job())
+
+    def prepare(self) -> None:
+        """Load and compile what does not depend on the checkpoint."""
+        try:
+            with self._lock:
+                held = self._hold()
+                if held is not None:
+                    held.compile()
+        except BadInput:
+            pass  # said to whoever asks for features
+
+    def first(self) -> First:
+        """The first features as the run's folder has them now. The same record until there is another checkpoint."""
+        with self._lock:
+            readable = self.folder.readable()
+            if self._last is None or self._last.readable != readable:
+                self._last = self._look(readable)
+            return self._last
+
+    def _look(self, readable: str) -> First:
+        def lacking(why: str) -> First:
+            return First(readable=readable, step=0, n_tokens=0, held_out=True, text="", features=[], lack=why)
+
+        if not readable:
+            return lacking("There is no checkpoint yet.")
+        try:
+            held = self._hold()
+        except BadInput as error:
+            return lacking(str(error))
+        if held is None:
+            return lacking(
+                "The activations that it trains on do not lie beside the run. Stop this page and give them: "
+                "physalis watch RUN --activations FOLDER."
+            )
+        try:
+            step, dictionary, inside = self._dictionary()
+        except FileNotFoundError:  # it finished between two looks, and is read the next time
+            return lacking("The run is just being finished.")
+        found = held.read(
+            dictionary, inside, n=self.features, examples=self.examples,
+            kept=[each.id for each in self._last.features] if self._last else [],
+        )  # fmt: skip
+        lack = "" if found else "No feature fires often enough on these tokens to be read."
+        return First(
+            readable=readable, step=step, n_tokens=len(held.at), held_out=held.held_out, text=held.source,
+            features=found, lack=lack,
+        )  # fmt: skip
+
+    def _dictionary(self) -> tuple[int, Dictionary, bool]:
+        """Steps done, the dictionary, and whether it reads rows inside the training's frame."""
+        job = self.folder.job()
+        assert job is not None
+        if self.folder.finished:
+            return job["training"]["steps"], dictionaries.load(self.folder.path), False
+        found = self.folder.checkpoint()
+        if found is None:
+            raise FileNotFoundError
+        return *training.peek(*found, job), True
+
+    def _hold(self) -> "_Held | None":
+        job = self.folder.job()
+        if self._held is None and job is not None:
+            where = self._given or _beside(self.folder.path, job)
+            if where is not None:
+                _check(where, job)
+                self._held = _Held(Activations.open(where), self.tokens)
+        return self._held
+
+
+def _check(activations: Path, job: dict | None) -> None:
+    about = artifact.read(activations, "activations")
+    if job is not None and job["inputs"]["activations"] != about.hash:
+        raise BadInput(
+            f"{activations} is not what the run trains on ({about.hash[:12]}, and the run reads "
+            f"{job['inputs']['activations'][:12]}). Give the activations of that run; features of a run on several "
+            "recordings at once are not shown."
+        )
+
+
+def _beside(run: Path, job: dict) -> Path | None:
+    """The recording that a run trains on, if it lies in the same folder as the run."""
+    for file in sorted(run.resolve().parent.glob(f"*/{artifact.MANIFEST}")):
+        said = json.loads(file.read_text())
+        if said.get("kind") == "activations" and artifact.digest(said) == job["inputs"]["activations"]:
+            return file.parent
+    return None
+
+
+class _Held:
+    """Whole contexts of held-out text with their activations, and the tokenizer that reads them."""
+
+    def __init__(self, stored: Activations, tokens: int) -> None:
+        """Raises BadInput if the tokenizer is not the one that the text was recorded with."""
+        tokenizer = load_tokenizer(stored.manifest.config["model"])
+        if fingerprint(tokenizer) != stored.manifest.inputs["tokenizer"]:
+            raise BadInput(
+                f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "
+                "was recorded. Record again."
+            )
+        self.frame, self.strings = stored.frame, Strings(partial(strings, tokenizer))
+        self.held_out = stored.held_out.n_tokens > 0
+        part = stored.held_out if self.held_out else stored.train
+        said = stored.manifest.config["text"]
+        self.source = said.get("name", "") if isinstance(said, dict) else str(said)
+        # Of the first shard: rows lie shuffled, so that any choice among more would mean to read all of them.
+        near = Activations(stored.folder, stored.manifest, stored.mean, part.spans[:1], part.shards[:1])
+        contexts = near.contexts
+        few = min(len(contexts), -(-tokens // stored.context))
+        wanted = contexts[np.linspace(0, len(contexts) - 1, few).round().astype(int)]
+        rows = [(x[keep], at[keep]) for x, at in near.ordered(CHUNK) for keep in [_among(at, stored.context, wanted)]]
+        self.x, self.at = torch.cat([x for x, _ in rows]), torch.cat([at for _, at in rows]).numpy()
+        flat, documents = (np.asarray(each).reshape(-1) for each in (stored.tokens, stored.documents))
+        counts = np.bincount(flat[self.at], minlength=int(flat.max()) + 1)
+        lead = 1 if stored.hygiene.skip_first else 0
+        self.text = Text(flat, documents, stored.context, lead, counts / max(1, counts.sum()))
+
+    def compile(self) -> None:
+        """Have the kernels compiled, which takes seconds the first time on a machine."""
+        codes = np.ones((len(self.at), 1), np.float32)
+        coded = Coded(codes, np.zeros((len(self.at), 1), np.int64), self.at, np.empty((0, 0)))
+        glimpse(coded, self.text, self.strings, n_features=1, n=1, examples=1)
+
+    def read(
+        self, dictionary: Dictionary, inside: bool, *, n: int, examples: int, kept: Sequence[int]
+    ) -> list[Glimpse]:
+        """``n`` features of a dictionary that reads raw rows or, ``inside``, rows of the training's frame."""
+        values, ids = [], []
+        with torch.no_grad():
+            for x in self.x.split(CHUNK):
+                codes = dictionary.encode(self.frame.apply(Batch(x, x)).x if inside else x.float())
+                values.append(codes.values.float().numpy())
+                ids.append(codes.ids.numpy())
+        width = max(part.shape[1] for part in values)
+        values, ids = (np.concatenate([_padded(part, width) for part in parts]) for parts in (values, ids))
+        coded = Coded(values, ids, self.at, np.empty((0, 0)))
+        return glimpse(
+            coded, self.text, self.strings, n_features=dictionary.config.n_features, n=n, examples=examples, kept=kept
+        )
+
+
+def _among(at: torch.Tensor, context: int, wanted: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.isin(at.numpy() // context, wanted))
+
+
+def _padded(part: np.ndarray, width: int) -> np.ndarray:
+    """Codes of a chunk with as many columns as the widest has; a code of 0 is none."""
+    return np.pad(part, ((0, 0), (0, width - part.shape[1])))

@@ -1,4 +1,5 @@
 // What physalis.web.site writes into the pages of a published atlas, and how the views' paths lie among its files.
+import type { Labelled } from '../lib/notes';
 import type { Check, Page as Experiment } from '../lib/pages';
 import type { Question } from '../lib/question';
 import type { Example, Feature, FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
@@ -39,7 +40,7 @@ export type SitePage = Site &
   (
     | { view: 'summary'; summary: Summary; striking: FeatureRow[]; articles: Told[] }
     | { view: 'list'; rows: Row[]; metrics: Metric[] }
-    | { view: 'feature'; feature: Packed; before: number; after: number; comments: boolean }
+    | { view: 'feature'; feature: Packed; before: number; after: number; comments: boolean; labels: Labelled[] }
     | { view: 'map' }
     | { view: 'article'; figures: Figure[] }
   );

@@ -23,15 +23,20 @@ def publish(
     atlas: Path, /, *, out: Out, features: Some = None, article: list[Path] | None = None, most: int | None = None
 ) -> None:
     """Write a site that any file host serves and that opens without a server. ARTICLE is a Markdown file with live
-    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours. Comments that
-    are published stand on the pages of their features."""
+    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours. Names that
+    people gave features, and comments that are published, stand on their pages."""
     from physalis.atlas import Atlas
     from physalis.comments import Comments, find_beside
+    from physalis.web.serving import notes_of
     from physalis.web.site import publish as publish_
 
     opened, database = Atlas.open(atlas), find_beside(atlas)
     comments = Comments(database).published() if database else None
-    options = given(features=_chosen(features, atlas, opened), articles=article, most=most, comments=comments)
+    notes = notes_of(atlas, opened, None)
+    labels = notes.all_labels() if notes else None
+    options = given(
+        features=_chosen(features, atlas, opened), articles=article, most=most, comments=comments, labels=labels
+    )
     publish_(opened, out, **options)
     print(out / "index.html")
 
@@ -74,15 +79,14 @@ def saedashboard(
 
 def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None:
     """The features that were named, as numbers or as a list of the notes beside the atlas."""
-    from physalis.notes import Notes, beside
+    from physalis.web.serving import notes_of
 
     if named is None:
         return None
     if re.fullmatch(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*", named):
         ends = [[int(end) for end in part.split("-")] for part in named.split(",")]
         return [feature for end in ends for feature in range(end[0], max(end[0], min(end[-1], len(atlas))) + 1)]
-    there = beside(folder)
-    notes = Notes.open(there, atlas=atlas.manifest.hash) if there.exists() else None
+    notes = notes_of(folder, atlas, None)
     lists = {row.list.name: row.list.list for row in notes.lists()} if notes else {}
     if notes is None or named not in lists:
         known = ", ".join(lists) or "none"

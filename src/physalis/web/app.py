@@ -87,6 +87,10 @@ def create_app(
     map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
 
     kin_of = None if forest is None else find_families(forest, atlas)
+    # What the atlas keeps in memory is read now, half a second for 100,000 features, so that no visitor waits for it.
+    metrics_json()
+    atlas.rows(summary_of().striking)
+
     beside: dict[str, str] = {}
     if kin_of:
         beside["families"] = "true"

@@ -25,6 +25,7 @@ from physalis.comments.anchors import FeatureAnchor
 from physalis.comments.records import Thread
 from physalis.comments.threads import thread_html
 from physalis.errors import BadInput
+from physalis.notes.records import Labelled
 from physalis.progress import progress
 from physalis.web.articles import Article, read_article
 from physalis.web.metrics import BINS, LONG, Metric
@@ -45,14 +46,16 @@ def publish(
     articles: Sequence[Path | str] = (),
     most: int = 300,
     comments: Sequence[Thread] = (),
+    labels: Mapping[int, Sequence[Labelled]] = {},
 ) -> artifact.Manifest:
     """Write the site of an atlas into ``out``.
 
     ``features`` get a page each; those that ``articles`` (Markdown files, see ``read_article``) show or link to are
     added. If none are given, up to ``most`` are taken: the striking ones, then the neighbours of those taken, in turn.
     ``comments`` on features stand at the end of their pages, and where no features are given, those features are taken
-    first. Links to other features are text. Run again, it writes only the files that are missing or have changed and
-    removes pages that are published no more; killed and run again, it ends the same.
+    first. ``labels`` are the names that people gave features. Links to other features are text. Run again, it writes
+    only the files that are missing or have changed and removes pages that are published no more; killed and run again,
+    it ends the same.
 
     Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else, and
     if the front end was not built.
@@ -77,6 +80,9 @@ def publish(
         "features": ids,
         "articles": {article.slug: artifact.digest([article.html, article.figures]) for article in written},
         "comments": {str(id): artifact.digest(remarks[id]) for id in ids if id in remarks},
+        "labels": {
+            str(id): artifact.digest([each.model_dump() for each in labels[id]]) for id in ids if labels.get(id)
+        },
         "assets": {name: artifact.file_digest(path) for name, path in assets.items()},
         "shell": artifact.digest(shell),
     }
@@ -86,7 +92,7 @@ def publish(
         if done is not None and _is(done, manifest, folder):
             return done
         (folder / artifact.MANIFEST).unlink(missing_ok=True)
-        files = _Site(atlas, folder, shell, ids, remarks).write(written, assets)
+        files = _Site(atlas, folder, shell, ids, remarks, labels).write(written, assets)
         for name in (ASSETS, FEATURES, ARTICLES):
             for file in (folder / name).glob("*"):
                 if f"{name}/{file.name}" not in files:
@@ -133,8 +139,12 @@ def near_striking(atlas: Atlas, most: int) -> list[int]:
 class _Site:
     """What all pages of one site share."""
 
-    def __init__(self, atlas: Atlas, folder: Path, shell: str, ids: list[int], remarks: Mapping[int, str]) -> None:
-        self._atlas, self._folder, self._shell, self._ids, self._remarks = atlas, folder, shell, ids, remarks
+    def __init__(
+        self, atlas: Atlas, folder: Path, shell: str, ids: list[int], remarks: Mapping[int, str],
+        labels: Mapping[int, Sequence[Labelled]],
+    ) -> None:  # fmt: skip
+        self._atlas, self._folder, self._shell, self._ids = atlas, folder, shell, ids
+        self._remarks, self._labels = remarks, labels
         self._published = set(ids)
         self._summary = atlas.summary()
 
@@ -178,6 +188,7 @@ class _Site:
             page = self._page(
                 "../", f"{feature.headline} ({id})", "feature", [*near, *beside],
                 feature=pack(feature), before=beside[0], after=beside[1], comments=bool(remarks),
+                labels=[each.model_dump(mode="json") for each in self._labels.get(id, ())],
             )  # fmt: skip
             yield f"{FEATURES}/{id}.html", _with_text(page, remarks), feature
 

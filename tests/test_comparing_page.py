@@ -8,6 +8,7 @@ from typing import get_args, get_origin
 
 import pytest
 import uvicorn
+from faults import serious
 from test_compared import comparison, forest, widths  # noqa: F401
 from test_comparing import split  # noqa: F401
 from test_lab_pages import chromium, typescript  # noqa: F401
@@ -114,6 +115,7 @@ def open_page(chromium):  # noqa: F811
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_the_numbers_of_a_comparison_are_the_records(open_page, pair, comparison, width, scheme):  # noqa: F811
     page, summary = open_page(pair, width=width, scheme=scheme), comparison.summary
+    assert serious(page) == []
 
     def shares(where: str) -> list[float]:
         return [float(each.get_attribute("data-value")) for each in page.locator(f"{where} [data-value]").all()]
@@ -187,6 +189,7 @@ def nodes(page) -> set[str]:
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "dark"), (390, "light")])
 def test_a_tree_is_drawn_whole(open_page, woods, forest, width, scheme):  # noqa: F811
     page = open_page(woods, width=width, scheme=scheme)
+    assert serious(page) == []
     tree = forest.tree(*forest.roots()[0])
     expect(page.locator("[data-node]")).to_have_count(len(tree.nodes))
     assert nodes(page) == {f"{node.level}/{node.feature}" for node in tree.nodes}

@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
+from faults import serious
 from test_pages import FLAGS, NAMES, WIDGET, expect, playwright
 from test_web import ROOT
 
@@ -315,6 +316,7 @@ def test_pages_are_plain_files_and_fit_a_phone(open_page, lab, scheme):
         page.goto(f"file://{lab}/{name}.html")
         page.wait_for_selector("main h1")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert serious(page) == [], name
         paper = page.evaluate("getComputedStyle(document.querySelector('.physalis')).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", paper)[:3])) < 60) == (scheme == "dark")
         sizes = "[...document.querySelectorAll('main svg text')].map(e => parseFloat(getComputedStyle(e).fontSize))"

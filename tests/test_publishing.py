@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import serious
 from test_kill import check_kills
 from test_lab_pages import chromium as chromium
 from test_pages import expect
@@ -339,6 +340,7 @@ def test_pages_fit_a_phone(open_file, folder, scheme):
         page = open_file(folder / f"{name}.html", width=390, scheme=scheme)
         page.wait_for_selector("canvas[data-drawn], main ol > li")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert serious(page) == [], name
         paper = page.evaluate("getComputedStyle(document.querySelector('.physalis')).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", paper)[:3])) < 60) == (scheme == "dark")
         assert page.evaluate("document.fonts.check('16px \"Newsreader Variable\"')")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from faults import serious
 from test_notes_page import open_page, serving, spelled  # noqa: F401 - fixtures
 from test_pages import chromium, expect  # noqa: F401 - fixtures
 
@@ -362,6 +363,7 @@ def test_the_page_follows_a_training(open_page, tiny_activations, beside, monkey
             expect(page.locator("main")).to_contain_text("after 12 of")
             assert page.locator("svg[role=img]").count() == 3 and page.locator(".token.peak").count() > 3
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert serious(page) == []
             gates[12].set()
             expect(page.locator(".state")).to_contain_text("step 31 of")
             expect(page.locator("main")).to_contain_text("after 31 of")

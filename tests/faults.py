@@ -1,0 +1,14 @@
+"""What keeps people with a screen reader or a keyboard from a page, as axe-core finds it."""
+
+from axe_playwright_python.sync_playwright import Axe
+
+
+def serious(page) -> list[tuple[str, str, str]]:
+    """The rule broken, where, and what would mend it, of each serious or critical fault of a page as it stands now.
+    https://github.com/dequelabs/axe-core"""
+    return [
+        (fault["id"], node["html"][:120], node["failureSummary"])
+        for fault in Axe().run(page).response["violations"]
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]

@@ -155,6 +155,7 @@ def test_what_cannot_be_made_or_measured(world):
     assert isinstance(world, World)
 
 
+@pytest.mark.slow
 def test_jumprelu_is_asked_for_fewer_features_than_the_world_has(tmp_path):
     """Its features are there or not and nothing between: once each is found, no code is near any threshold, and a
     penalty that only grows ends in numbers that are none."""

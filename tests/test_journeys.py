@@ -111,7 +111,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_page_has_serious_faults(owned, browse, scheme):  # noqa: F811
     owned.notes.label(3, "alphas", author="Ada")
     made = owned.notes.make_list("Greek letters", author="Ada", features=[3, 5])

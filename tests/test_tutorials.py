@@ -69,6 +69,7 @@ def test_superposition(found):
     assert f"it finds {naive[0]} of 5" in text and f"finds {right[0]}" in text
 
 
+@pytest.mark.slow
 def test_first_atlas(found):
     outputs, told = found("first_atlas")
     fvu = list(told["fvu"].values())

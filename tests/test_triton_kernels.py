@@ -11,10 +11,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 pytest.importorskip("triton", reason="triton is not installed: pip install 'physalis[gpu]', 1 GB unpacked")
 
-from physalis.adam import Adam  # noqa: E402
-from physalis.dictionaries import rows, triton_kernels  # noqa: E402
-from physalis.dictionaries.rows import Outer, Rows  # noqa: E402
-from physalis.types import Codes  # noqa: E402
+from physalis.adam import Adam
+from physalis.dictionaries import rows, triton_kernels
+from physalis.dictionaries.rows import Outer, Rows
+from physalis.types import Codes
 
 pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -37,7 +37,7 @@ def load(folder: Path, *, job: str) -> Kept | None:
         about = f.metadata()
         if about["job"] != job:
             return None
-        return Kept(int(about["step"]), {name: f.get_tensor(name) for name in f.keys()})  # noqa: SIM118
+        return Kept(int(about["step"]), {name: f.get_tensor(name) for name in f.keys()})
 
 
 def drop(folder: Path) -> None:

@@ -347,7 +347,7 @@ def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
         if about["job"] != job:
             path.unlink()  # it would soon be replaced, and nobody is to take it for this run's
             return 0
-        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        tensors = {name: f.get_tensor(name) for name in f.keys()}
     for i, run in enumerate(runs):
         prefix = f"{i}."
         state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

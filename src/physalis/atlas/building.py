@@ -140,7 +140,7 @@ def build_atlas(
 
 
 def _check(stored: Activations, trained: Manifest, evaluated: Manifest | None, model: Model) -> None:
-    stored.require(model)  # pyright: ignore[reportArgumentType] - a cached_property is a property here
+    stored.require(model)
     if trained.inputs.get("model") != model.fingerprint or trained.config["site"] != str(stored.site):
         raise BadInput(
             f"The dictionary was trained at {trained.config['site']} of {trained.config.get('model')!r}; these are "

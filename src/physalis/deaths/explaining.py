@@ -120,7 +120,7 @@ def _measure(case: _Case, tokens: int) -> None:
     alive[ids] = False
     x = torch.cat(list(evidence.rows_of(case.source.train, LOOKED_AT)))
     case.numbers["shortfall"] = evidence.shortfall(subject, x, ids)
-    writes: Any = subject.writes  # pyright: ignore
+    writes: Any = subject.writes
     case.numbers["likeness"] = evidence.nearest(writes(ids), writes(alive.nonzero().flatten()))
     if isinstance(case.source, Judged) and case.source.held_out.n_tokens:
         case.numbers["elsewhere"] = evidence.count(subject, case.source.held_out, tokens).fired[ids].double()

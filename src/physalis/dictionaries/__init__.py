@@ -64,7 +64,7 @@ def make(name: str, config: dict[str, Any]) -> Dictionary:
         raise BadInput(
             f"{kind.__name__} has no setting {unknown[0]!r}. It has: {', '.join(config_type.__dataclass_fields__)}."
         )
-    return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))  # pyright: ignore[reportCallIssue]
+    return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))
 
 
 def _frozen(value: Any) -> Any:

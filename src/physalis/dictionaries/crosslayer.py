@@ -54,7 +54,7 @@ class CrossLayer(Dictionary):
         self.enc = nn.ParameterList([Rows(torch.zeros(self.each, self.d_in)) for _ in range(n)])
         self.dec = nn.ParameterList([Rows(torch.zeros(self.each, (n - i) * self.d_out)) for i in range(n)])
         for dec in self.dec:
-            dec.on_sphere = True  # pyright: ignore[reportAttributeAccessIssue]
+            dec.on_sphere = True
         self.b_enc = nn.Parameter(torch.zeros(config.n_features))
         self.b_dec = nn.Parameter(torch.zeros(config.d_out))
         self.register_buffer("centre", torch.zeros(config.d_in))
@@ -69,9 +69,7 @@ class CrossLayer(Dictionary):
                 enc,
                 self.b_enc[i * self.each : (i + 1) * self.each],
                 x[:, i * self.d_in : (i + 1) * self.d_in],
-                (  # pyright: ignore[reportReturnType]
-                    i * self.each
-                ),
+                (i * self.each),
             )
 
     def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
@@ -91,7 +89,7 @@ class CrossLayer(Dictionary):
 
     def compute_in(self, dtype: torch.dtype) -> None:
         for enc in self.enc:
-            enc.compute_in(dtype)  # pyright: ignore[reportCallIssue]
+            enc.compute_in(dtype)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = x.float() - self.centre
@@ -108,7 +106,7 @@ class CrossLayer(Dictionary):
         layer = codes.ids // self.each
         for i, dec in enumerate(self.dec):
             own = Codes(codes.values * (layer == i), codes.ids % self.each)
-            added = rows.decode(own, dec, torch.zeros(dec.shape[1], device=dec.device))  # pyright: ignore[reportArgumentType]
+            added = rows.decode(own, dec, torch.zeros(dec.shape[1], device=dec.device))
             y = y + nn.functional.pad(added, (i * self.d_out, 0))
         return y
 
@@ -177,7 +175,7 @@ class CrossLayer(Dictionary):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
         for enc in self.enc:
-            enc.refresh()  # pyright: ignore[reportCallIssue]
+            enc.refresh()
         return result
 
 

@@ -65,7 +65,7 @@ class JumpReLU(Thresholded):
         asked = falling(c.k, tick, start=c.k_start, over=0.2)
         starved = self._starved(chosen, asked)
         pre = rows.differentiable(batch.x, self.enc, self.b_enc, chosen)
-        codes, fires = _Jump.apply(pre.values, self.threshold[pre.ids.long()], self.width)  # pyright: ignore[reportGeneralTypeIssues]
+        codes, fires = _Jump.apply(pre.values, self.threshold[pre.ids.long()], self.width)
         rest = self.predict(batch.x, Codes(codes, pre.ids)) - batch.y
         l0 = fires.sum() / len(fires)
         weight = self.asked.weight() if starved else self.asked(l0.detach(), asked)

@@ -47,7 +47,7 @@ def squares(
     ``level`` is the first prefix that holds a feature. ``carry`` is the share of a larger prefix's gradient that
     reaches the features of the smaller ones in it: 1 lets them help it, 0 leaves each level to its own prefix.
     """
-    return _Squares.apply(codes.values, codes.ids, level, n, dec, target, carry)  # pyright: ignore[reportReturnType]
+    return _Squares.apply(codes.values, codes.ids, level, n, dec, target, carry)
 
 
 class _Squares(torch.autograd.Function):

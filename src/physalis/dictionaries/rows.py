@@ -266,12 +266,12 @@ class _Decode(torch.autograd.Function):
 def differentiable(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
     """The same codes, their values differentiable as ``x @ rows.T + bias`` at their ids."""
     values = _Values.apply(x, rows, bias, codes.values, codes.ids)
-    return Codes(values, codes.ids)  # pyright: ignore[reportArgumentType]
+    return Codes(values, codes.ids)
 
 
 def decode(codes: Codes, rows: Rows, bias: Float[Tensor, " d"]) -> Float[Tensor, "tokens d"]:
     """``codes @ rows + bias``."""
-    return _Decode.apply(codes.values, codes.ids, rows, bias)  # pyright: ignore[reportReturnType]
+    return _Decode.apply(codes.values, codes.ids, rows, bias)
 
 
 def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:

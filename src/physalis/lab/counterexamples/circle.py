@@ -47,7 +47,7 @@ def found(x: Float32[np.ndarray, "n d"], width: int, *, seed: int) -> int:
     with torch.no_grad():
         codes = dictionary.encode(torch.from_numpy(x[:10_000]))
     fires = np.bincount(codes.ids[codes.values > 0].numpy(), minlength=width) > 10
-    return distinct(dictionary.W_dec.numpy()[fires])  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    return distinct(dictionary.W_dec.numpy()[fires])  # pyright: ignore[reportCallIssue]
 
 
 def dimensions(x: Float32[np.ndarray, "n d"]) -> int:

@@ -91,7 +91,7 @@ def exact(*, seed: int = 0) -> Diagram:
         p,
         np.array([[one.W for one in row] for row in found]),
         np.array([[one.loss for one in row] for row in found]),
-    )  # noqa: E501
+    )
 
 
 def agreement(one: Diagram, two: Diagram) -> float:

@@ -130,6 +130,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
 
         visitor = browse(site, "/features/3", width, scheme)
         expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("figure", name="Comments").count() == 0
         (waiting,) = stage.comments.queue(stage.owner)
         assert (waiting.name, waiting.affiliation, waiting.version) == ("Sun Tzu", "Wu", 2)

@@ -97,6 +97,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
         expect(guest.get_by_text("waits to be published")).to_be_visible()
         visitor = browse(site, f"/features/{id}")
         expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("article", name="Comment by Ben").count() == 0
 
         page.reload()
@@ -104,6 +105,8 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
         expect(page.get_by_text("waits to be published")).to_have_count(0)
         visitor.reload()
         expect(visitor.get_by_role("article", name="Comment by Ben").locator("em")).to_have_text("alpha")
+        for open_ in (page, guest, visitor):
+            open_.wait_for_load_state("networkidle")
 
     file = published(tmp_path / "after")
     reader = browse(f"file://{file.parent.parent}/", f"features/{id}.html")

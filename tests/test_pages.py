@@ -97,6 +97,18 @@ def test_shows_without_a_second_request(open_page, path):
     assert "physalis" in page.title()
 
 
+def test_going_back_finds_where_one_was(open_page, site):
+    page = open_page("/features/3", width=390)
+    neighbour = page.get_by_role("figure", name="Its neighbours").locator("a").first
+    neighbour.evaluate("link => link.scrollIntoView({ block: 'center' })")
+    there = page.evaluate("scrollY")
+    assert there > 800
+    neighbour.evaluate("link => link.click()")
+    page.wait_for_function("() => !location.pathname.endsWith('/3') && scrollY === 0")
+    page.go_back()
+    page.wait_for_function(f"() => Math.abs(scrollY - {there}) < 4")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_phone(open_page, site, scheme):
     page = open_page("/", width=390, scheme=scheme)

@@ -2,7 +2,7 @@
 import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
 import type { Commentable } from '../lib/comments';
 import type { Kin } from '../lib/comparing';
-import type { Writable } from '../lib/notes';
+import type { Said, Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
 
@@ -21,6 +21,7 @@ interface Inlined {
   comments?: Commentable;
   families?: boolean;
   family?: Kin;
+  said?: Said;
 }
 
 const element = document.getElementById('page');
@@ -68,6 +69,8 @@ export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
 /** A feature's family; nothing where the atlas is served without a tree. */
 export const family = (id: number) => (inlined.families ? once('family', `/api/family/${id}`) : undefined);
+/** What people say of a feature, when its page is opened. */
+export const said = (id: number) => once('said', `/api/notes/features/${id}/said`);
 export const random = () => ask<number>('/api/random');
 
 /** What can be steered; nothing where the atlas is served without its model. */

@@ -1,6 +1,6 @@
 // What people write, as requests: see physalis.web.notes.
-import type { FeatureNotes, FullList, ListRow, Requests, Tally, Vote } from '../lib/notes';
-import { ask, notes as writable } from './data';
+import type { FullList, Requests, Vote } from '../lib/notes';
+import { ask } from './data';
 
 const get = <T>(path: string) => ask<T>(`/api/notes${path}`);
 const remove = (path: string) => ask<unknown>(`/api/notes${path}`, { method: 'DELETE' });
@@ -9,19 +9,8 @@ const post = <T>(path: string, body: unknown) =>
 
 const vote = (feature: number, target: string, value: 1 | -1) => post<Vote>('/votes', { feature, on: 'label', target, value });
 
-/** Addresses have a length: of more labels than this, one's own votes are not marked. */
-const TALLIED = 100;
-
 export const requests: Requests = {
-  async said(feature) {
-    const [notes, lists] = await Promise.all([
-      get<FeatureNotes>(`/features/${feature}`),
-      writable?.writes ? get<ListRow[]>('/lists') : [],
-    ]);
-    const asked = notes.labels.slice(0, TALLIED).map(({ label }) => `target=${label.id}`);
-    const votes = writable?.writes && asked.length ? await get<Record<string, Tally>>(`/votes/label?${asked.join('&')}`) : {};
-    return { notes, lists, votes };
-  },
+  said: (feature) => get(`/features/${feature}/said`),
   label: (feature, text) => post('/labels', { feature, text }),
   unlabel: (id) => remove(`/labels/${id}`),
   vote: (label, value) => vote(label.feature, label.id, value),

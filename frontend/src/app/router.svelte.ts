@@ -1,5 +1,7 @@
 // Which page is shown. Links stay links; this only saves the reload.
+import { tick } from 'svelte';
 import type { Kin } from '../lib/comparing';
+import { drawn } from '../lib/later';
 import { fromQuery, toQuery, type Question } from '../lib/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
 import type { Commentable, Heard, Me, Ruled } from '../lib/comments';
@@ -13,7 +15,7 @@ import { requests } from './notes';
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; heard?: Heard; kin?: Kin }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
   | { view: 'try'; about: Tryable; query: string }
@@ -82,8 +84,10 @@ class Router {
     }
     if (page.view === 'one list') this.walk(page.full);
     document.title = titleOf(page);
+    // Where one was may be further down than what is drawn at first.
+    if (scroll) void tick().then(drawn).then(() => mine === this.turn && scrollTo(0, scroll));
     requestAnimationFrame(() => {
-      if (scroll !== undefined) scrollTo(0, scroll);
+      if (scroll === 0) scrollTo(0, 0);
       const searching = document.activeElement?.matches('[data-search]');
       if (moved && !first && !searching) document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true });
     });
@@ -106,10 +110,9 @@ async function load(path: string): Promise<Page> {
   const id = /^\/features\/(\d+)$/.exec(pathname)?.[1];
   if (id) {
     // Notes that do not come spoil no page: their panel asks again, and says why.
-    const asked = data.notes ? requests.said(Number(id)).catch(() => undefined) : undefined;
-    const talked = data.comments ? talk.heard(Number(id)).catch(() => undefined) : undefined;
-    const [feature, summary, said, heard, kin] = await Promise.all([data.feature(Number(id)), data.summary(), asked, talked, data.family(Number(id))]);
-    return { view: 'feature', feature, summary, said, heard, kin };
+    const asked = data.notes ? data.said(Number(id)).catch(() => undefined) : undefined;
+    const [feature, summary, said, kin] = await Promise.all([data.feature(Number(id)), data.summary(), asked, data.family(Number(id))]);
+    return { view: 'feature', feature, summary, said, kin };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);

@@ -240,6 +240,18 @@ class FeatureNotes(BaseModel):
     lists: list[Listed]
 
 
+class Said(BaseModel):
+    """All that a feature's page shows of people's words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    notes: FeatureNotes
+    votes: dict[str, Tally]
+    """The votes on its labels, by the label's id."""
+    lists: list[ListRow]
+    """Every list there is, to put it into."""
+
+
 class Found(BaseModel):
     """A page of what a search found, best first. ``total`` counts all."""
 

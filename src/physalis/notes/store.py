@@ -23,6 +23,7 @@ from physalis.notes.records import (
     Note,
     Record,
     Removal,
+    Said,
     Tally,
     Vote,
     VotedOn,
@@ -111,6 +112,12 @@ class Notes:
             notes=[*self.notes_of(feature)],
             lists=[*self.lists_of(feature)],
         )
+
+    def said(self, feature: int) -> Said:
+        """All that a feature's page shows of people's words."""
+        notes = self.of(feature)
+        votes = self.tallies("label", [each.label.id for each in notes.labels])
+        return Said(notes=notes, votes=dict(votes), lists=[*self.lists()])
 
     def lists(self) -> Sequence[ListRow]:
         """All lists, by name."""

@@ -2,7 +2,7 @@
 
 | address | GET | POST | DELETE |
 | --- | --- | --- | --- |
-| /features/12 | all that people wrote about it | | |
+| /features/12, /features/12/said | all that people wrote about it; and what else its page shows of them | | |
 | /labels?feature=1&feature=2, /labels/ID | labels of features | name a feature | one's own |
 | /notes?feature=1, /notes/ID | notes on a feature | write one; edit one's own | one's own |
 | /votes/label?target=ID, /votes/ID | tallies | vote, on a label or an explanation | one's own |
@@ -45,6 +45,7 @@ from physalis.notes.records import (
     Override,
     Remark,
     Removal,
+    Said,
     Tally,
     Target,
     Vote,
@@ -183,6 +184,12 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """All that people wrote about a feature."""
         check(feature)
         return notes.of(feature)
+
+    @router.get("/features/{feature}/said")
+    def said(feature: int) -> Said:
+        """All that people wrote about a feature, the votes on its labels, and the lists it can be put into."""
+        check(feature)
+        return notes.said(feature)
 
     @router.get("/labels")
     def labels(feature: Annotated[list[int], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:

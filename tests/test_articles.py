@@ -207,7 +207,7 @@ def test_other_refusals(desk, tiny_atlas, tmp_path):
         read_article(desk / "none.md", tiny_atlas)
     (desk / "sub").mkdir()
     (desk / "sub/commas.md").write_text("# T")
-    with pytest.raises(BadInput, match="Two articles would both be articles/commas.html"):
+    with pytest.raises(BadInput, match="Two articles would both be articles/commas"):
         publish(tiny_atlas, desk / "out", articles=[desk / "Commas.md", desk / "sub/commas.md"])
 
 

@@ -1,5 +1,5 @@
 // Comments by invitation, as requests: see physalis.web.comments.
-import { placeOf, type Comment, type Fault, type Invitation, type Me, type Sent, type Talk, type Thread } from '../lib/comments';
+import { articleOf, placeOf, type Comment, type Fault, type Invitation, type Me, type Sent, type Talk, type Thread } from '../lib/comments';
 import { ask } from './data';
 
 const get = <T>(path: string) => ask<T>(`/api/comments${path}`);
@@ -15,11 +15,10 @@ async function send<T>(method: string, path: string, body?: unknown): Promise<T>
 const post = <T>(path: string, body?: unknown) => send<T>('POST', path, body);
 
 export const talk: Talk = {
-  async heard(feature) {
+  async heard(place) {
     // Asked anew: somebody may have signed in or out in another window.
     known = undefined;
-    const place = feature === undefined ? undefined : `feature/${feature}`;
-    const here = (comment: Comment) => place === undefined || placeOf(comment) === place;
+    const here = (comment: Comment) => place === undefined || placeOf(comment) === place || `article/${articleOf(comment)}` === place;
     const [who, threads] = await Promise.all([me(), get<Thread[]>(place === undefined ? '' : `?on=${place}`)]);
     const [mine, queue] = await Promise.all([
       who.role === 'visitor' ? [] : get<Comment[]>('/mine'),
@@ -49,7 +48,7 @@ export const talk: Talk = {
     known = undefined;
     return left;
   },
-  write: (feature, text) => post('', { anchor: { kind: 'feature', feature }, text }),
+  write: (anchor, text) => post('', { anchor, text }),
   reply: (to, text) => post(`/${to}/replies`, { text }),
   edit: (id, text) => send('PUT', `/${id}`, { text }),
   withdraw: (id) => post(`/${id}/withdraw`),

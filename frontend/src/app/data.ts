@@ -1,5 +1,6 @@
 // Records from the server: those that came with the page first, then by request.
 import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
+import { written, type Told, type Written } from '../lib/articles';
 import type { Commentable } from '../lib/comments';
 import type { Kin } from '../lib/comparing';
 import type { Said, Writable } from '../lib/notes';
@@ -19,6 +20,8 @@ interface Inlined {
   trying?: Tryable;
   notes?: Writable;
   comments?: Commentable;
+  articles?: Told[];
+  article?: Written;
   families?: boolean;
   family?: Kin;
   said?: Said;
@@ -26,6 +29,7 @@ interface Inlined {
 
 const element = document.getElementById('page');
 const inlined: Inlined = element ? JSON.parse(element.textContent || '{}') : {};
+if (inlined.article) inlined.article.html = written();
 
 /** An answer that is a sentence. */
 export class Refused extends Error {}
@@ -81,6 +85,10 @@ export const tryable = inlined.trying;
 export const notes = inlined.notes;
 /** What comments may be; nothing where nobody was invited to write any. */
 export const comments = inlined.comments;
+
+/** What was written about this atlas. */
+export const articles = inlined.articles ?? [];
+export const article = (slug: string) => once('article', `/api/articles/${slug}`);
 
 const names = new Map<number, Promise<string>>();
 /** What a feature is called. */

@@ -1,5 +1,6 @@
 // Which page is shown. Links stay links; this only saves the reload.
 import { tick } from 'svelte';
+import type { Written } from '../lib/articles';
 import type { Kin } from '../lib/comparing';
 import { drawn } from '../lib/later';
 import { fromQuery, toQuery, type Question } from '../lib/question';
@@ -8,6 +9,7 @@ import type { Commentable, Heard, Me, Ruled } from '../lib/comments';
 import type { FullList, ListRow, Said, Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
+import type ArticleView from '../views/Article.svelte';
 import { taken, talk } from './comments';
 import * as data from './data';
 import { requests } from './notes';
@@ -21,6 +23,7 @@ export type Page =
   | { view: 'try'; about: Tryable; query: string }
   | { view: 'lists'; about: Writable; lists: ListRow[] }
   | { view: 'one list'; about: Writable; full: FullList }
+  | { view: 'article'; article: Written; View: typeof ArticleView }
   | { view: 'comments'; about: Commentable; heard: Heard; ruled?: Ruled }
   | { view: 'invitation'; me: Me; token: string }
   | { view: 'lost'; sentence: string };
@@ -42,7 +45,11 @@ class Router {
 
   constructor() {
     history.scrollRestoration = 'manual';
-    addEventListener('popstate', () => this.show(location.pathname + location.search, history.state?.scroll ?? 0));
+    addEventListener('popstate', () => {
+      const path = location.pathname + location.search;
+      // Another place in the same article: the browser goes there by itself.
+      if (this.page?.view !== 'article' || path !== this.path) void this.show(path, history.state?.scroll ?? 0);
+    });
   }
 
   /** Go to a page. `replace` keeps the history as it is: for what changes while typing. */
@@ -134,6 +141,12 @@ async function load(path: string): Promise<Page> {
     if (list[1]) return { view: 'one list', about: data.notes, full: await requests.list(list[1]) };
     return { view: 'lists', about: data.notes, lists: await requests.lists() };
   }
+  const slug = /^\/articles\/([^/]+)$/.exec(pathname)?.[1];
+  if (slug) {
+    // With all that figures can show: other pages need not wait for that.
+    const [article, { default: View }] = await Promise.all([data.article(slug), import('../views/Article.svelte')]);
+    return { view: 'article', article, View };
+  }
   if (pathname === '/comments' && data.comments) {
     const heard = await talk.heard();
     return { view: 'comments', about: data.comments, heard, ruled: heard.me.role === 'owner' ? await talk.ruled() : undefined };
@@ -152,6 +165,7 @@ function titleOf(page: Page): string {
   if (page.view === 'steer') return 'Steer – physalis';
   if (page.view === 'lists') return 'Lists – physalis';
   if (page.view === 'one list') return `${page.full.list.name} – Lists – physalis`;
+  if (page.view === 'article') return `${page.article.title} – physalis`;
   if (page.view === 'comments') return 'Comments – physalis';
   if (page.view === 'invitation') return 'Invitation – physalis';
   if (page.view === 'try') return 'Try it – physalis';

@@ -17,6 +17,8 @@ export interface PassageAnchor {
   suffix: string;
 }
 
+export type Anchor = FeatureAnchor | FigureAnchor | PassageAnchor;
+
 export interface Comment {
   id: string;
   anchor: FeatureAnchor | FigureAnchor | PassageAnchor;
@@ -86,13 +88,13 @@ export interface Ruled {
 
 /** What the server does with comments. Views are handed these, so that they can be shown without a server. */
 export interface Talk {
-  /** On a feature, or everywhere. */
-  heard: (feature?: number) => Promise<Heard>;
+  /** On a place such as "feature/12", or everywhere; on an article, that is on its passages and its figures. */
+  heard: (place?: string) => Promise<Heard>;
   ruled: () => Promise<Ruled>;
   me: () => Promise<Me>;
   accept: (token: string) => Promise<Me>;
   leave: () => Promise<Me>;
-  write: (feature: number, text: string) => Promise<unknown>;
+  write: (anchor: Anchor, text: string) => Promise<unknown>;
   reply: (to: string, text: string) => Promise<unknown>;
   edit: (id: string, text: string) => Promise<unknown>;
   withdraw: (id: string) => Promise<unknown>;
@@ -110,6 +112,19 @@ export const called = ({ name, affiliation }: { name: string; affiliation: strin
 export function placeOf({ anchor }: Comment): string {
   if (anchor.kind === 'feature') return `feature/${anchor.feature}`;
   return anchor.kind === 'figure' ? `figure/${anchor.figure}` : `article/${anchor.article}`;
+}
+
+/** The article that something is said of: "intro" for its passages, and for its figures, which are called intro.NAME. */
+export function articleOf({ anchor }: Comment): string | undefined {
+  if (anchor.kind === 'passage') return anchor.article;
+  return anchor.kind === 'figure' ? /^([^.]+)\./.exec(anchor.figure)?.[1] : undefined;
+}
+
+/** What a comment hangs on, where the page around it does not say so. */
+export interface Origin {
+  words: string;
+  /** Where it is; nothing if it is there no more. */
+  href?: string;
 }
 
 /** All that someone sees of a place or of everywhere: threads with what waits, in the order in which it was written. */

@@ -1,28 +1,8 @@
 // What physalis.web.site writes into the pages of a published atlas, and how the views' paths lie among its files.
+import type { Figure, Packed, Told } from '../lib/articles';
 import type { Labelled } from '../lib/notes';
-import type { Check, Page as Experiment } from '../lib/pages';
 import type { Question } from '../lib/question';
-import type { Example, Feature, FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
-
-/** Document, position, tokens with a character between them, and the codes that are not 0, each after its place. */
-type PackedExample = [number, number, string, number[]];
-
-/** See physalis.web.packing. */
-export type Packed = Omit<Feature, 'groups'> & {
-  between: string;
-  groups: (Omit<Feature['groups'][number], 'examples'> & { examples: PackedExample[] })[];
-};
-
-export type Figure =
-  | { kind: 'feature'; feature: Packed }
-  | { kind: 'list'; rows: FeatureRow[] }
-  | { kind: 'experiment'; page: Experiment; check: Check | null };
-
-export interface Told {
-  path: string;
-  title: string;
-  description: string;
-}
+import type { FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
 
 /** A row, and the other words it is found by. */
 export type Row = FeatureRow & { words: string };
@@ -44,16 +24,6 @@ export type SitePage = Site &
     | { view: 'map' }
     | { view: 'article'; figures: Figure[] }
   );
-
-export function unpack({ between, ...packed }: Packed): Feature {
-  const example = ([document, position, text, codes]: PackedExample): Example => {
-    const tokens = text.split(between);
-    const all = new Array<number>(tokens.length).fill(0);
-    for (let i = 0; i < codes.length; i += 2) all[codes[i]] = codes[i + 1];
-    return { document, position, tokens, codes: all };
-  };
-  return { ...packed, groups: packed.groups.map((group) => ({ ...group, examples: group.examples.map(example) })) };
-}
 
 /** The file of a path such as "/features/12"; undefined where it is not published. */
 export function address(path: string, root: string, has: (id: number) => boolean): string | undefined {

@@ -258,13 +258,16 @@ def doses(
 def serve(
     atlas: Path, /, *, dictionary: Path | None = None, activations: Path | None = None, author: str | None = None,
     host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
-    tree: Path | None = None,
+    tree: Path | None = None, article: list[Path] | None = None,
 ) -> None:  # fmt: skip
     """Serve an atlas to browsers on this machine; with its DICTIONARY, to try texts and to steer features too, and with
     the ACTIVATIONS, to measure what that does and costs. AUTHOR is in whose name visitors write labels and notes;
     without it they only read; comments are written by who was invited. Other machines need the TOKEN; ORIGIN is where a
-    proxy shows the pages. With the TREE that `compare tree` grew, features show their family."""
-    options = given(author=author, host=host, port=port, token=token, origin=origin, tree=tree)
+    proxy shows the pages. With the TREE that `compare tree` grew, features show their family. ARTICLE is a
+    Markdown file with live figures, to read and to comment on; may be given many times."""
+    options = given(
+        author=author, host=host, port=port, token=token, origin=origin, tree=tree, articles=article
+    )  # fmt: skip
     if dictionary is None and activations is None:
         from physalis.web.serving import serve as serve_
 

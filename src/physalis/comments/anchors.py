@@ -37,7 +37,7 @@ class FeatureAnchor(_Anchor):
 
 
 class FigureAnchor(_Anchor):
-    """A figure, by the id it has on its page."""
+    """A figure, by the id it has on its page. One of an article's is called ARTICLE.FIGURE."""
 
     kind: Literal["figure"] = "figure"
     figure: Slug

@@ -94,8 +94,14 @@ class Comments:
         return self._get(id)
 
     def published(self, place: str | None = None) -> list[Thread]:
-        """What everyone may read on a place, such as "feature/12", or everywhere. Raises BadInput if it is no place."""
-        where, asked = ("", ()) if place is None else (" AND c.place = ?", (read_place(place),))
+        """What everyone may read on a place, such as "feature/12", or everywhere; on an article, that is on its
+        passages and its figures. Raises BadInput if it is no place."""
+        where, asked = "", ()
+        if place is not None:
+            where, asked = " AND c.place = ?", (read_place(place),)
+            if place.startswith("article/"):
+                figures = place.replace("article/", "figure/", 1) + "."
+                where, asked = " AND (c.place = ? OR substr(c.place, 1, ?) = ?)", (place, len(figures), figures)
         found = self._all(f"WHERE c.state = 'published'{where}", *asked)
         replies: dict[str, list[Comment]] = {comment.id: [] for comment in found if comment.parent is None}
         for comment in found:
@@ -195,7 +201,7 @@ class Comments:
             (id,),
         ).fetchall()
 
-    def _all(self, where: str, *values: str) -> list[Comment]:
+    def _all(self, where: str, *values: str | int) -> list[Comment]:
         rows = self._database.rows.execute(f"{_COMMENTS} {where} {_WRITTEN}", values).fetchall()
         return [_comment(row) for row in rows if self._sealed(row) and self._fits(row)]
 

@@ -9,6 +9,7 @@
 | /steer?edit=add:12:40&text | | /api/steering, where a model was given |
 | /try?mode=text&text | | /api/try, where a model was given |
 | /lists, /lists/ID | | /api/notes/lists, where there are notes |
+| /articles/commas | /articles/commas.json | /api/articles/commas, where an article was given |
 | /comments, /invitation | | /api/comments, where there are comments |
 | | | /api/family/12, where a forest was given |
 
@@ -17,7 +18,9 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -45,6 +48,7 @@ from physalis.web.notes import notes_router, read_only
 from physalis.web.question import Question
 from physalis.web.records import Commentable, Live, Refusal, Writable
 from physalis.web.refusals import refuse_in_words
+from physalis.web.shelf import Shelf, shelf_router
 from physalis.web.shell import STATIC, fill, read_shell
 
 HEADERS = {
@@ -64,14 +68,18 @@ def create_app(
     author: str | None = None,
     comments: Database | None = None,
     forest: Forest | None = None,
+    articles: Sequence[Path | str] = (),
 ) -> FastAPI:
     """The server of one atlas, of what can be done with its model, where there is one (``web.live.beside``), and of
     what people wrote about it. ``author`` is in whose name visitors write notes; without one they only read. Comments
     are written by who was invited, which needs the checks of ``web.guard`` around the app. Of a ``forest`` that the
-    dictionary has a place in, each feature's page shows its family.
+    dictionary has a place in, each feature's page shows its family. ``articles`` are Markdown files about the atlas, as
+    ``web.articles`` reads them; comments can hang on their words and figures.
 
-    Raises BadInput if the pages were not built, or if the forest has no place for the atlas's dictionary."""
+    Raises BadInput if the pages were not built, if the forest has no place for the atlas's dictionary, or if an article
+    does not resolve."""
     shell = read_shell()
+    shelf = Shelf(articles, atlas)
     app = FastAPI(
         title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
         responses={status: {"model": Refusal, "description": "Why not."} for status in ("4XX", "503")},
@@ -102,8 +110,12 @@ def create_app(
     if comments:
         beside["comments"] = Commentable(longest=LONGEST).model_dump_json()
 
-    def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
-        return HTMLResponse(fill(shell, title=title, records=records | beside), status, {"cache-control": "no-cache"})
+    if shelf.told:
+        beside["articles"] = f"[{','.join(each.model_dump_json() for each in shelf.told)}]"
+
+    def page(title: str, *, status: int = 200, text: str = "", **records: str) -> HTMLResponse:
+        html = fill(shell, title=title, records=records | beside, text=text)
+        return HTMLResponse(html, status, {"cache-control": "no-cache"})
 
     @app.get("/api/summary")
     @app.get("/index.json", include_in_schema=False)
@@ -201,6 +213,8 @@ def create_app(
 
     if kin_of:
         app.include_router(family_router(kin_of))
+    if shelf.told:
+        app.include_router(shelf_router(shelf, page))
     for router in live.routers if live else ():
         app.include_router(router)
     if notes:
@@ -208,8 +222,7 @@ def create_app(
     if comments:
 
         def has(anchor: Anchor) -> bool:
-            # These pages have no articles, and no figures that keep their names.
-            return isinstance(anchor, FeatureAnchor) and anchor.feature < len(atlas)
+            return anchor.feature < len(atlas) if isinstance(anchor, FeatureAnchor) else shelf.has(anchor)
 
         app.include_router(comments_router(comments, has))
 

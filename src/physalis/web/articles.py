@@ -19,6 +19,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,26 @@ class Article:
     """Those shown or linked to."""
     pictures: dict[str, Path]
     """File name beside the page to where it is now."""
+    numbers: dict[str, int]
+    """Name of each figure to its number."""
 
 
-def read_article(file: Path | str, atlas: Atlas) -> Article:
-    """The article of a Markdown file. HTML of its author's stays text, and nothing of it runs.
+def read_articles(
+    files: Sequence[Path | str], atlas: Atlas, *, feature: str = "../features/{}.html", picture: str = "../assets/{}"
+) -> list[Article]:
+    """``read_article`` of each file. Raises BadInput as that does, and if two of them would have one address."""
+    found = [read_article(file, atlas, feature=feature, picture=picture) for file in files]
+    slugs = [article.slug for article in found]
+    if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
+        raise BadInput(f"Two articles would both be articles/{twice[0]}. Give their files different names.")
+    return found
+
+
+def read_article(
+    file: Path | str, atlas: Atlas, *, feature: str = "../features/{}.html", picture: str = "../assets/{}"
+) -> Article:
+    """The article of a Markdown file. HTML of its author's stays text, and nothing of it runs. ``feature`` and
+    ``picture`` are the addresses of a feature's page, by its number, and of a picture, by its file's name.
 
     Raises BadInput with the line of whatever does not resolve.
     """
@@ -77,7 +94,7 @@ def read_article(file: Path | str, atlas: Atlas) -> Article:
     if not str(head.get("title", "")).strip():
         raise Lost(file, 1, "the article has no title. Begin it with a line such as # What we found.")
     works = _works(file, head.get("bibliography"))
-    resolved = _Resolver(file, atlas, works)
+    resolved = _Resolver(file, atlas, works, feature, picture)
     resolved.read(tokens)
     writer = _Writer(resolved)
     body = writer.render(tokens, MarkdownIt("commonmark").options, {})
@@ -90,6 +107,7 @@ def read_article(file: Path | str, atlas: Atlas) -> Article:
         figures=resolved.figures,
         features=list(dict.fromkeys(resolved.features)),
         pictures=resolved.pictures,
+        numbers=resolved.numbers,
     )
 
 
@@ -103,8 +121,9 @@ def _works(file: Path, said: Any) -> dict[str, Work]:
 class _Resolver:
     """Finds what the tokens speak of, and numbers it in the order of the text."""
 
-    def __init__(self, file: Path, atlas: Atlas, works: dict[str, Work]) -> None:
+    def __init__(self, file: Path, atlas: Atlas, works: dict[str, Work], feature: str, picture: str) -> None:
         self.file, self.atlas, self.works = file, atlas, works
+        self.feature_at, self.picture_at = feature, picture
         self.figures: list[dict[str, Any]] = []
         self.features: list[int] = []
         self.pictures: dict[str, Path] = {}
@@ -230,7 +249,7 @@ class _Resolver:
             )
         name = hashlib.sha256(path.read_bytes()).hexdigest()[:16] + path.suffix.lower()
         self.pictures[name] = path
-        return f"../assets/{name}"
+        return self.picture_at.format(name)
 
     def _cite(self, token: Token, line: int) -> None:
         for key, _ in token.meta["cited"]:
@@ -244,7 +263,7 @@ class _Resolver:
         target = unquote(str(token.attrGet("href")))
         if target.startswith("feature:"):
             (id,) = self._ids(target.removeprefix("feature:"), line, one=True)
-            token.attrSet("href", f"../features/{id}.html")
+            token.attrSet("href", self.feature_at.format(id))
         elif target.startswith("#"):
             if target[1:] not in names:
                 raise Lost(

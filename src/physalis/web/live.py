@@ -30,6 +30,7 @@ def serve_live(
     token: str | None = None,
     origin: str | None = None,
     tree: Path | str | None = None,
+    articles: Sequence[Path | str] = (),
 ) -> None:
     """``serve``, with pages to try texts and to steer on; with the dictionary's activations, also one's measure of what
     steering costs.
@@ -40,10 +41,10 @@ def serve_live(
     if opened.manifest.inputs.get("dictionary") != manifest.hash:
         raise BadInput(f"{atlas} is the atlas of another dictionary than {dictionary}. Give the one that it is of.")
     forest = None if tree is None else Forest.open(tree)
-    notes = notes_of(atlas, opened, author)
+    notes, comments = notes_of(atlas, opened, author), find_beside(Path(atlas))
     model = load_model(manifest.config["model"])
     live = beside(opened, model, dictionary, activations, notes=notes, embedder=MiniLM())
-    app = create_app(opened, live, notes, author=author, comments=find_beside(Path(atlas)), forest=forest)
+    app = create_app(opened, live, notes, author=author, comments=comments, forest=forest, articles=articles)
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 

@@ -4,6 +4,7 @@ import errno
 import inspect
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -31,6 +32,7 @@ def serve(
     token: str | None = None,
     origin: str | None = None,
     tree: Path | str | None = None,
+    articles: Sequence[Path | str] = (),
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
@@ -39,15 +41,17 @@ def serve(
     reach the pages only with a ``token``, which the printed address holds; ``origin`` is where a proxy shows them to
     the world, such as "https://atlas.example.org". ``tree`` is the folder of a tree of features
     (``comparing.lineage.grow``) with the atlas's dictionary in it: each feature's page then shows its family.
+    ``articles`` are Markdown files about the atlas, as ``publish`` takes them: each has a page with live figures, and
+    whoever was invited comments on its words and figures.
 
-    Raises BadInput if the folder holds no finished atlas, if the tree has no place for its dictionary, if the port is
-    in use or not ours to take, if this machine does not have that address, or if other machines could reach it without
-    a token.
+    Raises BadInput if the folder holds no finished atlas, if the tree has no place for its dictionary, if an article
+    does not resolve, if the port is in use or not ours to take, if this machine does not have that address, or if other
+    machines could reach it without a token.
     """
     opened = Atlas.open(atlas)
     notes, comments = notes_of(atlas, opened, author), find_beside(Path(atlas))
     forest = None if tree is None else Forest.open(tree)
-    app = create_app(opened, notes=notes, author=author, comments=comments, forest=forest)
+    app = create_app(opened, notes=notes, author=author, comments=comments, forest=forest, articles=articles)
     serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
 
 

@@ -7,11 +7,12 @@ and for nothing by a request that a browser refuses to a page opened as a file.
 | list.html | the published features, searched, sorted and filtered in the page |
 | map.html | the map of all living features |
 | features/12.html | one feature, its record inside, and the published comments on it |
-| articles/commas.html | one article, its text and the records of its figures inside |
+| articles/commas.html | one article, its text, the comments on it and the records of its figures inside |
 | assets/ | the script, the style and the faces of every page; map.js, the map; pictures of articles |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -27,15 +28,14 @@ from physalis.comments.threads import thread_html
 from physalis.errors import BadInput
 from physalis.notes.records import Labelled
 from physalis.progress import progress
-from physalis.web.articles import Article, read_article
+from physalis.web.articles import Article, read_articles
 from physalis.web.metrics import BINS, LONG, Metric
 from physalis.web.packing import pack, script_json
+from physalis.web.passages import with_comments
 from physalis.web.shell import STATIC, fill, read_shell
 
 FRONT = STATIC.parent / "site"
 ASSETS, FEATURES, ARTICLES = "assets", "features", "articles"
-
-_ARTICLE = '<main id="article"></main>'
 
 
 def publish(
@@ -52,21 +52,17 @@ def publish(
 
     ``features`` get a page each; those that ``articles`` (Markdown files, see ``read_article``) show or link to are
     added. If none are given, up to ``most`` are taken: the striking ones, then the neighbours of those taken, in turn.
-    ``comments`` on features stand at the end of their pages, and where no features are given, those features are taken
-    first. ``labels`` are the names that people gave features. Links to other features are text. Run again, it writes
-    only the files that are missing or have changed and removes pages that are published no more; killed and run again,
-    it ends the same.
+    ``comments`` on features and articles stand at the end of their pages, and where no features are given, those
+    features are taken first. ``labels`` are the names that people gave features. Links to other features are text. Run
+    again, it writes only the files that are missing or have changed and removes pages that are published no more;
+    killed and run again, it ends the same.
 
     Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else, and
     if the front end was not built.
     """
     folder = Path(out)
     shell = read_shell(FRONT)
-    assert _ARTICLE in shell, "frontend/site.html lost its place for articles"
-    written = [read_article(file, atlas) for file in articles]
-    slugs = [article.slug for article in written]
-    if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
-        raise BadInput(f"Two articles would both be {ARTICLES}/{twice[0]}.html. Give their files different names.")
+    written = [replace(each, html=with_comments(each, comments)) for each in read_articles(articles, atlas)]
     remarks = remarks_of(comments, len(atlas))
     chosen = [*remarks, *near_striking(atlas, most)] if features is None else features
     ids = list(dict.fromkeys(chosen))
@@ -102,8 +98,7 @@ def publish(
 
 
 def remarks_of(threads: Sequence[Thread], n_features: int) -> dict[int, str]:
-    """The comments on each feature as HTML, in the order in which they were written. Others are left out: what
-    they hang on may not be in this site."""
+    """The comments on each feature as HTML, in the order in which they were written. Others are left out."""
     found: dict[int, str] = {}
     for thread in threads:
         anchor = thread.comment.anchor
@@ -177,7 +172,7 @@ class _Site:
             "list.html": self._page("", "Features", "list", self._ids, rows=listed, metrics=metrics),
             "map.html": self._page("", "Map", "map", []),
         }  # fmt: skip
-        return [*names, *(self._write(name, _with_text(page).encode()) for name, page in pages.items())]
+        return [*names, *(self._write(name, page.encode()) for name, page in pages.items())]
 
     def _features(self) -> Iterator[tuple[str, str, Feature]]:
         for place, id in enumerate(self._ids):
@@ -187,17 +182,17 @@ class _Site:
             remarks = self._remarks.get(id, "")
             page = self._page(
                 "../", f"{feature.headline} ({id})", "feature", [*near, *beside],
-                feature=pack(feature), before=beside[0], after=beside[1], comments=bool(remarks),
+                text=remarks, feature=pack(feature), before=beside[0], after=beside[1], comments=bool(remarks),
                 labels=[each.model_dump(mode="json") for each in self._labels.get(id, ())],
             )  # fmt: skip
-            yield f"{FEATURES}/{id}.html", _with_text(page, remarks), feature
+            yield f"{FEATURES}/{id}.html", page, feature
 
     def _article(self, article: Article) -> str:
-        return _with_text(
-            self._page("../", article.title, "article", article.features, figures=article.figures), article.html
-        )
+        return self._page(
+            "../", article.title, "article", article.features, text=article.html, figures=article.figures
+        )  # fmt: skip
 
-    def _page(self, root: str, title: str, view: str, linked: Sequence[int], **records: object) -> str:
+    def _page(self, root: str, title: str, view: str, linked: Sequence[int], text: str = "", **records: object) -> str:
         """A page whose links may lead to ``linked``, as far as they are published."""
         held = {
             "view": view, "root": root, "published": len(self._ids), "total": len(self._atlas),
@@ -205,7 +200,7 @@ class _Site:
         }  # fmt: skip
         shell = self._shell.replace("./assets/", f"{root}{ASSETS}/")
         told = {name: script_json(value) for name, value in held.items()}
-        return fill(shell, title=f"{title} – physalis", records=told)
+        return fill(shell, title=f"{title} – physalis", records=told, text=text)
 
     def _map(self) -> dict[str, object]:
         map = self._atlas.map()
@@ -220,12 +215,6 @@ class _Site:
             file.parent.mkdir(exist_ok=True)
             artifact.write_atomic(file, lambda path: path.write_bytes(content))
         return name
-
-
-def _with_text(page: str, html: str = "") -> str:
-    """A page with text that is read without a script; without any, there is no place for it."""
-    # Its words were escaped where it was written, and the records hold no "<": there is one such place.
-    return page.replace(_ARTICLE, f'<main id="article">{html}</main>' if html else "")
 
 
 def _words(feature: Feature) -> str:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,34 +63,6 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path) -> Stage:
     return Stage(tmp_path / "atlas.comments")
-
-
-@pytest.fixture
-def browse(chromium) -> Iterator[Callable]:
-    """``browse(site, path, width, scheme)``: a page of somebody's own browser; at the end, the consoles were silent but
-    for ``browse.expected`` and no other server was asked."""
-    said, strangers, contexts = [], [], []
-
-    def browse_(site: str, path: str, width: int = 1200, scheme: str = "light"):
-        size = {"width": width, "height": 900}
-        contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(8_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)
-        page.goto(site + path)
-        page.wait_for_selector("main h1", state="attached")
-        return page
-
-    browse_.refusals = 0
-    yield browse_
-    for context in contexts:
-        context.close()
-    refused = [line for line in said if re.search(r"Failed to load resource.*\b(403|409)\b", line)]
-    assert [line for line in said if line not in refused] == [] and len(refused) == browse_.refusals
-    assert strangers == []
 
 
 def signed_in(browse, site, link, width=1200, scheme="light"):

@@ -9,7 +9,8 @@ from physalis.errors import BadInput
 from physalis.lab.checks import Check, Finding
 from physalis.lab.experiments import EXPERIMENTS, find_experiments
 
-fast = [e for e in EXPERIMENTS if e.fast]
+LONG = {"TMS-1", "DD-5"}  # fast for what they show, and a minute of every run
+fast = [pytest.param(e, marks=pytest.mark.slow if e.id in LONG else ()) for e in EXPERIMENTS if e.fast]
 slow = [e for e in EXPERIMENTS if not e.fast]
 
 

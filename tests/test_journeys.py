@@ -6,7 +6,7 @@ import shutil
 import pytest
 from faults import serious
 from test_commands import physalis  # noqa: F401
-from test_comments_page import browse, signed_in  # noqa: F401
+from test_comments_page import signed_in
 from test_lab_pages import chromium  # noqa: F401
 from test_meaning import Trigrams
 from test_notes_page import serving
@@ -115,7 +115,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_no_page_has_serious_faults(owned, browse, scheme):  # noqa: F811
+def test_no_page_has_serious_faults(owned, browse, scheme):
     owned.notes.label(3, "alphas", author="Ada")
     made = owned.notes.make_list("Greek letters", author="Ada", features=[3, 5])
     with serving(owned.app) as site:

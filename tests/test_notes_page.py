@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
@@ -70,41 +70,17 @@ def notes(tmp_path, tiny_atlas) -> Notes:
     return Notes.open(tmp_path / "notes.db", atlas=tiny_atlas.manifest.hash)
 
 
-@pytest.fixture
-def open_page(chromium) -> Iterator[Callable]:  # noqa: F811
-    """``open_page(site, path, width, scheme)``; at the end, the console was silent and no other server was asked."""
-    said, strangers, contexts = [], [], []
-
-    def open_(site: str, path: str, width: int = 1200, scheme: str = "light"):
-        size = {"width": width, "height": 900}
-        contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(8_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)
-        page.goto(site + path)
-        page.wait_for_selector("main h1", state="attached")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert said == [] and strangers == []
-
-
 def fits(page, width: int) -> bool:
     return page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
-def test_people_write(open_page, notes, tiny_atlas, width, scheme):
+def test_people_write(browse, notes, tiny_atlas, width, scheme):
     theirs = notes.label(3, "words of <b>Ben</b>", author="Ben").id
     notes.note(3, "Ben's, and not to be deleted by Ada.", author="Ben")
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
-        page = open_page(site, "/features/3", width, scheme)
+        page = browse(site, "/features/3", width, scheme)
         figure = page.get_by_role("figure", name="What people say of it")
 
         page.get_by_label("A name for this feature").fill("alphas & <i>betas</i>")
@@ -148,9 +124,9 @@ def test_people_write(open_page, notes, tiny_atlas, width, scheme):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width, scheme", [(1200, "dark"), (390, "light")])
-def test_lists_are_kept(open_page, notes, tiny_atlas, width, scheme):
+def test_lists_are_kept(browse, notes, tiny_atlas, width, scheme):
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
-        page = open_page(site, "/", width, scheme)
+        page = browse(site, "/", width, scheme)
         page.get_by_role("navigation").get_by_role("link", name="Lists").click()
         expect(page.get_by_text("There is no list yet.")).to_be_visible()
         page.get_by_label("name").fill("Odd ones")
@@ -193,29 +169,29 @@ def test_lists_are_kept(open_page, notes, tiny_atlas, width, scheme):
 
 
 @pytest.mark.browser
-def test_readers_are_shown_no_fields(open_page, notes, tiny_atlas):
+def test_readers_are_shown_no_fields(browse, notes, tiny_atlas):
     notes.label(3, "alphas", author="Ben")
     made = notes.make_list("Greek letters", author="Ben", features=[3])
     with serving(create_app(tiny_atlas, notes=notes)) as site:
         for path in ("/features/3", "/lists", f"/lists/{made.list.list}"):
-            page = open_page(site, path, 390)
+            page = browse(site, path, 390)
             expect(page.locator("main")).to_contain_text("Ben")
             inside = (
                 page.get_by_role("figure", name="What people say") if path == "/features/3" else page.locator("main")
             )
             assert inside.locator("button, input, textarea, select").count() == 0
         assert page.get_by_role("link", name="Lists").count() and not page.locator("text=undefined").count()
-        page = open_page(site, "/features/8")
+        page = browse(site, "/features/8")
         assert page.get_by_role("figure", name="What people say").count() == 0  # nothing is said of it
     with serving(create_app(tiny_atlas)) as site:
-        assert open_page(site, "/features/3").get_by_role("link", name="Lists").count() == 0
+        assert browse(site, "/features/3").get_by_role("link", name="Lists").count() == 0
 
 
 @pytest.mark.browser
-def test_refusals_are_sentences(open_page, notes, tiny_atlas):
+def test_refusals_are_sentences(browse, notes, tiny_atlas):
     id = notes.make_list("Greek letters", author="Ben", features=[3]).list.list
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
-        page = open_page(site, f"/lists/{id}")
+        page = browse(site, f"/lists/{id}")
         page.get_by_placeholder("number").fill("3")
         page.get_by_role("button", name="Put it in").click()
         expect(page.get_by_role("alert")).to_have_text("Feature 3 is in this list already.")

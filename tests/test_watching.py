@@ -11,7 +11,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from faults import serious
-from test_notes_page import open_page, serving, spelled  # noqa: F401 - fixtures
+from test_notes_page import serving, spelled
 from test_pages import chromium, expect  # noqa: F401 - fixtures
 
 from physalis import artifact, cli, dictionaries, history, training
@@ -334,7 +334,7 @@ def test_typescript_knows_the_records():
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
-def test_the_page_follows_a_training(open_page, tiny_activations, beside, monkeypatch, width, scheme):  # noqa: F811
+def test_the_page_follows_a_training(browse, tiny_activations, beside, monkeypatch, width, scheme):
     """The training waits at gates, so that the page is seen before it, in the middle and at its end."""
     descend, gates = training.Run.descend, {12: threading.Event(), 31: threading.Event()}
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
@@ -348,7 +348,7 @@ def test_the_page_follows_a_training(open_page, tiny_activations, beside, monkey
     run, acts = beside / "run", tiny_activations
     trainer = threading.Thread(target=lambda: train(acts, [config(acts)], [run], **OPTIONS))
     with serving(create_watch_app(run, tokens=1000)) as site:
-        page = open_page(site, "/", width, scheme)
+        page = browse(site, "/", width, scheme)
         page.set_default_timeout(20_000)
         state = page.get_by_role("status").first
         expect(state).to_have_text("Waiting")

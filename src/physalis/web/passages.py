@@ -82,7 +82,8 @@ def with_comments(article: Article, threads: Sequence[Thread]) -> str:
         said += thread_html(thread, above=above)
     for name, comments in figures.items():
         html = _below(html, name, comments)
-    return f'{html}<section class="remarks" aria-labelledby="comments"><h2 id="comments">Comments</h2>{said}</section>'
+    said = f'<h2 id="comments">Comments</h2>{said}'
+    return f'{html}<section class="remarks prose" aria-labelledby="comments">{said}</section>'
 
 
 def _quoted(words: str, place: str | None) -> str:

@@ -37,10 +37,10 @@ LAYERS = (
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
 _COMMANDS = ("__init__", "comments", "comparing", "lab", "notes", "publishing")
-LATE = {"__init__.py", *(f"cli/{name}.py" for name in _COMMANDS)}
+LATE = {"__init__.py", "lab/__init__.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
-    "physalis.history", "physalis.notes", "physalis.web.app", "physalis.cli",
+    "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.cli",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -1,11 +1,30 @@
 """Worlds whose truth is known, and how far a dictionary is from it."""
 
-from physalis.lab.absorption import absorbing_world, hedging_world, measure_absorption, measure_hedging
-from physalis.lab.oracles import oracle, permuted, random_directions
-from physalis.lab.truth import Truth, score
-from physalis.lab.worlds import Sample, Samples, World
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from physalis.lab.absorption import absorbing_world, hedging_world, measure_absorption, measure_hedging
+    from physalis.lab.oracles import oracle, permuted, random_directions
+    from physalis.lab.truth import Truth, score
+    from physalis.lab.worlds import Sample, Samples, World
+
+_HOME = {
+    "Sample": "worlds", "Samples": "worlds", "Truth": "truth", "World": "worlds", "absorbing_world": "absorption",
+    "hedging_world": "absorption", "measure_absorption": "absorption", "measure_hedging": "absorption",
+    "oracle": "oracles", "permuted": "oracles", "random_directions": "oracles", "score": "truth",
+}  # fmt: skip
+"""Public name to the module that defines it, imported on first use: an experiment's page is read without torch."""
 
 __all__ = [
     "Sample", "Samples", "Truth", "World", "absorbing_world", "hedging_world", "measure_absorption", "measure_hedging",
     "oracle", "permuted", "random_directions", "score",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'physalis.lab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"physalis.lab.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -21,7 +21,7 @@ VERBS = {
     "serve": [physalis.serve, serve_live], "watch": [physalis.watch],
 }  # fmt: skip
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
-    "writes": "source",
+    "writes": "source", "article": "articles",
 }  # fmt: skip
 
 

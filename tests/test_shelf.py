@@ -172,6 +172,11 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
         guest.get_by_label("Your comment on Figure 1").fill("On code, too?")
         guest.get_by_role("button", name="Leave the comment").click()
         expect(guest.get_by_role("article", name="Comment by Émilie").filter(has_text="On Figure 1")).to_be_visible()
+        # Marks come and go around figures that are alive.
+        guest.get_by_role("slider", name="Codes of feature 3").focus()
+        guest.keyboard.press("ArrowRight")
+        guest.get_by_role("button", name="show the strongest").click()
+        expect(guest.get_by_role("button", name="show the strongest")).to_have_count(0)
         queue = stage.comments.queue(stage.owner)
         assert [comment.anchor.place for comment in queue] == ["article/commas", "figure/commas.commas"]
         assert queue[0].anchor.exact == words

@@ -89,8 +89,7 @@ export function chosen(body: Element, range: Range): Quote | undefined {
 /** Takes earlier marks away and marks the words of each: they lead to what is said, and words that several share to the
  *  first. Returns the id of the place where each one's begin; nothing for words that are not there. */
 export function mark(body: Element, all: Said[]): Map<string, string> {
-  for (const old of body.querySelectorAll('.passage')) old.replaceWith(...old.childNodes);
-  body.normalize();
+  body.querySelectorAll('.passage').forEach(unwrap);
   const places = new Map<string, string>();
   for (const said of all) {
     const { text, nodes, node, at } = words(body);
@@ -108,6 +107,14 @@ export function mark(body: Element, all: Said[]): Map<string, string> {
     }
   }
   return places;
+}
+
+/** Only the text around it is made whole again: figures that are alive have empty text of their own. */
+function unwrap(passage: Element) {
+  const words = [passage.previousSibling, ...passage.childNodes, passage.nextSibling].filter((node) => node instanceof Text);
+  passage.replaceWith(...passage.childNodes);
+  words[0].data = words.map((each) => each.data).join('');
+  words.slice(1).forEach((each) => each.remove());
 }
 
 function wrap(node: Text, from: number, to: number, { id, title }: Said, place: string) {

@@ -153,6 +153,8 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
         assert fits(guest, width) and serious(guest) == []
         guest.keyboard.press("Escape")
         expect(guest.get_by_role("button", name="Comment on these words")).to_have_count(0)
+        guest.evaluate(SELECT, ["Features are", 0, "Features are", 2])
+        assert guest.get_by_role("button", name="Comment on these words").bounding_box()["x"] >= 0
         guest.evaluate(SELECT, ["\nand ", 1, "the end", 7])
         guest.get_by_role("button", name="Comment on these words").wait_for()
         guest.keyboard.press("Tab")

@@ -86,7 +86,7 @@ def serve_app(
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there. It is taken before anything else, so that a port in use is told at once."""
+    """A socket that listens there. Raises BadInput, with what to do, where it cannot."""
     if not 0 <= port <= 65535:
         raise BadInput(f"A port is a number from 0 to 65535; received {port}.")
     try:

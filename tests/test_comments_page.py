@@ -74,7 +74,7 @@ def signed_in(browse, site, link, width=1200, scheme="light"):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
+@pytest.mark.parametrize("width, scheme", [(1200, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)])
 def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, width, scheme):
     with on_a_socket(stage.app(tiny_atlas)) as site:
         owner = signed_in(browse, site, stage.links["owner"], width, scheme)

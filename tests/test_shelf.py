@@ -138,7 +138,7 @@ def test_serve_takes_articles(start, desk, tiny, tiny_atlas, tiny_dictionary, mo
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
+@pytest.mark.parametrize("width, scheme", [(1200, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)])
 def test_from_selected_words_to_a_published_comment(browse, served, stage, desk, tiny_atlas, width, scheme):
     with on_a_socket(served) as site:
         guest = signed_in(browse, site, stage.links["guest"], width, scheme)

@@ -333,7 +333,7 @@ def test_typescript_knows_the_records():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
+@pytest.mark.parametrize("width, scheme", [(1200, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)])
 def test_the_page_follows_a_training(browse, tiny_activations, beside, monkeypatch, width, scheme):
     """The training waits at gates, so that the page is seen before it, in the middle and at its end."""
     descend, gates = training.Run.descend, {12: threading.Event(), 31: threading.Event()}

@@ -1,13 +1,20 @@
 """A tiny model, activations, a dictionary and their evaluation, made once a session on the CPU without a network."""
 
+import os
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from planted import OTHERS, basis, independent, made_of, one_of, write_activations, write_dictionary
 
+from physalis import cli
 from physalis.atlas.building import build_atlas
+from physalis.comparing.comparison import compare
+from physalis.comparing.lineage import grow
 from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
 from physalis.models.tiny import tiny_model
@@ -16,6 +23,12 @@ from physalis.site import Site
 from physalis.training import train
 
 torch.set_num_threads(2)
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +78,110 @@ def tiny_atlas(tiny, tiny_activations, tiny_dictionary, tiny_evaluation):
     return build_atlas(tiny_dictionary, tiny_activations.folder, tiny, out, evaluation=tiny_evaluation)
 
 
+@pytest.fixture(scope="session")
+def widths(tiny_activations, tiny_dictionary, tmp_path_factory):
+    """Trained dictionaries from narrow to wide; the atlas is of the one between."""
+    folder, d = tmp_path_factory.mktemp("widths"), tiny_activations.d
+    for name, n in (("narrow", 2 * d), ("wide", 8 * d)):
+        train(tiny_activations, [TopKConfig(d_in=d, d_out=d, n_features=n, k=4)], [folder / name], batch_size=512)
+    return folder / "narrow", tiny_dictionary, folder / "wide"
+
+
+@pytest.fixture(scope="session")
+def comparison(widths, tiny_activations, tmp_path_factory):
+    return compare(*widths[:2], tiny_activations.folder, out=tmp_path_factory.mktemp("compared") / "pair")
+
+
+@pytest.fixture(scope="session")
+def forest(widths, tiny_activations, tmp_path_factory):
+    """Chance is let through, or this text of six words would grow no tree: all of it fires everywhere."""
+    out = tmp_path_factory.mktemp("grown") / "forest"
+    return grow(widths, tiny_activations.folder, out=out, rate=0.8, least=0.3)
+
+
+@pytest.fixture(scope="session")
+def split(tmp_path_factory):
+    """One feature of A is three of B: (comparison, its reverse)."""
+    folder = tmp_path_factory.mktemp("split")
+    q = basis()
+    parts = 0.8**0.5 * q[:1] + 0.2**0.5 * q[1:4]
+    others = q[10:50]
+    happens = torch.cat([one_of(3, 0.09, 5), independent(40, 0.04, 6)], 1)
+    acts = write_activations(folder / "acts", made_of(happens, torch.cat([parts, others]), 7))
+    whole, reads = torch.cat([q[:1], others]), torch.cat([q[1:4] / 0.2**0.5, others])
+    a = write_dictionary(folder / "a", whole, reads=torch.cat([q[:1] / 0.8**0.5, others]))
+    b = write_dictionary(folder / "b", torch.cat([parts, others]), reads=reads, seed=1)
+    return compare(a, b, acts, out=folder / "ab"), compare(b, a, acts, out=folder / "ba")
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory):
+    """(activations, dictionaries): directions are at right angles, so a feature fires as it is told to.
+
+    Event p splits into s1, s2, s3, and s1 into t1, t2. Events g and u have a child each, c and v. In the wider
+    dictionaries the feature that carries on g is silent where c happens, that of u fires on.
+    """
+    folder = tmp_path_factory.mktemp("planted")
+    q = basis()
+    p, s, t, g, c, u, v, new = q[0], q[1:4], q[4:6], q[6], q[7], q[8], q[9], q[10:11]
+    others = q[20 : 20 + OTHERS]
+    leaves = one_of(4, 0.16, 0)  # t1, t2, s2, s3
+    carried = [independent(1, 0.08, 1), independent(1, 0.08, 2)]
+    special = [each & independent(1, 0.25, 3 + i) for i, each in enumerate(carried)]
+    events = torch.cat([leaves, *carried, *special, independent(1, 0.05, 5), independent(OTHERS, 0.04, 6)], 1)
+    adds = torch.stack([p + s[0] + t[0], p + s[0] + t[1], p + s[1], p + s[2], g, u, c, v])
+    acts = write_activations(folder / "acts", made_of(events, torch.cat([adds, new, others]), 7))
+    absorbing = torch.stack([g - 4 * c, c, u, v])
+    carrying_on = torch.stack([g, c, u, v])
+    widths = {
+        "narrow": (torch.stack([p, g, u]),) * 2,
+        "middle": (torch.cat([s, carrying_on]), torch.cat([s, absorbing])),
+        "wide": (torch.cat([t, s[1:], carrying_on, new]), torch.cat([t, s[1:], absorbing, new])),
+    }
+    folders = [
+        write_dictionary(folder / name, torch.cat([writes, others]), reads=torch.cat([reads, others]))
+        for name, (writes, reads) in widths.items()
+    ]
+    return acts, folders
+
+
+@pytest.fixture(scope="session")
+def grown(planted, tmp_path_factory):
+    return grow(planted[1], planted[0], out=tmp_path_factory.mktemp("grown") / "forest")
+
+
+@pytest.fixture
+def physalis(monkeypatch, capsys):
+    """Runs a command; its (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH and CHROMIUM is not set")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def browse(chromium) -> Iterator[Callable]:
     """``browse(site, path, width, scheme)``: a page of somebody's own browser; at the end, consoles were silent but for
-    ``browse.refusals`` requests that were refused, and no other server was asked. ``chromium`` is the module's."""
+    ``browse.refusals`` requests that were refused, and no other server was asked."""
     said, strangers, contexts = [], [], []
 
     def browse_(site: str, path: str, width: int = 1200, scheme: str = "light"):

@@ -12,6 +12,8 @@ from physalis.dictionaries import L1, L1Config
 
 D, CONTEXT, CONTEXTS = 128, 32, 400
 ROWS = CONTEXT * CONTEXTS
+OTHERS = 20
+"""Features of the planted tree that are the same at every width."""
 INPUTS = {"model": "a" * 64, "tokenizer": "b" * 64}
 SITE, MODEL = "L0.resid_post", "made up"
 

@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from browsing import expect
 from test_lab_pages import all_kinds, verdict
-from test_lab_pages import chromium as chromium
-from test_pages import expect
 from test_publishing import Tags, held, unpacked
 from test_publishing import open_file as open_file
 

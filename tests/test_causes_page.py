@@ -1,18 +1,12 @@
 """What editing a model showed of a feature, in a real browser: the page's numbers are the record's."""
 
 import re
-import threading
-import time
 
 import pytest
-import uvicorn
-from test_lab_pages import chromium  # noqa: F401
-from test_pages import playwright
+from browsing import expect, serving
 
 from physalis.web import create_app
-from physalis.web.serving import address, bind
 
-expect = playwright.expect
 pytestmark = pytest.mark.browser
 
 NEEDS, LOSS, SHIFTS, WORTH = (
@@ -40,19 +34,12 @@ def plain(tiny_atlas):
 
 @pytest.fixture(scope="module")
 def site(tiny_atlas):
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(tiny_atlas), log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener).rstrip("/")
-        server.should_exit = True
-        thread.join()
+    with serving(create_app(tiny_atlas)) as site:
+        yield site
 
 
 @pytest.fixture(params=[(1200, "light"), (390, "dark")], ids=["1200", "390"])
-def open_feature(chromium, site, request):  # noqa: F811
+def open_feature(chromium, site, request):
     """``open_feature(id)``; at the end, all fitted, the console was silent and no other server was asked."""
     width, scheme = request.param
     context = chromium.new_context(

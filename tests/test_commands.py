@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from physalis import cli
 from physalis.atlas import Atlas
 from physalis.notes import Notes, beside
 
@@ -20,22 +18,6 @@ def atlas(tiny_atlas, tmp_path):
 @pytest.fixture
 def notes(atlas):
     return Notes.open(beside(atlas), atlas=Atlas.open(atlas).manifest.hash)
-
-
-@pytest.fixture
-def physalis(monkeypatch, capsys):
-    """Runs a command; its (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_notes_go_to_files_and_back(physalis, atlas, notes, tmp_path):

@@ -6,12 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from browsing import expect, fits
+from browsing import serving as on_a_socket
 from fastapi.testclient import TestClient
-from test_commands import physalis as physalis
-from test_lab_pages import chromium as chromium
-from test_notes_page import fits, spelled
-from test_notes_page import serving as on_a_socket
-from test_pages import playwright
+from typescript import fields, interfaces
 
 from physalis.comments import Comments, Database, Invitations, anchors, beside, records
 from physalis.comments.anchors import FeatureAnchor
@@ -26,20 +24,14 @@ ROOT = Path(__file__).parent.parent
 EVIL = "<img src=x onerror=alert(1)> <script>alert(2)</script> [go](javascript:alert(3)) *kept*"
 SHOWN = "<img src=x onerror=alert(1)> <script>alert(2)</script> [go](javascript:alert(3)) kept"
 THREE = FeatureAnchor(feature=3)
-expect = playwright.expect
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/comments.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("comments")
     hung = [anchors.FeatureAnchor, anchors.FigureAnchor, anchors.PassageAnchor]
     told = [records.Comment, records.Thread, records.Invitation, records.Fault, routes.Me, routes.Sent, Commentable]
     for model in [*hung, *told]:
-        fields = {name: spelled(about.annotation) for name, about in model.model_fields.items()}
-        assert written[model.__name__] == fields, model
+        assert written[model.__name__] == fields(model), model
 
 
 class Stage:

@@ -5,43 +5,16 @@ import sys
 
 import pytest
 from starlette.testclient import TestClient
-from test_comparing import split  # noqa: F401
-from test_lineage import forest as grown  # noqa: F401
-from test_lineage import planted  # noqa: F401
 from test_web import inlined
 
 from physalis import cli
 from physalis.comparing import Comparison, Forest
 from physalis.comparing.comparison import compare
-from physalis.comparing.lineage import grow
-from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
-from physalis.training import train
 from physalis.web import comparing as served
 from physalis.web import create_app, serving
 from physalis.web import live as lively
 from physalis.web.comparing import create_comparison_app, open_compared
-
-
-@pytest.fixture(scope="module")
-def widths(tiny_activations, tiny_dictionary, tmp_path_factory):
-    """Trained dictionaries from narrow to wide; the atlas is of the one between."""
-    folder, d = tmp_path_factory.mktemp("widths"), tiny_activations.d
-    for name, n in (("narrow", 2 * d), ("wide", 8 * d)):
-        train(tiny_activations, [TopKConfig(d_in=d, d_out=d, n_features=n, k=4)], [folder / name], batch_size=512)
-    return folder / "narrow", tiny_dictionary, folder / "wide"
-
-
-@pytest.fixture(scope="module")
-def comparison(widths, tiny_activations, tmp_path_factory):
-    return compare(*widths[:2], tiny_activations.folder, out=tmp_path_factory.mktemp("compared") / "pair")
-
-
-@pytest.fixture(scope="module")
-def forest(widths, tiny_activations, tmp_path_factory):
-    """Chance is let through, or this text of six words would grow no tree: all of it fires everywhere."""
-    out = tmp_path_factory.mktemp("grown") / "forest"
-    return grow(widths, tiny_activations.folder, out=out, rate=0.8, least=0.3)
 
 
 @pytest.fixture
@@ -116,7 +89,7 @@ def test_without_activations_nothing_has_fired(widths, tmp_path):
     assert told.get("/api/comparison/features").json()["rows"][0]["feature"]["n_fired"] is None
 
 
-def test_groups_are_told_with_their_members(split):  # noqa: F811
+def test_groups_are_told_with_their_members(split):
     for found, side in ((split[0], "a"), (split[1], "b")):
         told = TestClient(create_comparison_app(found)).get("/api/comparison/groups").json()
         (row,) = told["rows"]
@@ -143,7 +116,7 @@ def test_a_family_has_the_headlines_there_are(woods, forest, tiny_atlas):
     assert all(tiny_atlas[int(id)].headline == known["headline"] for id, known in told["known"][1].items())
 
 
-def test_an_atlas_knows_its_families(forest, tiny_atlas, grown):  # noqa: F811
+def test_an_atlas_knows_its_families(forest, tiny_atlas, grown):
     told = TestClient(create_app(tiny_atlas, forest=forest))
     kin = told.get("/api/family/5").json()
     assert kin["family"] == plain(forest.family(1, 5))
@@ -157,7 +130,7 @@ def test_an_atlas_knows_its_families(forest, tiny_atlas, grown):  # noqa: F811
         create_app(tiny_atlas, forest=grown)
 
 
-def test_atlases_of_others_are_refused(split, grown, tiny_atlas):  # noqa: F811
+def test_atlases_of_others_are_refused(split, grown, tiny_atlas):
     for subject in (split[0], grown):
         with pytest.raises(BadInput, match="the atlas of none of these dictionaries: L1"):
             create_comparison_app(subject, [tiny_atlas])
@@ -200,7 +173,7 @@ def test_comparisons_and_forests_are_served(run, comparison, forest, tiny_atlas)
     assert code == 2 and not shown and "not 'comparison'" in err
 
 
-def test_an_atlas_is_served_with_its_tree(run, forest, grown, tiny_atlas):  # noqa: F811
+def test_an_atlas_is_served_with_its_tree(run, forest, grown, tiny_atlas):
     code, ((app, *_),), _, err = run("serve", tiny_atlas.folder, "--tree", forest.folder)
     assert code == 0 and TestClient(app).get("/api/family/1").status_code == 200, err
     code, shown, _, err = run("serve", tiny_atlas.folder, "--tree", grown.folder)

@@ -4,7 +4,7 @@ import numpy as np
 import planted
 import pytest
 import torch
-from planted import basis, independent, made_of, noisy, one_of, write_activations, write_dictionary
+from planted import basis, independent, made_of, noisy, write_activations, write_dictionary
 from scipy.sparse import csr_array
 from scipy.stats import binom, false_discovery_control
 
@@ -59,21 +59,6 @@ def permuted(world, tmp_path_factory):
     order = torch.randperm(N, generator=torch.Generator().manual_seed(3))
     other = write_dictionary(folder / "b", noisy(basis()[:N], 0.3, 4)[order], seed=1)
     return compare(world[1], other, world[0], out=folder / "out"), order, other
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    """One feature of A is three of B: (comparison, its reverse)."""
-    folder = tmp_path_factory.mktemp("split")
-    q = basis()
-    parts = 0.8**0.5 * q[:1] + 0.2**0.5 * q[1:4]
-    others = q[10:50]
-    happens = torch.cat([one_of(3, 0.09, 5), independent(40, 0.04, 6)], 1)
-    acts = write_activations(folder / "acts", made_of(happens, torch.cat([parts, others]), 7))
-    whole, reads = torch.cat([q[:1], others]), torch.cat([q[1:4] / 0.2**0.5, others])
-    a = write_dictionary(folder / "a", whole, reads=torch.cat([q[:1] / 0.8**0.5, others]))
-    b = write_dictionary(folder / "b", torch.cat([parts, others]), reads=reads, seed=1)
-    return compare(a, b, acts, out=folder / "ab"), compare(b, a, acts, out=folder / "ba")
 
 
 def test_the_same_dictionary_is_all_shared(permuted):

@@ -1,47 +1,24 @@
 """The pages of comparisons and of trees of features in a real browser, and their records against the server's."""
 
 import re
-import threading
-import time
-from contextlib import contextmanager
-from typing import get_args, get_origin
 
 import pytest
-import uvicorn
+from browsing import WIDGET, expect, serving
 from faults import serious
-from test_compared import comparison, forest, widths  # noqa: F401
-from test_comparing import split  # noqa: F401
-from test_lab_pages import chromium, typescript  # noqa: F401
-from test_lineage import forest as grown  # noqa: F401
-from test_lineage import planted  # noqa: F401
-from test_pages import WIDGET, expect
 from test_web import ROOT
+from typescript import NAMES, fields, interfaces, spelled
 
 from physalis.comparing import records
 from physalis.web import compared, create_app
 from physalis.web.comparing import create_comparison_app
-from physalis.web.serving import address, bind
 from physalis.web.shell import STATIC
 
 pytestmark = pytest.mark.browser
 
 
-def of(kind) -> str:
-    """The type that a field has in TypeScript; dictionaries have words for keys there."""
-    if get_origin(kind) is dict:
-        return f"Record<string, {of(get_args(kind)[1])}>"
-    if get_origin(kind) is list:
-        inner = of(get_args(kind)[0])
-        return f"({inner})[]" if " | " in inner else f"{inner}[]"
-    return "Fate" if kind == records.Fate else "Fate | null" if kind == records.Fate | None else typescript(kind)
-
-
 def test_typescript_knows_the_records():
     text = (ROOT / "frontend/src/lib/comparing.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("comparing")
     elsewhere = {"Record", "Estimate", "Histogram"}
     models = {
         each
@@ -51,43 +28,24 @@ def test_typescript_knows_the_records():
     }
     assert len(models) > 20
     for model in [*models, compared.Asked]:
-        fields = {name: of(about.annotation) for name, about in model.model_fields.items() if name != "limit"}
-        assert {name: kind for name, kind in written[model.__name__].items() if name != "limit"} == fields, model
-    assert f"export type Fate = {of_words(get_args(records.Fate))};" in text
-
-
-def of_words(words) -> str:
-    return " | ".join(f"'{word}'" for word in words)
-
-
-@contextmanager
-def running(app):
-    """The address of a served app."""
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener).rstrip("/")
-        server.should_exit = True
-        thread.join()
+        assert written[model.__name__] == fields(model, {**NAMES, records.Fate: "Fate"}), model
+    assert f"export type Fate = {spelled(records.Fate)};" in text
 
 
 @pytest.fixture(scope="module")
-def pair(comparison, tiny_atlas):  # noqa: F811
-    with running(create_comparison_app(comparison, [tiny_atlas])) as site:
+def pair(comparison, tiny_atlas):
+    with serving(create_comparison_app(comparison, [tiny_atlas])) as site:
         yield site
 
 
 @pytest.fixture(scope="module")
-def woods(forest, tiny_atlas):  # noqa: F811
-    with running(create_comparison_app(forest, [tiny_atlas])) as site:
+def woods(forest, tiny_atlas):
+    with serving(create_comparison_app(forest, [tiny_atlas])) as site:
         yield site
 
 
 @pytest.fixture
-def open_page(chromium):  # noqa: F811
+def open_page(chromium):
     """``open_page(address, width=..., scheme=...)``; at the end, the console was silent, no other server was asked, and
     no page was wider than the screen."""
     said, strangers, pages = [], [], []
@@ -113,7 +71,7 @@ def open_page(chromium):  # noqa: F811
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_the_numbers_of_a_comparison_are_the_records(open_page, pair, comparison, width, scheme):  # noqa: F811
+def test_the_numbers_of_a_comparison_are_the_records(open_page, pair, comparison, width, scheme):
     page, summary = open_page(pair, width=width, scheme=scheme), comparison.summary
     assert serious(page) == []
 
@@ -136,7 +94,7 @@ def test_the_numbers_of_a_comparison_are_the_records(open_page, pair, comparison
     assert page.locator("[data-twin]").get_attribute("href") == "/api/comparison"
 
 
-def test_features_are_filtered_sorted_and_paged(open_page, pair, comparison, tiny_atlas):  # noqa: F811
+def test_features_are_filtered_sorted_and_paged(open_page, pair, comparison, tiny_atlas):
     page = open_page(pair)
 
     def shown(wanted, side="B"):
@@ -169,8 +127,8 @@ def test_features_are_filtered_sorted_and_paged(open_page, pair, comparison, tin
     expect(again.get_by_role("button", name="of B")).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_split_is_drawn_as_one_to_many(open_page, split):  # noqa: F811
-    with running(create_comparison_app(split[0])) as site:
+def test_a_split_is_drawn_as_one_to_many(open_page, split):
+    with serving(create_comparison_app(split[0])) as site:
         page, group = open_page(site), split[0].groups[0]
         drawn = page.locator('[data-group="a/0"]')
         expect(drawn.locator("[data-node]")).to_have_count(1 + len(group.members))
@@ -187,7 +145,7 @@ def nodes(page) -> set[str]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "dark"), (390, "light")])
-def test_a_tree_is_drawn_whole(open_page, woods, forest, width, scheme):  # noqa: F811
+def test_a_tree_is_drawn_whole(open_page, woods, forest, width, scheme):
     page = open_page(woods, width=width, scheme=scheme)
     assert serious(page) == []
     tree = forest.tree(*forest.roots()[0])
@@ -210,7 +168,7 @@ def test_a_tree_is_drawn_whole(open_page, woods, forest, width, scheme):  # noqa
     assert frame.evaluate("e => e.scrollWidth > e.clientWidth") == (width == 390)
 
 
-def test_a_branch_becomes_the_root_and_has_an_address(open_page, woods, forest):  # noqa: F811
+def test_a_branch_becomes_the_root_and_has_an_address(open_page, woods, forest):
     page = open_page(woods)
     tree = forest.tree(*forest.roots()[0])
     child = next(node for node in tree.nodes if node.level == 1 and node.n_children)
@@ -243,8 +201,8 @@ def test_what_is_not_there_is_said(open_page, woods):
     expect(lost.get_by_role("alert")).to_contain_text("There is no page /features/3 here")
 
 
-def test_absorption_is_marked_as_a_suspicion(open_page, grown):  # noqa: F811
-    with running(create_comparison_app(grown)) as site:
+def test_absorption_is_marked_as_a_suspicion(open_page, grown):
+    with serving(create_comparison_app(grown)) as site:
         page = open_page(f"{site}/?level=0&feature=1")
         suspects = [node for node in grown.tree(0, 1).nodes if (node.absorbed or 0) >= 0.5]
         assert suspects
@@ -257,11 +215,11 @@ def test_absorption_is_marked_as_a_suspicion(open_page, grown):  # noqa: F811
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, scheme):  # noqa: F811
+def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, scheme):
     families = [forest.family(1, id) for id in range(len(tiny_atlas))]
     one = max(families, key=lambda f: (bool(f.ancestors and f.siblings and f.descendants), -len(f.siblings)))
     assert one.ancestors and one.siblings and one.descendants
-    with running(create_app(tiny_atlas, forest=forest)) as site:
+    with serving(create_app(tiny_atlas, forest=forest)) as site:
         page = open_page(f"{site}/features/{one.node.feature}", width=width, scheme=scheme)
         kin = [one.node, *one.ancestors, *one.siblings, *one.descendants]
         assert nodes(page) == {f"{node.level}/{node.feature}" for node in kin}
@@ -273,7 +231,7 @@ def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, s
         expect(page.locator(f'[data-node="1/{sibling}"] .here')).to_have_count(1)
 
 
-def test_they_work_as_notebook_widgets(chromium, comparison, forest):  # noqa: F811
+def test_they_work_as_notebook_widgets(chromium, comparison, forest):
     pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
     from physalis.web.notebook import show
 

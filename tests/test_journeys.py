@@ -4,13 +4,10 @@ people who use a screen reader or a keyboard."""
 import shutil
 
 import pytest
+from browsing import expect, serving
 from faults import serious
-from test_commands import physalis  # noqa: F401
 from test_comments_page import signed_in
-from test_lab_pages import chromium  # noqa: F401
 from test_meaning import Trigrams
-from test_notes_page import serving
-from test_pages import playwright
 
 from physalis import comments, notes
 from physalis.comments import Database, Invitations
@@ -18,8 +15,6 @@ from physalis.notes import Notes
 from physalis.web import create_app
 from physalis.web.guard import guard
 from physalis.web.live import beside
-
-expect = playwright.expect
 
 
 class Owner:
@@ -44,7 +39,7 @@ def owned(tmp_path, tiny_atlas, tiny, tiny_dictionary):
 
 
 @pytest.mark.browser
-def test_found_named_steered_listed_published_and_commented_on(owned, browse, physalis, tmp_path):  # noqa: F811
+def test_found_named_steered_listed_published_and_commented_on(owned, browse, physalis, tmp_path):
     with serving(owned.app) as site:
         page = signed_in(browse, site, owned.owner_link)
 

@@ -1,20 +1,15 @@
 """The lab's pages: what is published and kept, and the pages in a real browser, served and as plain files."""
 
 import json
-import os
 import re
-import shutil
-import threading
-import time
-from types import UnionType
-from typing import Literal, get_args, get_origin
+from typing import get_args
 
 import pytest
-import uvicorn
+from browsing import WIDGET, expect, serving
 from fastapi.testclient import TestClient
 from faults import serious
-from test_pages import FLAGS, NAMES, WIDGET, expect, playwright
 from test_web import ROOT
+from typescript import NAMES, fields, interfaces
 
 from physalis import artifact
 from physalis.errors import BadInput
@@ -24,7 +19,6 @@ from physalis.lab.experiments import superposition
 from physalis.lab.pages import Axis, Cells, Dots, Lines, Page, Rule, Series, Slider, Stacks, Vectors, Words, frames
 from physalis.web import publishing as site
 from physalis.web.lab import create_lab_app
-from physalis.web.serving import address, bind
 from physalis.web.shell import STATIC
 
 EVIL = "</script><script>window.stolen = 1</script>"
@@ -182,60 +176,20 @@ def test_it_is_served_with_nothing_from_elsewhere(lab):
 
 def test_typescript_knows_the_records():
     text = (ROOT / "frontend/src/lib/pages.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("pages")
     models = {n: m for n, m in vars(pages).items() if isinstance(m, type) and issubclass(m, pages.Record)}
     del models["Record"]
     for name, model in models.items():
-        fields = {field: typescript(about.annotation) for field, about in model.model_fields.items()}
-        assert written[name] == fields, name
+        assert written[name] == fields(model, {**NAMES, pages.Panel: "Panel"}), name
     check = verdict("ALL-1").to_dict()
     assert set(written["Check"]) == set(check) and set(written["Finding"]) == set(check["findings"][0])
     assert re.search(r"type Panel = ([^;]+);", text)[1] == " | ".join(kind.__name__ for kind in get_args(pages.Panel))
 
 
-def typescript(kind) -> str:
-    """The type that a field has in TypeScript."""
-    names = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
-    if kind in names:
-        return names[kind]
-    if kind == pages.Panel:
-        return "Panel"
-    if get_origin(kind) is Literal:
-        return " | ".join(f"'{word}'" for word in get_args(kind))
-    if isinstance(kind, UnionType):
-        return " | ".join(map(typescript, get_args(kind)))
-    if get_origin(kind) is list:
-        (of,) = map(typescript, get_args(kind))
-        return f"({of})[]" if " | " in of and not of.endswith("[]") else f"{of}[]"
-    return kind.__name__
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH and CHROMIUM is not set")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(scope="module")
 def served(lab):
-    with bind("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_lab_app(lab), log_level="warning", ws="none", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener)
-        server.should_exit = True
-        thread.join()
+    with serving(create_lab_app(lab)) as site:
+        yield site
 
 
 @pytest.fixture
@@ -271,7 +225,7 @@ SHOWN = """[...document.querySelectorAll('main svg')].map((e) => e.innerHTML).jo
 
 @pytest.mark.browser
 def test_sliders_move_by_mouse_and_keys(open_page, served):
-    page = open_page(f"{served}ALL-1.html")
+    page = open_page(f"{served}/ALL-1.html")
     slider = page.get_by_role("slider", name="sparsity")
     assert slider.get_attribute("aria-valuetext") == ".5"
     before = page.evaluate(SHOWN)
@@ -298,7 +252,7 @@ def test_sliders_move_by_mouse_and_keys(open_page, served):
 
 @pytest.mark.browser
 def test_it_can_be_played(open_page, served):
-    page = open_page(f"{served}ALL-1.html", motion="no-preference")
+    page = open_page(f"{served}/ALL-1.html", motion="no-preference")
     page.get_by_role("button", name="Play through sparsity").click()
     expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", ".99")
     expect(page.get_by_role("button", name="Play through sparsity")).to_be_visible()
@@ -325,7 +279,7 @@ def test_pages_are_plain_files_and_fit_a_phone(open_page, lab, scheme):
 
 @pytest.mark.browser
 def test_every_panel_says_what_it_is_and_shows_values(open_page, served):
-    page = open_page(f"{served}ALL-1.html")
+    page = open_page(f"{served}/ALL-1.html")
     for title in ("Directions", "Gram", "Phases", "Loss", "Levels", "Neurons", "Still"):
         drawing = page.get_by_role("img", name=re.compile(f"^{title}\\."))
         box = drawing.bounding_box()
@@ -339,7 +293,7 @@ def test_every_panel_says_what_it_is_and_shows_values(open_page, served):
 
 @pytest.mark.browser
 def test_the_check_is_told(open_page, served):
-    page = open_page(f"{served}ALL-1.html")
+    page = open_page(f"{served}/ALL-1.html")
     rows = page.locator("figure tbody tr")
     expect(rows.nth(0)).to_contain_text("3 seeds: 1 to 4")
     expect(rows.nth(0)).to_contain_text("at least 1")

@@ -1,133 +1,93 @@
 """Lineage: a planted tree of splits is grown as it was planted, absorption is named, and chance grows nothing."""
 
 import pytest
-import torch
-from planted import basis, independent, made_of, one_of, write_activations, write_dictionary
+from planted import OTHERS
 
 from physalis import artifact
 from physalis.comparing import Forest
 from physalis.comparing.lineage import grow
 from physalis.errors import BadInput
 
-OTHERS = 20
-"""Features that are the same at every width."""
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    """(activations, dictionaries): directions are at right angles, so a feature fires as it is told to.
-
-    Event p splits into s1, s2, s3, and s1 into t1, t2. Events g and u have a child each, c and v. In the wider
-    dictionaries the feature that carries on g is silent where c happens, that of u fires on.
-    """
-    folder = tmp_path_factory.mktemp("planted")
-    q = basis()
-    p, s, t, g, c, u, v, new = q[0], q[1:4], q[4:6], q[6], q[7], q[8], q[9], q[10:11]
-    others = q[20 : 20 + OTHERS]
-    leaves = one_of(4, 0.16, 0)  # t1, t2, s2, s3
-    carried = [independent(1, 0.08, 1), independent(1, 0.08, 2)]
-    special = [each & independent(1, 0.25, 3 + i) for i, each in enumerate(carried)]
-    events = torch.cat([leaves, *carried, *special, independent(1, 0.05, 5), independent(OTHERS, 0.04, 6)], 1)
-    adds = torch.stack([p + s[0] + t[0], p + s[0] + t[1], p + s[1], p + s[2], g, u, c, v])
-    acts = write_activations(folder / "acts", made_of(events, torch.cat([adds, new, others]), 7))
-    absorbing = torch.stack([g - 4 * c, c, u, v])
-    carrying_on = torch.stack([g, c, u, v])
-    widths = {
-        "narrow": (torch.stack([p, g, u]),) * 2,
-        "middle": (torch.cat([s, carrying_on]), torch.cat([s, absorbing])),
-        "wide": (torch.cat([t, s[1:], carrying_on, new]), torch.cat([t, s[1:], absorbing, new])),
-    }
-    folders = [
-        write_dictionary(folder / name, torch.cat([writes, others]), reads=torch.cat([reads, others]))
-        for name, (writes, reads) in widths.items()
-    ]
-    return acts, folders
-
-
-@pytest.fixture(scope="module")
-def forest(planted, tmp_path_factory):
-    return grow(planted[1], planted[0], out=tmp_path_factory.mktemp("grown") / "forest")
-
 
 def places(nodes):
     return [(node.level, node.feature) for node in nodes]
 
 
-def test_the_planted_tree_is_grown(forest):
-    tree = forest.tree(2, 0)
+def test_the_planted_tree_is_grown(grown):
+    tree = grown.tree(2, 0)
     assert (tree.root.level, tree.root.feature) == (0, 0)
     assert places(tree.nodes) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3)]
     assert tree.split_sizes == [1, 3, 4]
     parents = {(node.level, node.feature): node.parent for node in tree.nodes}
     assert [parents[2, i] for i in range(4)] == [0, 0, 1, 2]
-    assert forest.tree(0, 0) == tree
+    assert grown.tree(0, 0) == tree
 
 
-def test_a_family_is_ancestors_siblings_and_descendants(forest):
-    family = forest.family(2, 0)
+def test_a_family_is_ancestors_siblings_and_descendants(grown):
+    family = grown.family(2, 0)
     assert places(family.ancestors) == [(1, 0), (0, 0)]
     assert places(family.siblings) == [(2, 1)] and family.descendants == []
-    above = forest.family(0, 0)
+    above = grown.family(0, 0)
     assert len(above.descendants) == 7 and above.ancestors == above.siblings == []
     assert above.node.n_children == 3 and above.node.parent is None
-    middle = forest.family(1, 0)
+    middle = grown.family(1, 0)
     assert places(middle.siblings) == [(1, 1), (1, 2)] and places(middle.descendants) == [(2, 0), (2, 1)]
 
 
-def test_numbers_of_a_node_are_what_was_planted(forest):
-    node = forest.node(2, 0)
+def test_numbers_of_a_node_are_what_was_planted(grown):
+    node = grown.node(2, 0)
     assert node.fires > 0.99 and node.share == pytest.approx(0.5, abs=0.05) and not node.heir
-    assert forest.node(1, 0).share == pytest.approx(0.5, abs=0.05)
-    assert forest.node(1, 1).share == pytest.approx(0.25, abs=0.05)
-    other = forest.node(2, 9)
+    assert grown.node(1, 0).share == pytest.approx(0.5, abs=0.05)
+    assert grown.node(1, 1).share == pytest.approx(0.25, abs=0.05)
+    other = grown.node(2, 9)
     assert other.parent == 7 and other.heir and other.absorbed is None
     assert other.cosine == pytest.approx(1, abs=1e-5) and other.share == pytest.approx(1, abs=1e-3)
 
 
-def test_absorption_is_named_where_it_is_and_only_there(forest):
-    absorbed, spared = forest.node(1, 4), forest.node(1, 6)
+def test_absorption_is_named_where_it_is_and_only_there(grown):
+    absorbed, spared = grown.node(1, 4), grown.node(1, 6)
     assert (absorbed.parent, spared.parent) == (1, 2)
-    assert forest.node(1, 3).heir and forest.node(1, 5).heir
+    assert grown.node(1, 3).heir and grown.node(1, 5).heir
     assert absorbed.absorbed > 0.95 and abs(spared.absorbed) < 0.05
-    step = forest.summary.steps[0]
+    step = grown.summary.steps[0]
     assert step.absorbed.value == pytest.approx(1 / 2)
 
 
-def test_a_new_feature_begins_a_tree(forest):
-    new = forest.node(2, 8)
+def test_a_new_feature_begins_a_tree(grown):
+    new = grown.node(2, 8)
     assert new.parent is new.fires is new.share is new.cosine is new.absorbed is None and not new.heir
-    assert places(forest.tree(2, 8).nodes) == [(2, 8)]
-    assert forest.family(2, 8).siblings == []
+    assert places(grown.tree(2, 8).nodes) == [(2, 8)]
+    assert grown.family(2, 8).siblings == []
 
 
-def test_split_sizes_and_shares_are_counted(forest):
-    first, second = forest.summary.steps
+def test_split_sizes_and_shares_are_counted(grown):
+    first, second = grown.summary.steps
     assert first.split_sizes == [0, OTHERS, 2, 1]
     assert second.split_sizes == [0, OTHERS + 6, 1]
     assert first.with_parent.value == 1 and second.with_parent.value == pytest.approx((OTHERS + 8) / (OTHERS + 9))
-    assert [width.n_features for width in forest.summary.widths] == [OTHERS + n for n in (3, 7, 9)]
+    assert [width.n_features for width in grown.summary.widths] == [OTHERS + n for n in (3, 7, 9)]
 
 
-def test_chance_grows_nothing(forest):
-    for step in forest.summary.steps:
+def test_chance_grows_nothing(grown):
+    for step in grown.summary.steps:
         assert step.by_chance.value <= 0.05 and step.chance.n_drawn > 100
         assert step.chance.threshold < 0.5 == step.least
 
 
-def test_roots_come_largest_first(forest):
-    roots = forest.roots()
-    sizes = [len(forest.tree(*place).nodes) for place in roots]
+def test_roots_come_largest_first(grown):
+    roots = grown.roots()
+    sizes = [len(grown.tree(*place).nodes) for place in roots]
     assert roots[:3] == [(0, 0), (0, 1), (0, 2)] and sizes[:3] == [8, 5, 5]
     assert sizes == sorted(sizes, reverse=True) and len(roots) == OTHERS + 3
 
 
-def test_run_again_it_is_only_read(planted, forest, monkeypatch):
+def test_run_again_it_is_only_read(planted, grown, monkeypatch):
     monkeypatch.setattr("physalis.comparing.lineage.read", None)
-    again = grow(planted[1], planted[0], out=forest.folder)
-    assert isinstance(again, Forest) and again.summary == forest.summary
+    again = grow(planted[1], planted[0], out=grown.folder)
+    assert isinstance(again, Forest) and again.summary == grown.summary
 
 
-def test_a_kill_in_between_changes_nothing(planted, forest, tmp_path, monkeypatch):
+def test_a_kill_in_between_changes_nothing(planted, grown, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
@@ -137,11 +97,11 @@ def test_a_kill_in_between_changes_nothing(planted, forest, tmp_path, monkeypatc
     with pytest.raises(BadInput, match="unfinished"):
         Forest.open(tmp_path / "out")
     grow(planted[1], planted[0], out=tmp_path / "out")
-    for path in forest.folder.iterdir():
+    for path in grown.folder.iterdir():
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
 
 
-def test_what_cannot_be_grown_is_refused(planted, forest, tmp_path):
+def test_what_cannot_be_grown_is_refused(planted, grown, tmp_path):
     acts, folders = planted
     with pytest.raises(BadInput, match="at least 2 dictionaries; received 1"):
         grow(folders[:1], acts, out=tmp_path / "a")
@@ -150,8 +110,8 @@ def test_what_cannot_be_grown_is_refused(planted, forest, tmp_path):
     with pytest.raises(BadInput, match="received 1"):
         grow(folders, acts, out=tmp_path / "c", least=1.0)
     with pytest.raises(BadInput, match="to 2; received 3"):
-        forest.node(3, 0)
+        grown.node(3, 0)
     with pytest.raises(BadInput, match="received -1"):
-        forest.family(0, -1)
+        grown.family(0, -1)
     with pytest.raises(BadInput, match="holds no physalis lineage"):
         Forest.open(tmp_path)

@@ -1,77 +1,30 @@
 """Notes in the pages: their records in TypeScript, and names, votes, notes and lists written in a real browser."""
 
-import re
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
-import uvicorn
-from test_lab_pages import chromium, typescript  # noqa: F401
-from test_pages import playwright
+from browsing import expect, fits, serving
+from typescript import fields, interfaces
 
 from physalis.notes import Notes, records
 from physalis.web import create_app
 from physalis.web.records import Writable
-from physalis.web.serving import address, bind
 
 ROOT = Path(__file__).parent.parent
 EVIL = "<img src=x onerror=alert(1)>"
-expect = playwright.expect
-
-
-def spelled(kind) -> str:
-    """``typescript``, of the collections that records hold too."""
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        return spelled(inside[0])
-    if origin is tuple:
-        return f"{spelled(inside[0])}[]"
-    if origin is Literal:
-        return " | ".join(ascii(each) for each in inside)
-    if origin is dict:
-        return f"Record<{', '.join(map(spelled, inside))}>"
-    return typescript(kind)
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/notes.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("notes")
     kinds = [records.Label, records.Note, records.Listing, records.Entry, records.Vote]
     shown = [records.Labelled, records.Tally, records.FullList, records.ListRow, records.Listed]
     for model in [*kinds, *shown, records.FeatureNotes, records.Said, Writable]:
-        fields = {name: spelled(about.annotation) for name, about in model.model_fields.items()}
-        assert written[model.__name__] == fields, model
-
-
-@contextmanager
-def serving(app) -> Iterator[str]:
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield address(listener).rstrip("/")
-        finally:
-            server.should_exit = True
-            thread.join()
+        assert written[model.__name__] == fields(model), model
 
 
 @pytest.fixture
 def notes(tmp_path, tiny_atlas) -> Notes:
     return Notes.open(tmp_path / "notes.db", atlas=tiny_atlas.manifest.hash)
-
-
-def fits(page, width: int) -> bool:
-    return page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.browser

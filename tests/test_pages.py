@@ -1,28 +1,16 @@
 """The pages in a real browser: journeys, keys, phone width, both themes, and nothing asked of any other server."""
 
 import json
-import os
 import re
-import shutil
-import threading
-import time
 
 import pytest
-import uvicorn
+from browsing import WIDGET, expect, serving
 
 from physalis.web import create_app
-from physalis.web.serving import address, bind
 from physalis.web.shell import STATIC
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
-expect = playwright.expect
 pytestmark = pytest.mark.browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 EVIL = "</script><script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
 
 
@@ -36,26 +24,8 @@ def site(tiny_atlas):
             return found.model_copy(update={"headline": EVIL}) if id == 1 else found
 
     atlas = Poisoned(tiny_atlas.folder, tiny_atlas.manifest)
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(atlas), log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener).rstrip("/")
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH and CHROMIUM is not set")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+    with serving(create_app(atlas)) as site:
+        yield site
 
 
 @pytest.fixture
@@ -253,22 +223,6 @@ def test_json_of_this_page(open_page, site):
         record = page.request.get(site + twin).json()
         inlined = page.request.get(site + path).text().split('id="page">')[1].split("</script>")[0]
         assert record in json.loads(inlined).values()
-
-
-WIDGET = """async ([code, traits]) => {
-  const widget = (await import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })))).default;
-  const listeners = {};
-  window.model = {
-    get: (key) => traits[key],
-    set: (key, value) => { traits[key] = value; listeners[`change:${key}`]?.(); },
-    save_changes: () => { window.asked = traits.path; },
-    on: (event, f) => { listeners[event] = f; },
-    off: () => {},
-  };
-  const host = document.body.appendChild(document.createElement('div'));
-  window.root = host.attachShadow({ mode: 'open' });
-  widget.render({ model: window.model, el: window.root.appendChild(document.createElement('div')) });
-}"""
 
 
 def test_views_work_as_notebook_widgets(chromium, tiny_atlas):

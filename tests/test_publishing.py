@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import expect
 from faults import serious
 from test_kill import check_kills
-from test_lab_pages import chromium as chromium
-from test_pages import expect
 
 from physalis import artifact
 from physalis.atlas import Atlas

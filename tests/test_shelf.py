@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from browsing import fits
+from browsing import serving as on_a_socket
 from fastapi.testclient import TestClient
 from faults import serious
 from test_articles import desk as desk
 from test_comments_page import Stage, expect, signed_in
-from test_lab_pages import chromium as chromium
-from test_notes_page import fits, spelled
-from test_notes_page import serving as on_a_socket
 from test_passages import HOSTILE, TEXT
+from typescript import fields, interfaces
 
 from physalis.comments.anchors import FigureAnchor, PassageAnchor
 from physalis.errors import BadInput
@@ -57,13 +57,9 @@ def told(page: str) -> dict:
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/articles.ts").read_text()
-    for model in (shelf.Told, shelf.Written):
-        (body,) = re.findall(rf"export interface {model.__name__} \{{(.*?)\n\}}", text, re.S)
-        fields = {name: spelled(about.annotation) for name, about in model.model_fields.items() if name != "figures"}
-        assert {**fields, **dict(re.findall(r"^  (figures): ([^;]+);", body, re.M))} == dict(
-            re.findall(r"^  (\w+): ([^;]+);", body, re.M)
-        )
+    written = interfaces("articles")
+    assert written["Told"] == fields(shelf.Told)
+    assert written["Written"] == {**fields(shelf.Written), "figures": "Figure[]"}
 
 
 def test_an_article_has_a_page_and_a_record(client):

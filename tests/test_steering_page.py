@@ -1,26 +1,20 @@
 """The steering page: its records, its routes, what OpenAI's clients get, and the whole of it in a real browser."""
 
 import json
-import re
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
+from browsing import expect, serving
 from starlette.testclient import TestClient
-from test_lab_pages import chromium, typescript  # noqa: F401
-from test_pages import playwright
+from typescript import fields, interfaces
 
 from physalis.steering import Add, Cap, Clamp, Project, Scale, Step
 from physalis.steering import doses as doses_
 from physalis.web import create_app
 from physalis.web.live import beside
 from physalis.web.records import Steerable
-from physalis.web.serving import address, bind
 
 ROOT = Path(__file__).parent.parent
-expect = playwright.expect
 EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
 
 
@@ -41,15 +35,10 @@ def events(text: str) -> list:
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/steering.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("steering")
     models = [Add, Clamp, Scale, Project, Cap, Steerable, doses_.Measured, doses_.Dose, doses_.Response]
     for model in [*models, doses_.DoseResponse]:
-        fields = {name: typescript(about.annotation) for name, about in model.model_fields.items()}
-        assert written[model.__name__] == fields, model
+        assert written[model.__name__] == fields(model), model
     assert set(written["Step"]) == set(Step._fields)
 
 
@@ -110,20 +99,13 @@ def test_doses_need_text(tiny, tiny_dictionary, tiny_atlas):
 
 @pytest.fixture(scope="module")
 def site(app):
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener).rstrip("/")
-        server.should_exit = True
-        thread.join()
+    with serving(app) as site:
+        yield site
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width, scheme", [(1200, "light"), (390, "dark")])
-def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):  # noqa: F811
+def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )

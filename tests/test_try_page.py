@@ -2,27 +2,21 @@
 
 import json
 import re
-import threading
-import time
 from pathlib import Path
-from typing import Annotated, get_args, get_origin
 
 import pytest
-import uvicorn
+from browsing import expect, serving
 from starlette.testclient import TestClient
-from test_lab_pages import chromium, typescript  # noqa: F401
 from test_meaning import Trigrams
-from test_pages import playwright
+from typescript import fields, interfaces
 
 from physalis.finding import records
 from physalis.web import create_app, tried
 from physalis.web.live import beside
 from physalis.web.records import Tryable
-from physalis.web.serving import address, bind
 
 ROOT = Path(__file__).parent.parent
 TEXT = "alpha beta if gamma\nelse delta"
-expect = playwright.expect
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +24,8 @@ def app(tiny, tiny_dictionary, tiny_atlas):
     return create_app(tiny_atlas, beside(tiny_atlas, tiny, tiny_dictionary, embedder=Trigrams()))
 
 
-def bare(kind) -> object:
-    """The type without its limits."""
-    if get_origin(kind) is Annotated:
-        return bare(get_args(kind)[0])
-    return list[bare(*get_args(kind))] if get_origin(kind) is list else kind
-
-
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/trying.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("trying")
     models = {
         each
         for module in (tried, records)
@@ -51,8 +34,7 @@ def test_typescript_knows_the_records():
     }
     assert len(models) > 15
     for model in [*models, Tryable]:
-        fields = {name: typescript(bare(about.annotation)) for name, about in model.model_fields.items()}
-        assert written[model.__name__] == fields, model
+        assert written[model.__name__] == fields(model), model
 
 
 def test_without_the_model_there_is_no_such_page(app, tiny_atlas):
@@ -63,19 +45,12 @@ def test_without_the_model_there_is_no_such_page(app, tiny_atlas):
 
 @pytest.fixture(scope="module")
 def site(app):
-    with bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield address(listener).rstrip("/")
-        server.should_exit = True
-        thread.join()
+    with serving(app) as site:
+        yield site
 
 
 @pytest.fixture(params=[(1200, "light"), (390, "dark")], ids=["wide", "narrow"])
-def page(chromium, site, request):  # noqa: F811
+def page(chromium, site, request):
     width, scheme = request.param
     size = {"width": width, "height": 900}
     context = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
@@ -207,7 +182,7 @@ def test_by_token_and_by_meaning(page, site):
         ("mode=token&text=a&token=b", "None of the 1 texts has the token"),
     ],
 )
-def test_refusals_are_sentences(chromium, site, query, sentence):  # noqa: F811
+def test_refusals_are_sentences(chromium, site, query, sentence):
     page = chromium.new_page()
     page.goto(f"{site}/try?{query}")
     expect(page.get_by_role("alert")).to_contain_text(sentence, timeout=20_000)
@@ -216,7 +191,7 @@ def test_refusals_are_sentences(chromium, site, query, sentence):  # noqa: F811
 
 
 @pytest.mark.browser
-def test_a_busy_server_says_so(chromium, site):  # noqa: F811
+def test_a_busy_server_says_so(chromium, site):
     page = chromium.new_page()
     busy = {"detail": "What is said of the features is being read for its meaning, once. Ask again soon."}
     page.route("**/api/meaning*", lambda route: route.fulfill(status=503, json=busy))

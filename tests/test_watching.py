@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from browsing import expect, serving
 from fastapi.testclient import TestClient
 from faults import serious
-from test_notes_page import serving, spelled
-from test_pages import chromium, expect  # noqa: F401 - fixtures
+from typescript import fields, interfaces
 
 from physalis import artifact, cli, dictionaries, history, training
 from physalis.atlas.firings import Coded
@@ -320,16 +320,9 @@ def test_the_command_refuses_in_a_sentence(tiny_atlas, monkeypatch, capsys):
 
 
 def test_typescript_knows_the_records():
-    from test_layers import ROOT
-
-    text = (ROOT / "frontend/src/lib/watching.ts").read_text()
-    written = {
-        name: dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        for name, body in re.findall(r"export interface (\w+) \{(.*?)\n\}", text, re.S)
-    }
+    written = interfaces("watching")
     for model in (Curves, Watched, Glimpse, First):
-        fields = {name: spelled(about.annotation) for name, about in model.model_fields.items()}
-        assert {name: kind.replace('"', "'") for name, kind in fields.items()} == written[model.__name__], model
+        assert fields(model) == written[model.__name__], model
 
 
 @pytest.mark.browser

@@ -6,12 +6,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import UnionType
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
+from typescript import fields, interfaces
 
 from physalis.atlas import records
 from physalis.atlas.store import METRICS
@@ -187,33 +186,11 @@ def test_the_server_does_not_import_torch():
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/records.ts").read_text()
-    written = {}
-    for name, parent, body in re.findall(r"export interface (\w+)(?: extends (\w+))? \{(.*?)\n\}", text, re.S):
-        fields = dict(re.findall(r"^  (\w+): ([^;]+);", body, re.M))
-        written[name] = written.get(parent, {}) | fields
+    written = interfaces("records")
     models = {n: m for n, m in vars(records).items() if isinstance(m, type) and issubclass(m, records.Record)}
     del models["Record"]
     for name, model in {**models, "Metric": metrics.Metric}.items():
-        assert written[name] == {field: typescript(model, field) for field in model.model_fields}, name
-
-
-def typescript(model: type[BaseModel], field: str) -> str:
-    """The type that a field of a record has in TypeScript."""
-
-    def of(kind) -> str:
-        names = {int: "number", float: "number", str: "string", bool: "boolean"}
-        if kind in names:
-            return names[kind]
-        if isinstance(kind, UnionType):
-            return " | ".join("null" if part is type(None) else of(part) for part in kind.__args__)
-        if kind.__class__.__name__ == "GenericAlias" and kind.__origin__ is list:
-            return f"{of(kind.__args__[0])}[]"
-        if kind.__class__.__name__ == "GenericAlias":
-            return f"Record<string, {of(kind.__args__[1])}>"
-        return kind.__name__
-
-    return of(model.model_fields[field].annotation)
+        assert written[name] == fields(model), name
 
 
 def test_lock_file_names_no_registry():

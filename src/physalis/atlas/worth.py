@@ -14,6 +14,7 @@ PANELS = ("examples", "top_tokens", "promoted", "neighbours", "ablation", "leave
 
 OWN = 0.5
 """Share of the code that has to go with the token it fires on for "it fires on this token" to be borne out."""
+UNTRIED = "No edit has tried it."
 
 
 def worth(
@@ -23,7 +24,7 @@ def worth(
     """One entry for each of PANELS, in their order. ``unmeasured`` says why ``causes`` is None."""
     if n_fired == 0:
         return [Worth(panel=panel, level=None, why="It never fires.") for panel in PANELS]
-    tokens, effects = _top_tokens(top_tokens, causes, unmeasured), _promoted(promoted, causes, unmeasured)
+    tokens, effects = _top_tokens(top_tokens, causes), _promoted(promoted, causes)
     said = effects if headline.startswith(ARROW) else tokens
     listed = "promotes" if headline.startswith(ARROW) else "fires on"
     return [
@@ -43,10 +44,10 @@ def _examples(groups: Sequence[ExampleGroup]) -> Worth:
     return Worth(panel="examples", level="correlational", why=why)
 
 
-def _top_tokens(top_tokens: Sequence[TokenCount], causes: Causes | None, unmeasured: str) -> Worth:
+def _top_tokens(top_tokens: Sequence[TokenCount], causes: Causes | None) -> Worth:
     counted = f"Over all its firings these carry {_share(sum(t.share_of_code for t in top_tokens))} of its code."
     if causes is None:
-        return Worth(panel="top_tokens", level="correlational", why=f"{counted} {unmeasured}")
+        return Worth(panel="top_tokens", level="correlational", why=f"{counted} {UNTRIED}")
     own = [need for left in causes.leave_one_out for need in left.needs[-1:]]
     if not own:
         why = f"{counted} No example of its largest codes could be read with another token in its place."
@@ -60,14 +61,13 @@ def _top_tokens(top_tokens: Sequence[TokenCount], causes: Causes | None, unmeasu
     return Worth(panel="top_tokens", level="correlational", why=why)
 
 
-def _promoted(promoted: Sequence[TokenEffect], causes: Causes | None, unmeasured: str) -> Worth:
+def _promoted(promoted: Sequence[TokenEffect], causes: Causes | None) -> Worth:
     if not promoted:
         why = "There is no direct path from its site to the logits."
         return Worth(panel="promoted", level=None, why=why)
     product = "Its direction times the unembedding, as if no later layer read it."
     if causes is None or causes.ablation.promoted is None:
-        why = f"{product} {unmeasured}".strip()
-        return Worth(panel="promoted", level="correlational", why=why)
+        return Worth(panel="promoted", level="correlational", why=f"{product} {UNTRIED}")
     moved = causes.ablation.promoted
     done = f"Removing it moved these tokens' logits by {_estimate(moved)} beyond those of all tokens"
     if moved.high < 0:

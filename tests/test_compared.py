@@ -19,7 +19,6 @@ from physalis.errors import BadInput
 from physalis.training import train
 from physalis.web import comparing as served
 from physalis.web import create_app, serving
-from physalis.web import live as lively
 from physalis.web.comparing import create_comparison_app, open_compared
 
 
@@ -177,8 +176,8 @@ def run(monkeypatch, capsys):
 
     def run_(*arguments):
         shown = []
-        for module in (served, serving, lively):
-            monkeypatch.setattr(module, "serve_app", lambda app, name, **where: shown.append((app, name, where)))
+        for module in (served, serving):
+            monkeypatch.setattr(module, "serve_app", lambda make, *where, **more: shown.append((make(), *where, more)))
         monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
         code = 0
         try:
@@ -191,8 +190,8 @@ def run(monkeypatch, capsys):
 
 
 def test_comparisons_and_forests_are_served(run, comparison, forest, tiny_atlas):
-    code, ((app, name, where),), *_ = run("compare", "serve", comparison.folder, "--port", "0")
-    assert code == 0 and name == "pair" and where["port"] == 0 and where["host"] == "127.0.0.1"
+    code, ((app, folder, where),), *_ = run("compare", "serve", comparison.folder, "--port", "0")
+    assert code == 0 and folder == comparison.folder and where["port"] == 0 and where["host"] == "127.0.0.1"
     assert TestClient(app).get("/api/comparison/features?side=b").json()["rows"][0]["known"] is None
     code, ((app, *_),), *_ = run("compare", "serve", forest.folder, "--atlases", tiny_atlas.folder)
     assert TestClient(app).get("/api/forest/family?level=1&feature=3").json()["known"][1]["3"]["headline"]

@@ -65,8 +65,11 @@ def serve_comparison(
 
     Raises BadInput if the folder holds neither, if an atlas is of another dictionary, and as ``serve`` does.
     """
-    app = create_comparison_app(open_compared(folder), [Atlas.open(each) for each in atlases])
-    serve_app(app, Path(folder).resolve().name, host=host, port=port, token=token, origin=origin)
+
+    def make() -> FastAPI:
+        return create_comparison_app(open_compared(folder), [Atlas.open(each) for each in atlases])
+
+    serve_app(make, folder, host=host, port=port, token=token, origin=origin)
 
 
 def open_compared(folder: Path | str) -> Comparison | Forest:

@@ -62,7 +62,8 @@ def test_a_comparison_is_told_as_it_is(client, comparison):
     page = client.get("/")
     assert inlined(page)["comparison"] == plain(comparison.summary)
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert client.get("/api/openapi.json").json()["paths"].keys() >= {"/api/comparison/features"}
+    described = client.get("/api/openapi.json").json()["paths"]["/api/comparison/features"]["get"]
+    assert described["responses"].keys() == {"200", "4XX", "503"}
 
 
 def test_features_stand_beside_their_partners(client, comparison, tiny_atlas):

@@ -255,3 +255,24 @@ def test_notebooks_show_forests(forest):
     with pytest.raises(BadInput, match="cannot be asked"):
         widget.answer("/?level=a&feature=7")
     assert show(forest.summary).records == {"forest": plain(forest.summary)}
+
+
+def test_notebooks_are_told_what_the_server_tells(client, woods, comparison, forest, tiny_atlas, split):  # noqa: F811
+    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
+    from physalis.web.notebook import show
+
+    widget = show(comparison, atlases=[tiny_atlas])
+    for asked in ("", "?side=b&sort=cosine&descending=true"):
+        widget.path = f"/{asked}"
+        told = client.get(f"/api/comparison/features{asked}").json()
+        assert widget.records["list"] == told and any(row["known"] or row["partner_known"] for row in told["rows"])
+    assert widget.records["groups"] == client.get("/api/comparison/groups?limit=4").json()
+    widget = show(forest, atlases=[tiny_atlas])
+    widget.path = "/?level=1&feature=3"
+    assert widget.records["kin"] == woods.get("/api/forest/family?level=1&feature=3").json()
+    assert widget.records["kin"]["known"][1]["3"]["headline"] == tiny_atlas[3].headline
+    assert widget.records["trees"] == woods.get("/api/forest/trees").json()
+    with pytest.raises(BadInput, match="the atlas of none of these dictionaries"):
+        show(split[0], atlases=[tiny_atlas])
+    with pytest.raises(BadInput, match="Atlases name the features of .*; received a Summary"):
+        show(comparison.summary, atlases=[tiny_atlas])

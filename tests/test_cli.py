@@ -12,13 +12,14 @@ import pytest
 import physalis
 from physalis import cli
 from physalis.cli.amounts import amount, count_features
+from physalis.cli.demo import Made
 from physalis.errors import BadInput
-from physalis.web.live import serve_live
+from physalis.web import live, serving
 
 VERBS = {
     "record": [physalis.record], "train": [physalis.train], "evaluate": [physalis.evaluate],
     "finetune": [physalis.finetune], "build_atlas": [physalis.build_atlas], "plan": [physalis.plan],
-    "serve": [physalis.serve, serve_live], "watch": [physalis.watch],
+    "serve": [physalis.serve], "watch": [physalis.watch],
 }  # fmt: skip
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
     "writes": "source", "article": "articles",
@@ -118,7 +119,8 @@ def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_p
         (["train", "ACTS", "--dictionary", "magic", "--out", "OUT"], "no dictionary architecture 'magic'"),
         (["train", "OUT", "--out", "OUT2"], "no physalis activations"),
         (["evaluate", "ACTS", "ACTS"], "not 'dictionary'"),
-        (["serve", "ACTS"], "not 'atlas'"),
+        (["serve", "ACTS", "--port", "0"], "not 'atlas'"),
+        (["serve", "ACTS", "--activations", "ACTS", "--port", "0"], "alone steer nothing"),
         (["frobnicate"], "frobnicate"),
         (["record", "tiny"], "(?i)site"),
     ],
@@ -156,3 +158,22 @@ def test_help_does_not_import_torch():
     assert done.returncode == 0, done.stderr
     assert "build-atlas" in done.stdout
     assert time.monotonic() - started < 20  # a hang, not a race
+
+
+def test_the_demo_serves_what_it_made(
+    tiny, tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, monkeypatch, capsys
+):
+    folders = (tiny_activations.folder, tiny_dictionary, tmp_path, tiny_atlas.folder)
+    monkeypatch.setattr(sys.modules["physalis.cli.demo"], "run", lambda out, tokens: Made(*folders, float(tokens)))
+    monkeypatch.setattr(live, "load_model", lambda name: tiny)
+    monkeypatch.setattr(live, "MiniLM", lambda: None)
+    served = []
+    monkeypatch.setattr(serving, "serve_app", lambda make, folder, port: served.append((make(), folder, port)))
+    arguments = ("demo", "--out", tmp_path / "demo", "--tokens", "3k", "--port", "0")
+    code, out, err = run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 0 and str(tiny_atlas.folder) in out, err
+    [(app, folder, port)] = served
+    assert (folder, port) == (tmp_path / "demo" / "atlas", 0)
+    assert {"/api/steering", "/api/features/{id}"} <= set(app.openapi()["paths"])
+    code, out, _ = run(*arguments, "--json", monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 0 and json.loads(out)["seconds"] == 3000 and len(served) == 1

@@ -251,14 +251,13 @@ def atlas(tiny_atlas, tmp_path):
 
 def test_serve_finds_the_comments_beside_the_atlas(atlas, tiny, tiny_dictionary, monkeypatch):
     served = []
-    for module in (serving, live):
-        monkeypatch.setattr(module, "serve_app", lambda app, name, **options: served.append(app))
+    monkeypatch.setattr(serving, "serve_app", lambda make, folder, **options: served.append(make()))
     monkeypatch.setattr(live, "load_model", lambda name: tiny)
     monkeypatch.setattr(live, "MiniLM", lambda: None)
 
     def statuses():
         serving.serve(atlas)
-        live.serve_live(atlas, tiny_dictionary)
+        serving.serve(atlas, tiny_dictionary)
         found = [TestClient(app, base_url="http://127.0.0.1").get("/api/comments/me").status_code for app in served]
         served.clear()
         return found

@@ -13,7 +13,6 @@ from physalis.comparing.comparison import compare
 from physalis.errors import BadInput
 from physalis.web import comparing as served
 from physalis.web import create_app, serving
-from physalis.web import live as lively
 from physalis.web.comparing import create_comparison_app, open_compared
 
 
@@ -36,7 +35,8 @@ def test_a_comparison_is_told_as_it_is(client, comparison):
     page = client.get("/")
     assert inlined(page)["comparison"] == plain(comparison.summary)
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert client.get("/api/openapi.json").json()["paths"].keys() >= {"/api/comparison/features"}
+    described = client.get("/api/openapi.json").json()["paths"]["/api/comparison/features"]["get"]
+    assert described["responses"].keys() == {"200", "4XX", "503"}
 
 
 def test_features_stand_beside_their_partners(client, comparison, tiny_atlas):
@@ -150,8 +150,8 @@ def run(monkeypatch, capsys):
 
     def run_(*arguments):
         shown = []
-        for module in (served, serving, lively):
-            monkeypatch.setattr(module, "serve_app", lambda app, name, **where: shown.append((app, name, where)))
+        for module in (served, serving):
+            monkeypatch.setattr(module, "serve_app", lambda make, *where, **more: shown.append((make(), *where, more)))
         monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
         code = 0
         try:
@@ -164,8 +164,8 @@ def run(monkeypatch, capsys):
 
 
 def test_comparisons_and_forests_are_served(run, comparison, forest, tiny_atlas):
-    code, ((app, name, where),), *_ = run("compare", "serve", comparison.folder, "--port", "0")
-    assert code == 0 and name == "pair" and where["port"] == 0 and where["host"] == "127.0.0.1"
+    code, ((app, folder, where),), *_ = run("compare", "serve", comparison.folder, "--port", "0")
+    assert code == 0 and folder == comparison.folder and where["port"] == 0 and where["host"] == "127.0.0.1"
     assert TestClient(app).get("/api/comparison/features?side=b").json()["rows"][0]["known"] is None
     code, ((app, *_),), *_ = run("compare", "serve", forest.folder, "--atlases", tiny_atlas.folder)
     assert TestClient(app).get("/api/forest/family?level=1&feature=3").json()["known"][1]["3"]["headline"]
@@ -228,3 +228,24 @@ def test_notebooks_show_forests(forest):
     with pytest.raises(BadInput, match="cannot be asked"):
         widget.answer("/?level=a&feature=7")
     assert show(forest.summary).records == {"forest": plain(forest.summary)}
+
+
+def test_notebooks_are_told_what_the_server_tells(client, woods, comparison, forest, tiny_atlas, split):  # noqa: F811
+    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
+    from physalis.web.notebook import show
+
+    widget = show(comparison, atlases=[tiny_atlas])
+    for asked in ("", "?side=b&sort=cosine&descending=true"):
+        widget.path = f"/{asked}"
+        told = client.get(f"/api/comparison/features{asked}").json()
+        assert widget.records["list"] == told and any(row["known"] or row["partner_known"] for row in told["rows"])
+    assert widget.records["groups"] == client.get("/api/comparison/groups?limit=4").json()
+    widget = show(forest, atlases=[tiny_atlas])
+    widget.path = "/?level=1&feature=3"
+    assert widget.records["kin"] == woods.get("/api/forest/family?level=1&feature=3").json()
+    assert widget.records["kin"]["known"][1]["3"]["headline"] == tiny_atlas[3].headline
+    assert widget.records["trees"] == woods.get("/api/forest/trees").json()
+    with pytest.raises(BadInput, match="the atlas of none of these dictionaries"):
+        show(split[0], atlases=[tiny_atlas])
+    with pytest.raises(BadInput, match="Atlases name the features of .*; received a Summary"):
+        show(comparison.summary, atlases=[tiny_atlas])

@@ -231,29 +231,59 @@ def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, s
         expect(page.locator(f'[data-node="1/{sibling}"] .here')).to_have_count(1)
 
 
-def test_they_work_as_notebook_widgets(chromium, comparison, forest):
-    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
-    from physalis.web.notebook import show
-
+@pytest.fixture
+def draw(chromium):
+    """``draw(widget, name)`` shows a notebook widget on a page; at the end, nothing went wrong there."""
     page = chromium.new_context().new_page()
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    for subject, name in ((comparison, "comparison"), (forest, "forest"), (comparison.summary, "comparison")):
-        widget = show(subject)
+
+    def draw_(widget, name):
         traits = {key: getattr(widget, key) for key in ("view", "records", "map", "path", "opens")}
         page.goto("about:blank")
         page.evaluate(WIDGET, [(STATIC.parent / f"widgets/{name}.js").read_text(), traits])
         page.locator("h1").wait_for()
-        if subject is comparison:
-            expect(page.locator("li[data-feature]")).to_have_count(25)
-            page.get_by_label("Fate").select_option("unique")
-            assert page.evaluate("window.asked") == "/?fate=unique"
-        elif subject is forest:
-            level, feature = forest.roots()[1]
-            page.locator(f'[data-tree="{level}/{feature}"] a').click()
-            assert page.evaluate("window.asked") == f"/?level={level}&feature={feature}"
-        else:
-            expect(page.locator("[data-shares]")).to_have_count(4)
-            assert page.locator("[data-feature]").count() == 0
+        return page
+
+    yield draw_
     assert wrong == []
     page.context.close()
+
+
+def test_they_work_as_notebook_widgets(draw, comparison, forest):
+    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
+    from physalis.web.notebook import show
+
+    page = draw(show(comparison), "comparison")
+    expect(page.locator("li[data-feature]")).to_have_count(25)
+    page.get_by_label("Fate").select_option("unique")
+    assert page.evaluate("window.asked") == "/?fate=unique"
+    page = draw(show(forest), "forest")
+    level, feature = forest.roots()[1]
+    page.locator(f'[data-tree="{level}/{feature}"] a').click()
+    assert page.evaluate("window.asked") == f"/?level={level}&feature={feature}"
+    page = draw(show(comparison.summary), "comparison")
+    expect(page.locator("[data-shares]")).to_have_count(4)
+    assert page.locator("[data-feature]").count() == 0
+
+
+def test_with_atlases_widgets_have_headlines(draw, comparison, forest, tiny_atlas):
+    pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
+    from physalis.web.notebook import show
+
+    said = tiny_atlas[3].headline.split(" · ")[0].strip("→ ")
+    for atlases in ([tiny_atlas], []):
+        widget = show(comparison, atlases=atlases)
+        widget.path = "/?side=b"
+        page = draw(widget, "comparison")
+        first, shown = (
+            page.locator('li[data-feature="3"] > .one').first,
+            page.locator("li[data-feature] > .one .headline"),
+        )
+        # The atlas is of B alone.
+        expect(shown).to_have_count(25 if atlases else 0)
+        assert (said in first.inner_text()) == bool(atlases)
+        widget = show(forest, atlases=atlases)
+        widget.path = "/?level=1&feature=3"
+        trail = draw(widget, "forest").locator("[data-trail]")
+        expect(trail).to_contain_text(said if atlases else "#3")

@@ -37,10 +37,11 @@ LAYERS = (
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
 _COMMANDS = ("__init__", "comments", "comparing", "lab", "notes", "publishing")
-LATE = {"__init__.py", "lab/__init__.py", *(f"cli/{name}.py" for name in _COMMANDS)}
+LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
+"""Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
-    "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.cli",
+    "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.web.serving", "physalis.cli",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -121,15 +121,13 @@ def test_comments_hang_on_what_is_there(client, stage):
     assert [thread["comment"]["anchor"]["kind"] for thread in found] == ["figure", "figure", "passage"]
 
 
-@pytest.mark.parametrize("start", [serving.serve, live.serve_live])
-def test_serve_takes_articles(start, desk, tiny, tiny_atlas, tiny_dictionary, monkeypatch):
+@pytest.mark.parametrize("alive", [False, True])
+def test_serve_takes_articles(alive, desk, tiny, tiny_atlas, tiny_dictionary, monkeypatch):
     apps = []
-    for module in (serving, live):
-        monkeypatch.setattr(module, "serve_app", lambda app, name, **options: apps.append(app))
+    monkeypatch.setattr(serving, "serve_app", lambda make, folder, **options: apps.append(make()))
     monkeypatch.setattr(live, "load_model", lambda name: tiny)
     monkeypatch.setattr(live, "MiniLM", lambda: None)
-    folders = [tiny_atlas.folder, tiny_dictionary][: 2 if start is live.serve_live else 1]
-    start(*folders, articles=[desk / "Commas.md"])
+    serving.serve(tiny_atlas.folder, tiny_dictionary if alive else None, articles=[desk / "Commas.md"])
     assert TestClient(apps[0], base_url=AT).get("/articles/commas").status_code == 200
 
 

@@ -312,7 +312,7 @@ def test_bad_input(tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, stop
 
 
 def test_the_command_refuses_in_a_sentence(tiny_atlas, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["physalis", "watch", str(tiny_atlas.folder)])
+    monkeypatch.setattr("sys.argv", ["physalis", "watch", str(tiny_atlas.folder), "--port", "0"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     out, err = capsys.readouterr()

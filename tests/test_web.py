@@ -17,7 +17,7 @@ from physalis.atlas.store import METRICS
 from physalis.errors import BadInput
 from physalis.web import create_app, metrics, serve
 from physalis.web.question import read_filter
-from physalis.web.serving import address, bind
+from physalis.web.serving import address, bind, serve_app
 from physalis.web.shell import fill, read_shell
 
 ROOT = Path(__file__).parent.parent
@@ -165,6 +165,56 @@ def test_ports(tiny_atlas):
         bind("127.0.0.1", 70000)
     with pytest.raises(BadInput, match=r"does not have the address 192\.0\.2\.1"):
         bind("192.0.2.1", 0)
+
+
+def test_a_port_in_use_is_told_before_anything_is_read(tmp_path):
+    """By every command that serves, in a process of its own to see that torch was not imported. Nothing named exists,
+    and the demo begins nothing."""
+    commands = (
+        ["serve", "atlas", "--dictionary", "sae", "--activations", "acts"], ["watch", "run"], ["lab", "serve", "lab"],
+        ["compare", "serve", "pair", "--atlases", "atlas"], ["demo", "--out", "demo"],
+    )  # fmt: skip
+    code = """
+import json, sys
+from physalis import cli
+port, *commands = json.loads(sys.argv[1])
+for command in commands:
+    sys.argv = ["physalis", *command, "--port", str(port)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        print(stop.code, "torch" in sys.modules)
+"""
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        told = subprocess.run(
+            [sys.executable, "-c", code, json.dumps([port, *commands])],
+            capture_output=True, text=True, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+    assert told.stdout == "2 False\n" * len(commands)
+    assert told.stderr.count(f"physalis: Port {port} of 127.0.0.1 is in use.") == len(commands)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_is_held_while_loading_and_given_back_if_that_fails(tmp_path):
+    with bind("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    called = []
+
+    def fail():
+        called.append(port)
+        with pytest.raises(BadInput, match="is in use"):
+            bind("127.0.0.1", port)
+        raise BadInput("There is no model.")
+
+    for wrong in ({"host": "0.0.0.0"}, {"origin": "atlas.example.org"}, {"token": "short"}):
+        with pytest.raises(BadInput, match="token|origin"):
+            serve_app(fail, tmp_path, port=port, **wrong)
+    assert not called
+    with pytest.raises(BadInput, match="There is no model"):
+        serve_app(fail, tmp_path, port=port)
+    assert called == [port]
+    bind("127.0.0.1", port).close()
 
 
 def test_serving_says_where(tiny_atlas, tmp_path):

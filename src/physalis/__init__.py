@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from physalis.steering import dose_response, steer
     from physalis.sweeping import sweep
     from physalis.training import train
-    from physalis.web.serving import serve
-    from physalis.web.watching import watch
+    from physalis.web.serving import serve, watch
 
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
@@ -37,7 +36,7 @@ _HOME = {
     "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
     "steer": "steering", "sweep": "sweeping", "train": "training",
-    "watch": "web.watching",
+    "watch": "web.serving",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 

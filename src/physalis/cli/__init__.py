@@ -37,14 +37,20 @@ def demo(
     serve: Annotated[bool, Parameter(help="Serve the atlas when it is done.")] = True, json: Json = False,
 ) -> None:  # fmt: skip
     """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve."""
-    from physalis.cli import demo, printing
+    from physalis.web.serving import open_app, serve_app
 
-    made = demo.run(out, **given(tokens=tokens))
-    printing.show(made.record() if json else made, json=json)
+    def make() -> tuple[Path, Path, Path]:
+        from physalis.cli import printing
+        from physalis.cli.demo import run
+
+        made = run(out, **given(tokens=tokens))
+        printing.show(made.record() if json else made, json=json)
+        return made.atlas, made.dictionary, made.activations
+
     if serve and not json:
-        from physalis.web.live import serve_live
-
-        serve_live(made.atlas, made.dictionary, made.activations, **given(port=port))
+        serve_app(lambda: open_app(*make()), out / "atlas", **given(port=port))
+    else:
+        make()
 
 
 @app.command
@@ -265,19 +271,10 @@ def serve(
     without it they only read; comments are written by who was invited. Other machines need the TOKEN; ORIGIN is where a
     proxy shows the pages. With the TREE that `compare tree` grew, features show their family. ARTICLE is a
     Markdown file with live figures, to read and to comment on; may be given many times."""
-    options = given(
-        author=author, host=host, port=port, token=token, origin=origin, tree=tree, articles=article
-    )  # fmt: skip
-    if dictionary is None and activations is None:
-        from physalis.web.serving import serve as serve_
+    from physalis.web.serving import serve as serve_
 
-        serve_(atlas, **options)
-    elif dictionary is None:
-        raise BadInput("Activations alone steer nothing. Give the --dictionary that the atlas is of as well.")
-    else:
-        from physalis.web.live import serve_live
-
-        serve_live(atlas, dictionary, activations, **options)
+    beside = given(dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article)
+    serve_(atlas, **beside, **given(host=host, port=port, token=token, origin=origin))
 
 
 @app.command
@@ -289,7 +286,7 @@ def watch(
     """Show a run of `train` in a browser while it goes on: its curves, the time left, and the first of its FEATURES.
     RUN is the folder named with --out, also before it is there. The ACTIVATIONS are looked for beside it unless given.
     Other machines need the TOKEN."""
-    from physalis.web.watching import watch as watch_
+    from physalis.web.serving import watch as watch_
 
     options = given(features=features, examples=examples, tokens=tokens, host=host, port=port, token=token)
     watch_(run, **given(activations=activations, origin=origin), **options)

@@ -79,13 +79,7 @@ def create_app(
     does not resolve."""
     shell = read_shell()
     shelf = Shelf(articles, atlas)
-    app = FastAPI(
-        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
-        responses={status: {"model": Refusal, "description": "Why not."} for status in ("4XX", "503")},
-    )  # fmt: skip
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
-    app.add_middleware(Headers)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app = bare_app()
 
     # The same for every request, and the larger ones take a while to write as JSON.
     summary_of = cache(atlas.summary)
@@ -234,6 +228,19 @@ def create_app(
             return page("Invitation – physalis")
 
     refuse_in_words(app, page, here="/, /features, /map and /features/12 (or another number)")
+    return app
+
+
+def bare_app() -> FastAPI:
+    """A server of nothing yet. It sends HEADERS, has the pages' files at /static, and describes itself at
+    /api/openapi.json, where every route may refuse."""
+    app = FastAPI(
+        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        responses={status: {"model": Refusal, "description": "Why not."} for status in ("4XX", "503")},
+    )  # fmt: skip
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
+    app.add_middleware(Headers)
+    app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 

@@ -111,8 +111,8 @@ class Place(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    level: int
-    feature: int
+    level: int = Field(ge=0)
+    feature: int = Field(ge=0)
 
 
 class Names:

@@ -19,14 +19,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
-from starlette.middleware.gzip import GZipMiddleware
 
-from physalis import __version__, artifact
+from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Comparison, Forest, forest
 from physalis.comparing.records import ForestSummary, Pairs, Summary
-from physalis.web.app import Headers
+from physalis.web.app import bare_app
 from physalis.web.compared import (
     Asked,
     ComparedRows,
@@ -44,7 +42,7 @@ from physalis.web.compared import (
 )
 from physalis.web.refusals import refuse_in_words
 from physalis.web.serving import serve_app
-from physalis.web.shell import STATIC, fill, read_shell
+from physalis.web.shell import fill, read_shell
 
 SHELL = "compare.html"
 
@@ -65,8 +63,11 @@ def serve_comparison(
 
     Raises BadInput if the folder holds neither, if an atlas is of another dictionary, and as ``serve`` does.
     """
-    app = create_comparison_app(open_compared(folder), [Atlas.open(each) for each in atlases])
-    serve_app(app, Path(folder).resolve().name, host=host, port=port, token=token, origin=origin)
+
+    def make() -> FastAPI:
+        return create_comparison_app(open_compared(folder), [Atlas.open(each) for each in atlases])
+
+    serve_app(make, folder, host=host, port=port, token=token, origin=origin)
 
 
 def open_compared(folder: Path | str) -> Comparison | Forest:
@@ -80,10 +81,7 @@ def create_comparison_app(subject: Comparison | Forest, atlases: Sequence[Atlas]
     pages were not built."""
     names = names_of(subject, atlases)
     shell = read_shell(name=SHELL)
-    app = FastAPI(title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)
-    app.add_middleware(Headers)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app = bare_app()
 
     def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
         return HTMLResponse(fill(shell, title=title, records=records), status, {"cache-control": "no-cache"})

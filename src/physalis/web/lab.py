@@ -85,4 +85,4 @@ def serve_lab(lab: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> 
 
     Raises BadInput as ``serve`` does.
     """
-    serve_app(create_lab_app(Path(lab)), Path(lab).resolve().name, host=host, port=port)
+    serve_app(lambda: create_lab_app(Path(lab)), lab, host=host, port=port)

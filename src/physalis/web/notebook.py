@@ -5,6 +5,7 @@ Needs ``pip install physalis[notebook]``. What is asked inside an atlas widget c
 "/features/12", and is answered by the kernel: nothing needs a server.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -95,8 +96,8 @@ class AtlasView(View):
 class ComparisonView(View):
     """Two dictionaries side by side, with all their features to page through."""
 
-    def __init__(self, found: Comparison) -> None:
-        self._found, self._names = found, names_of(found, [])
+    def __init__(self, found: Comparison, atlases: Sequence[Atlas]) -> None:
+        self._found, self._names = found, names_of(found, atlases)
         self._asked, self._groups = "", Paged(limit=GROUPS)
         super().__init__("comparison", view="comparison", opens=True)
         self.observe(lambda change: self.answer(change["new"]), "path")
@@ -123,8 +124,8 @@ class ComparisonView(View):
 class ForestView(View):
     """A tree of features to walk through."""
 
-    def __init__(self, grown: Forest) -> None:
-        self._forest, self._names = grown, names_of(grown, [])
+    def __init__(self, grown: Forest, atlases: Sequence[Atlas]) -> None:
+        self._forest, self._names = grown, names_of(grown, atlases)
         self._trees, self._place = Paged(), next(iter(grown.roots()), (0, 0))
         super().__init__("forest", view="forest", opens=True)
         self.observe(lambda change: self.answer(change["new"]), "path")
@@ -148,10 +149,15 @@ class ForestView(View):
         }
 
 
-def show(x: object, check: Check | None = None) -> View:
+def show(x: object, check: Check | None = None, *, atlases: Sequence[Atlas] = ()) -> View:
     """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; or,
     of the lab, a Page with its ``check`` below if that is given, a Check, a panel such as ``Lines`` or ``Vectors``, or
-    a list of panels side by side. An Experiment is run first. Raises BadInput for anything else."""
+    a list of panels side by side. An Experiment is run first.
+
+    With ``atlases`` of its dictionaries, the features of a Comparison or a Forest have headlines and their strongest
+    example; without, numbers. Raises BadInput for anything else, and for an atlas of another dictionary."""
+    if atlases and not isinstance(x, Comparison | Forest):
+        raise BadInput(f"Atlases name the features of a Comparison or a Forest; received a {type(x).__name__}.")
     match x:
         case Atlas():
             return AtlasView(x)
@@ -162,9 +168,9 @@ def show(x: object, check: Check | None = None) -> View:
         case Map():
             return View("map", view="map", map=_plain(x))
         case Comparison():
-            return ComparisonView(x)
+            return ComparisonView(x, atlases)
         case Forest():
-            return ForestView(x)
+            return ForestView(x, atlases)
         case comparing.Summary():
             return View("comparison", view="comparison", records={"comparison": _plain(x)})
         case comparing.ForestSummary():

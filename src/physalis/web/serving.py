@@ -1,14 +1,19 @@
-"""serve: show an atlas, or another app of these pages, at an address of this machine until it is interrupted."""
+"""serve, watch: show an atlas, or a run of ``train``, at an address of this machine until it is interrupted; serve_app:
+any app.
+
+The port is taken before anything is read, so that one in use is told at once. torch is imported after that.
+"""
 
 import errno
 import inspect
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from physalis.atlas import Atlas
 from physalis.comments import find_beside
@@ -25,6 +30,8 @@ HOSTS = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for every address it h
 
 def serve(
     atlas: Path | str,
+    dictionary: Path | str | None = None,
+    activations: Path | str | None = None,
     *,
     author: str | None = None,
     host: str = "127.0.0.1",
@@ -36,23 +43,78 @@ def serve(
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
-    Labels, notes and lists of the file beside the atlas are shown; ``author`` is in whose name visitors write there,
-    and without one they only read. Comments beside the atlas are shown, and written by who was invited. Other machines
-    reach the pages only with a ``token``, which the printed address holds; ``origin`` is where a proxy shows them to
-    the world, such as "https://atlas.example.org". ``tree`` is the folder of a tree of features
-    (``comparing.lineage.grow``) with the atlas's dictionary in it: each feature's page then shows its family.
-    ``articles`` are Markdown files about the atlas, as ``publish`` takes them: each has a page with live figures, and
-    whoever was invited comments on its words and figures.
+    With the ``dictionary`` that the atlas is of there are pages to try texts and to steer on; with the ``activations``
+    that it was trained on, also a measure of what steering does and costs. Labels, notes and lists of the file beside
+    the atlas are shown; ``author`` is in whose name visitors write there, and without one they only read. Comments
+    beside the atlas are shown, and written by who was invited. Other machines reach the pages only with a ``token``,
+    which the printed address holds; ``origin`` is where a proxy shows them to the world, such as
+    "https://atlas.example.org". ``tree`` is the folder of a tree of features (``comparing.lineage.grow``) with the
+    atlas's dictionary in it: each feature's page then shows its family. ``articles`` are Markdown files about the
+    atlas, as ``publish`` takes them: each has a page with live figures, and whoever was invited comments on its words
+    and figures.
 
-    Raises BadInput if the folder holds no finished atlas, if the tree has no place for its dictionary, if an article
-    does not resolve, if the port is in use or not ours to take, if this machine does not have that address, or if other
-    machines could reach it without a token.
+    Raises BadInput if the folder holds no finished atlas or the dictionary is another than its own, if the tree has no
+    place for its dictionary, if an article does not resolve, if the port is in use or not ours to take, if this machine
+    does not have that address, or if other machines could reach it without a token.
     """
+
+    def make() -> FastAPI:
+        return open_app(atlas, dictionary, activations, author=author, tree=tree, articles=articles)
+
+    serve_app(make, atlas, host=host, port=port, token=token, origin=origin)
+
+
+def open_app(
+    atlas: Path | str,
+    dictionary: Path | str | None = None,
+    activations: Path | str | None = None,
+    *,
+    author: str | None = None,
+    tree: Path | str | None = None,
+    articles: Sequence[Path | str] = (),
+) -> FastAPI:
+    """The server of ``serve``, made from folders. Raises BadInput as that does."""
+    if dictionary is None and activations is not None:
+        raise BadInput("Activations alone steer nothing. Give the dictionary that the atlas is of as well.")
     opened = Atlas.open(atlas)
-    notes, comments = notes_of(atlas, opened, author), find_beside(Path(atlas))
     forest = None if tree is None else Forest.open(tree)
-    app = create_app(opened, notes=notes, author=author, comments=comments, forest=forest, articles=articles)
-    serve_app(app, Path(atlas).resolve().name, host=host, port=port, token=token, origin=origin)
+    notes, comments, live = notes_of(atlas, opened, author), find_beside(Path(atlas)), None
+    if dictionary is not None:
+        from physalis.web.live import load_beside
+
+        live = load_beside(opened, dictionary, activations, notes=notes)
+    return create_app(opened, live, notes, author=author, comments=comments, forest=forest, articles=articles)
+
+
+def watch(
+    run: Path | str,
+    activations: Path | str | None = None,
+    *,
+    features: int = 12,
+    examples: int = 4,
+    tokens: int = 16_384,
+    host: str = "127.0.0.1",
+    port: int = 8124,
+    token: str | None = None,
+    origin: str | None = None,
+) -> None:
+    """Serve a page that shows the run of ``train`` whose folder is ``run``, until interrupted, and say where.
+
+    The run may be training in another process, stopped, finished, or not begun. ``features`` of its features are shown
+    with up to ``examples`` examples each, read on about ``tokens`` held-out tokens of the ``activations`` that it
+    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token`` and ``origin`` are as in
+    ``serve``.
+
+    Raises BadInput if ``run`` holds something else, if ``activations`` are none or none it trains on, if a number is
+    below 1, and as ``serve`` does.
+    """
+
+    def make() -> FastAPI:
+        from physalis.web.watching import create_watch_app
+
+        return create_watch_app(run, activations, features=features, examples=examples, tokens=tokens)
+
+    serve_app(make, run, host=host, port=port, token=token, origin=origin)
 
 
 def usual_address() -> str:
@@ -70,13 +132,27 @@ def notes_of(folder: Path | str, atlas: Atlas, author: str | None) -> Notes | No
 
 
 def serve_app(
-    app: ASGIApp, name: str, *, host: str, port: int, token: str | None = None, origin: str | None = None
+    make: Callable[[], ASGIApp],
+    folder: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+    token: str | None = None,
+    origin: str | None = None,
 ) -> None:
-    """Serve an app behind ``web.guard`` until interrupted, and say where what it shows is."""
-    guarded = guard(app, host=host, token=token, origin=origin, most_bytes=MOST_BYTES)
+    """Serve the app that ``make`` makes of a folder behind ``web.guard`` until interrupted, and say where it is.
+
+    The port is ours before ``make`` is called: who asks meanwhile waits. Where that fails, the port is free again.
+    """
+
+    async def made(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    guarded = guard(made, host=host, token=token, origin=origin, most_bytes=MOST_BYTES)
     with bind(host, port) as listener:
+        app = make()
         there = address(listener) + (f"?token={token}" if token else "")
-        print(f"{name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+        print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
         # No websockets here; asking for them would only import them.
         config = uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off")
         try:

@@ -1,4 +1,4 @@
-"""watch: a page that shows a run while it trains: its curves, how long it will take, and its first features.
+"""create_watch_app: a page that shows a run while it trains: its curves, how long it will take, its first features.
 
 | path | |
 | --- | --- |
@@ -36,38 +36,11 @@ from physalis.models import load_tokenizer
 from physalis.models.tokens import fingerprint, strings
 from physalis.types import Batch
 from physalis.web.app import Headers
-from physalis.web.serving import serve_app
 from physalis.web.shell import STATIC, fill, read_shell
 from physalis.web.watched import First, Folder, Watched
 
 CHUNK = 4096
 """Tokens encoded at a time."""
-
-
-def watch(
-    run: Path | str,
-    activations: Path | str | None = None,
-    *,
-    features: int = 12,
-    examples: int = 4,
-    tokens: int = 16_384,
-    host: str = "127.0.0.1",
-    port: int = 8124,
-    token: str | None = None,
-    origin: str | None = None,
-) -> None:
-    """Serve a page that shows the run of ``train`` whose folder is ``run``, until interrupted, and say where.
-
-    The run may be training in another process, stopped, finished, or not begun. ``features`` of its features are shown
-    with up to ``examples`` examples each, read on about ``tokens`` held-out tokens of the ``activations`` that it
-    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token`` and ``origin`` are as in
-    ``serve``.
-
-    Raises BadInput if ``run`` holds something else, if ``activations`` are none or none it trains on, if a number is
-    below 1, and as ``serve`` does.
-    """
-    app = create_watch_app(run, activations, features=features, examples=examples, tokens=tokens)
-    serve_app(app, Path(run).resolve().name, host=host, port=port, token=token, origin=origin)
 
 
 def create_watch_app(
@@ -78,7 +51,7 @@ def create_watch_app(
     examples: int = 4,
     tokens: int = 16_384,
 ) -> FastAPI:
-    """The server of ``watch``. Raises BadInput as that does."""
+    """The server of ``serving.watch``. Raises BadInput as that does."""
     for name, number in (("features", features), ("examples", examples), ("tokens", tokens)):
         if number < 1:
             raise BadInput(f"{name} counts what is shown, from 1 on; received {number}.")

@@ -230,7 +230,7 @@ def test_notebooks_show_forests(forest):
     assert show(forest.summary).records == {"forest": plain(forest.summary)}
 
 
-def test_notebooks_are_told_what_the_server_tells(client, woods, comparison, forest, tiny_atlas, split):  # noqa: F811
+def test_notebooks_are_told_what_the_server_tells(client, woods, comparison, forest, tiny_atlas, split):
     pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[notebook]'")
     from physalis.web.notebook import show
 

@@ -6,7 +6,6 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
-from test_compared import comparison, forest, widths  # noqa: F401
 from test_meaning import Trigrams
 
 from physalis.comments import Database, Invitations
@@ -41,12 +40,12 @@ def atlas_app(tiny, tiny_dictionary, tiny_atlas, database, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def comparison_app(comparison, tiny_atlas):  # noqa: F811
+def comparison_app(comparison, tiny_atlas):
     return create_comparison_app(comparison, [tiny_atlas])
 
 
 @pytest.fixture(scope="module")
-def forest_app(forest, tiny_atlas):  # noqa: F811
+def forest_app(forest, tiny_atlas):
     return create_comparison_app(forest, [tiny_atlas])
 
 

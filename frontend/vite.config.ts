@@ -1,4 +1,4 @@
-// Four products from the same views: the pages of the servers (default: of an atlas, and of comparisons), one module a view for notebooks
+// Four products from the same views: the pages of the servers (default: of an atlas; `--mode compare`), one module a view for notebooks
 // (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
 // published atlas (`--mode site`) share.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -60,10 +60,17 @@ export default defineConfig(({ mode }) => {
       },
     };
   }
+  // Apart, so that each page is one script and one style: two inputs would share a third.
+  const compare = mode === 'compare';
   return {
     base: '/static/',
     plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
-    build: { outDir: `${OUT}/app`, emptyOutDir: true, assetsInlineLimit: 0, rolldownOptions: { input: ['index.html', 'compare.html'] } },
+    build: {
+      outDir: `${OUT}/app`,
+      emptyOutDir: !compare,
+      assetsInlineLimit: 0,
+      rolldownOptions: { input: compare ? 'compare.html' : 'index.html' },
+    },
     server: { proxy: { '/api': 'http://127.0.0.1:8123' } },
   };
 });

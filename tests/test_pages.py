@@ -67,6 +67,28 @@ def test_shows_without_a_second_request(open_page, path):
     assert "physalis" in page.title()
 
 
+BEFORE_PAINT = """() => {
+  const painted = performance.getEntriesByName('first-contentful-paint')[0].startTime;
+  const asked = performance.getEntriesByType('resource').filter(e => e.startTime < painted);
+  return asked.map(e => [e.name.split('/').pop().replace(/-[\\w-]{8}\\./, '.'), e.initiatorType]);
+}"""
+MAP = "() => performance.getEntriesByType('resource').some(e => e.name.endsWith('/api/map'))"
+
+
+def test_a_feature_is_painted_before_anything_else_is_asked_for(open_page):
+    page = open_page("/features/3")
+    page.wait_for_function(MAP)
+    assert sorted(page.evaluate(BEFORE_PAINT)) == [
+        ["index.css", "link"],
+        ["index.js", "script"],
+        # Asked for by the page itself, so that its text is drawn once.
+        ["newsreader-latin-opsz-normal.woff2", "link"],
+        ["newsreader-latin-wght-italic.woff2", "link"],
+        ["source-sans-3-latin-wght-normal.woff2", "link"],
+        ["theme.js", "script"],
+    ]
+
+
 def test_going_back_finds_where_one_was(open_page, site):
     page = open_page("/features/3", width=390)
     neighbour = page.get_by_role("figure", name="Its neighbours").locator("a").first

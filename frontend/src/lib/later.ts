@@ -6,8 +6,15 @@ let done: Promise<void> | undefined;
 /** Until the browser has painted. In a tab that is not looked at, until it is. */
 const painted = () => new Promise<void>((go) => requestAnimationFrame(() => setTimeout(go)));
 
+/** Until the first paint is on the screen, which comes sooner when nothing is done meanwhile. Some hosts never tell. */
+const seen = new Promise<void>((go) => {
+  setTimeout(go, 1000);
+  new PerformanceObserver((list) => list.getEntriesByName('first-contentful-paint').length && go()).observe({ type: 'paint', buffered: true });
+});
+
 async function work(): Promise<void> {
   await painted();
+  await seen;
   for (let draw = waiting.shift(); draw; draw = waiting.shift()) {
     draw();
     await painted();

@@ -221,6 +221,7 @@ def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, s
     assert one.ancestors and one.siblings and one.descendants
     with serving(create_app(tiny_atlas, forest=forest)) as site:
         page = open_page(f"{site}/features/{one.node.feature}", width=width, scheme=scheme)
+        page.wait_for_selector("[data-node]")  # the family stands below what is painted first
         kin = [one.node, *one.ancestors, *one.siblings, *one.descendants]
         assert nodes(page) == {f"{node.level}/{node.feature}" for node in kin}
         expect(page.locator(".twig.here")).to_have_count(1)

@@ -8,7 +8,7 @@ const painted = () => new Promise<void>((go) => requestAnimationFrame(() => setT
 
 /** Until the first paint is on the screen, which comes sooner when nothing is done meanwhile. Some hosts never tell. */
 const seen = new Promise<void>((go) => {
-  setTimeout(go, 1000);
+  setTimeout(go, 3000);
   new PerformanceObserver((list) => list.getEntriesByName('first-contentful-paint').length && go()).observe({ type: 'paint', buffered: true });
 });
 

@@ -70,8 +70,9 @@ def test_shows_without_a_second_request(open_page, path):
 # The icon is asked for by the browser, when it likes.
 BEFORE_PAINT = """() => {
   const painted = performance.getEntriesByName('first-contentful-paint')[0].startTime;
-  const asked = performance.getEntriesByType('resource').filter(e => e.startTime < painted && !e.name.endsWith('/icon.svg'));
-  return asked.map(e => [e.name.split('/').pop().replace(/-[\\w-]{8}\\./, '.'), e.initiatorType]);
+  const asked = performance.getEntriesByType('resource').filter(e => e.startTime < painted);
+  const own = asked.filter(e => !e.name.endsWith('/icon.svg'));
+  return own.map(e => [e.name.split('/').pop().replace(/-[\\w-]{8}\\./, '.'), e.initiatorType]);
 }"""
 MAP = "() => performance.getEntriesByType('resource').some(e => e.name.endsWith('/api/map'))"
 

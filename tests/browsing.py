@@ -30,6 +30,12 @@ def serving(app) -> Iterator[str]:
             thread.join()
 
 
+def whole(page) -> None:
+    """Waits for the page, and for what stands below its first screen, which is drawn after that is painted."""
+    page.wait_for_selector("main h1", state="attached")
+    page.wait_for_selector("[data-later]", state="detached")
+
+
 def fits(page, width: int) -> bool:
     """Nothing has to be scrolled to the side."""
     return page.evaluate("document.documentElement.scrollWidth") <= width

@@ -182,6 +182,8 @@ def chromium():
 def browse(chromium) -> Iterator[Callable]:
     """``browse(site, path, width, scheme)``: a page of somebody's own browser; at the end, consoles were silent but for
     ``browse.refusals`` requests that were refused, and no other server was asked."""
+    from browsing import whole  # needs playwright, which whoever has no browser may lack
+
     said, strangers, contexts = [], [], []
 
     def browse_(site: str, path: str, width: int = 1200, scheme: str = "light"):
@@ -194,7 +196,7 @@ def browse(chromium) -> Iterator[Callable]:
         page.on("dialog", lambda dialog: said.append(dialog.message))
         page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)
         page.goto(site + path)
-        page.wait_for_selector("main h1", state="attached")
+        whole(page)
         return page
 
     browse_.refusals = 0

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import expect, serving
+from browsing import expect, serving, whole
 
 from physalis.web import create_app
 
@@ -54,7 +54,7 @@ def open_feature(chromium, site, request):
 
     def open_(id: int):
         page.goto(f"{site}/features/{id}")
-        page.wait_for_selector("main h1")
+        whole(page)
         return page
 
     yield open_

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import WIDGET, expect, serving
+from browsing import WIDGET, expect, serving, whole
 from faults import serious
 from test_web import ROOT
 from typescript import NAMES, fields, interfaces, spelled
@@ -59,7 +59,7 @@ def open_page(chromium):
         home = re.match(r"https?://[^/]+", url)[0]
         page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((home, "data:")) else None)
         page.goto(url)
-        page.wait_for_selector("main h1")
+        whole(page)
         pages.append((page, width))
         return page
 
@@ -221,7 +221,6 @@ def test_a_feature_page_shows_its_family(open_page, forest, tiny_atlas, width, s
     assert one.ancestors and one.siblings and one.descendants
     with serving(create_app(tiny_atlas, forest=forest)) as site:
         page = open_page(f"{site}/features/{one.node.feature}", width=width, scheme=scheme)
-        page.wait_for_selector("[data-node]")  # the family stands below what is painted first
         kin = [one.node, *one.ancestors, *one.siblings, *one.descendants]
         assert nodes(page) == {f"{node.level}/{node.feature}" for node in kin}
         expect(page.locator(".twig.here")).to_have_count(1)

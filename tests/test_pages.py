@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from browsing import WIDGET, expect, serving
+from browsing import WIDGET, expect, serving, whole
 
 from physalis.web import create_app
 from physalis.web.shell import STATIC
@@ -45,7 +45,7 @@ def open_page(chromium, site):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)
         page.goto(site + path)
-        page.wait_for_selector("main h1", state="attached")
+        whole(page)
         return page
 
     yield open_

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import expect
+from browsing import expect, whole
 from faults import serious
 from test_kill import check_kills
 
@@ -274,7 +274,7 @@ def open_file(chromium):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((home, "data:")) else None)
         page.goto(f"file://{file}{hash}")
-        page.wait_for_selector("main h1", state="attached")
+        whole(page)
         return page
 
     yield open_

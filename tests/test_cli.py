@@ -26,16 +26,10 @@ RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", 
 }  # fmt: skip
 
 
-def run(*arguments, monkeypatch, capsys):
-    """The command's (exit code, standard output, standard error), in this process: importing torch takes seconds."""
-    monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
+@pytest.fixture
+def run(physalis):
+    """The command in this process: importing torch takes seconds. Its own name is the package's here."""
+    return physalis
 
 
 @pytest.fixture
@@ -59,9 +53,9 @@ def test_options_have_no_default_of_their_own(verb):
         assert target in taken or target in ("k", "n_features"), f"{verb} --{name} is no parameter of the function"
 
 
-def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
+def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, run):
     def ok(*arguments):
-        code, out, err = run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+        code, out, err = run(*arguments)
         assert code == 0, err
         return out
 
@@ -91,12 +85,11 @@ def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
         assert len(ok(*again).strip()) > 20
 
 
-def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_path, monkeypatch, capsys):
+def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_path, run):
     acts, sites = tmp_path / "acts", ("L1.resid_post", "L0.mlp_out")
     named = [word for site in sites for word in ("--site", site)]
     code, out, err = run(
         "record", "tiny", *named, "--text", tiny_text, "--tokens", "2k", "--out", acts, "--json",
-        monkeypatch=monkeypatch, capsys=capsys,
     )  # fmt: skip
     assert code == 0, err
     assert [made["folder"] for made in json.loads(out)] == [str(acts / site) for site in sites]
@@ -126,7 +119,7 @@ def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_p
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
-    arguments, says, tiny_by_name, tiny_text, tiny_activations, tmp_path, monkeypatch, capsys
+    arguments, says, tiny_by_name, tiny_text, tiny_activations, tmp_path, run
 ):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "short.txt").write_text("short")
@@ -134,7 +127,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         "TEXT": tiny_text, "ACTS": tiny_activations.folder, "OUT": tmp_path / "out", "OUT2": tmp_path / "out2",
         "EMPTY": tmp_path / "empty.txt", "SHORT": tmp_path / "short.txt",
     }  # fmt: skip
-    code, out, err = run(*(places.get(a, a) for a in arguments), monkeypatch=monkeypatch, capsys=capsys)
+    code, out, err = run(*(places.get(a, a) for a in arguments))
     last = err.strip().splitlines()[-1]
     assert code == 2 and out == "" and "Traceback" not in err
     assert last.startswith("physalis: ")
@@ -160,9 +153,7 @@ def test_help_does_not_import_torch():
     assert time.monotonic() - started < 20  # a hang, not a race
 
 
-def test_the_demo_serves_what_it_made(
-    tiny, tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, monkeypatch, capsys
-):
+def test_the_demo_serves_what_it_made(tiny, tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, monkeypatch, run):
     folders = (tiny_activations.folder, tiny_dictionary, tmp_path, tiny_atlas.folder)
     monkeypatch.setattr(sys.modules["physalis.cli.demo"], "run", lambda out, tokens: Made(*folders, float(tokens)))
     monkeypatch.setattr(live, "load_model", lambda name: tiny)
@@ -170,10 +161,10 @@ def test_the_demo_serves_what_it_made(
     served = []
     monkeypatch.setattr(serving, "serve_app", lambda make, folder, port: served.append((make(), folder, port)))
     arguments = ("demo", "--out", tmp_path / "demo", "--tokens", "3k", "--port", "0")
-    code, out, err = run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+    code, out, err = run(*arguments)
     assert code == 0 and str(tiny_atlas.folder) in out, err
     [(app, folder, port)] = served
     assert (folder, port) == (tmp_path / "demo" / "atlas", 0)
     assert {"/api/steering", "/api/features/{id}"} <= set(app.openapi()["paths"])
-    code, out, _ = run(*arguments, "--json", monkeypatch=monkeypatch, capsys=capsys)
+    code, out, _ = run(*arguments, "--json")
     assert code == 0 and json.loads(out)["seconds"] == 3000 and len(served) == 1

@@ -1,13 +1,11 @@
 """Compared: what pages, notebooks and the command line are told of a comparison and of a forest."""
 
 import json
-import sys
 
 import pytest
 from starlette.testclient import TestClient
 from test_web import inlined
 
-from physalis import cli
 from physalis.comparing import Comparison, Forest
 from physalis.comparing.comparison import compare
 from physalis.errors import BadInput
@@ -145,20 +143,15 @@ def test_folders_are_opened_as_what_they_are(comparison, forest, tiny_atlas, tmp
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(physalis, monkeypatch):
     """Runs a command whose servers do not serve: (exit code, what it would have served, output, errors)."""
 
     def run_(*arguments):
         shown = []
         for module in (served, serving):
             monkeypatch.setattr(module, "serve_app", lambda make, *where, **more: shown.append((make(), *where, more)))
-        monkeypatch.setattr(sys, "argv", ["physalis", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, shown, *capsys.readouterr()
+        code, *told = physalis(*arguments)
+        return code, shown, *told
 
     return run_
 

@@ -51,6 +51,11 @@ class Rows(NamedTuple):
     at: Int64[Tensor, " n"]
     """context_index * context + position."""
 
+    @property
+    def y(self) -> BFloat16[Tensor, "n d"]:
+        """What is to be predicted: what is read."""
+        return self.x
+
 
 class Round(NamedTuple):
     """Shards whose rows are shuffled together, once."""

@@ -19,7 +19,7 @@ from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
 from physalis.activations.mixing import Round, ahead, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
-from physalis.activations.store import DOCUMENTS, TOKENS, Activations, mark_kept
+from physalis.activations.store import DOCUMENTS, TOKENS, Activations, Fingerprinted, mark_kept
 from physalis.errors import BadInput
 from physalis.types import Batch, Frame
 
@@ -178,6 +178,11 @@ class Pairs:
             return PairedRows(*self._split(both), at)
 
         return ahead(load, pieces)
+
+    def require(self, model: Fingerprinted) -> None:
+        """Raise BadInput unless every recording is of this very model with this very tokenizer."""
+        for each in [*self.reads, *self.writes]:
+            each.require(model)
 
     def kept(self, contexts: Int64[np.ndarray, " n"]) -> Bool[Tensor, "n context"]:
         """True at the positions of these contexts (indices into ``tokens``) that have a row here."""

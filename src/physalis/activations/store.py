@@ -118,6 +118,21 @@ class Activations:
         )  # fmt: skip
 
     @property
+    def parts(self) -> tuple[list[Part], list[Part]]:
+        """What is read, and nothing else that is written: as Pairs have it."""
+        return [self.part], []
+
+    @property
+    def reads(self) -> "list[Activations]":
+        """Itself, as Pairs have it."""
+        return [self]
+
+    @property
+    def writes(self) -> "list[Activations]":
+        """Nothing beside what is read, as Pairs have it."""
+        return []
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What a dictionary trained on this says of where it belongs: site, model and hygiene."""
         return origin_of([self.part], [])

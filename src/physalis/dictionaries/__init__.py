@@ -87,8 +87,8 @@ def save(dictionary: Dictionary, folder: Path) -> str:
     return WEIGHTS
 
 
-def load(folder: str | Path, *, dtype: torch.dtype | None = None) -> Dictionary:
-    """Read a trained dictionary. It takes raw activations.
+def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Dictionary:
+    """Read a trained dictionary onto ``device``. It takes raw activations.
 
     ``dtype`` is what features are selected in (values are always float32): the fastest the CPU has unless given.
     Raises BadInput if the folder is not a dictionary, or is damaged.
@@ -105,5 +105,6 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None) -> Dictionary:
     found = {name: weights[_named(name)] for name in dictionary.state_dict()}
     dictionary.load_state_dict({n: value.T if n.startswith("enc") else value for n, value in found.items()})
     dictionary.requires_grad_(False)
-    dictionary.compute_in(dtype or compute_dtype(torch.device("cpu")))
+    dictionary.to(device)
+    dictionary.compute_in(dtype or compute_dtype(torch.device(device)))
     return dictionary

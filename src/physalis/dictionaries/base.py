@@ -85,6 +85,11 @@ class Dictionary(nn.Module, ABC):
         """The dictionary's guess at y: what it decodes, and whatever reaches the output beside its features."""
         return self.decode(codes)
 
+    def gain(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens 1"]:
+        """How much of each direction one unit of code adds to the output on each row: 1, but where rows are normalised
+        before they are read and that is undone after."""
+        return x.new_ones(len(x), 1, dtype=torch.float32)
+
     @abstractmethod
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         """The terms to minimise on a batch that is centred and scaled to mean square 1 an element."""

@@ -88,6 +88,9 @@ class Linear(Dictionary):
             y = y * x.float().std(1, keepdim=True) + x.float().mean(1, keepdim=True)
         return y
 
+    def gain(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens 1"]:
+        return x.float().std(1, keepdim=True) if self.config.layer_norm else super().gain(x)
+
     def predict(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
         """``rebuild`` for rows that went through ``inside``."""
         y = self.decode(codes)

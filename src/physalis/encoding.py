@@ -1,0 +1,43 @@
+"""encoding: the codes of stored rows, chunk by chunk, where the dictionary is: the one pass that all judging verbs
+make."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from physalis.dictionaries import Dictionary
+from physalis.types import Codes
+
+CHUNK = 4096
+"""Rows encoded at a time."""
+
+
+class Encoded(NamedTuple):
+    """Some rows, on the dictionary's device, and what it makes of them."""
+
+    x: Float[Tensor, "n d_in"]
+    y: Float[Tensor, "n d_out"]
+    """What it is to predict; ``x`` itself for an autoencoder."""
+    at: Int64[Tensor, " n"]
+    """context_index * context + position; on the CPU."""
+    codes: Codes
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """Rows that can be read in order with their places: Activations or Pairs."""
+
+    def ordered(self, size: int) -> Iterator: ...
+
+
+@torch.no_grad()
+def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK) -> Iterator[Encoded]:
+    """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32."""
+    device = next(dictionary.parameters()).device
+    for rows in part.ordered(size):
+        x = rows.x.to(device, non_blocking=True).float()
+        y = x if rows.y is rows.x else rows.y.to(device, non_blocking=True).float()
+        yield Encoded(x, y, rows.at, dictionary.encode(x))

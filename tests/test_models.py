@@ -105,6 +105,13 @@ def test_fingerprint_follows_weights_and_nothing_else() -> None:
     assert wider.fingerprint != a.fingerprint
 
 
+@pytest.mark.parametrize(("rows", "known"), [(258, 258), (300, 258), (100, 100)])
+def test_ids_without_a_token_are_known_as_such(rows: int, known: int) -> None:
+    padded = tiny_model(config=TinyConfig(vocab_size=rows)).known_ids
+    assert padded.shape == (rows,) and padded.dtype == torch.bool
+    assert padded[:known].all() and not padded[known:].any()
+
+
 def test_a_byte_tokenizer_reads_back(tiny: Model) -> None:
     ids = tiny.encode(["hé\n"])[0]
     assert ids == [104, 195, 169, 10]

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -95,6 +95,16 @@ class Model:
         """The token between documents: <|endoftext|> where the vocabulary has it, since pretraining used it, else the
         tokenizer's end-of-sequence token."""
         return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)
+
+    @cached_property
+    def known_ids(self) -> Bool[Tensor, " vocab"]:
+        """Which of the ids that the model predicts are tokens of its tokenizer, on the model's device. Tables of
+        embeddings are padded to round sizes; an id without a token means nothing, and is never shown, promoted or
+        chosen."""
+        ids = torch.tensor(sorted(set(self.tokenizer.get_vocab().values())), dtype=torch.long)
+        known = torch.zeros(self.vocab_size, dtype=torch.bool)
+        known[ids[(ids >= 0) & (ids < self.vocab_size)]] = True
+        return known.to(self.device)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -166,11 +166,11 @@ class Picks:
 def divided(
     shares: Float[np.ndarray, "features groups"], there: Int[np.ndarray, "features groups"], most: int
 ) -> Int[np.ndarray, "features groups"]:
-    """How many of each group's examples to take: one where there is one, then by share, ``most`` together."""
-    taken = np.minimum(there, 1)
+    """How many of each group's examples to take: one of each that has any, then by share, ``most`` together."""
+    taken = np.zeros_like(there)
     rows = np.arange(len(taken))
     for _ in range(most):
-        want = np.where((taken < there) & (taken.sum(1, keepdims=True) < most), shares / (taken + 1), -1.0)
+        want = np.where(taken < there, shares / (taken + 1) + (taken == 0), -1.0)
         best = want.argmax(1)
         taken[rows, best] += want[rows, best] >= 0
     return taken

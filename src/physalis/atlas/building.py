@@ -39,6 +39,7 @@ from physalis.dictionaries import Linear
 from physalis.errors import BadInput
 from physalis.metrics import (
     Firing,
+    Interval,
     Ratio,
     Reconstruction,
     Sums,
@@ -282,14 +283,15 @@ def _summary(
     )  # fmt: skip
 
 
-def _metrics(stored: Activations, firings: Firings, fired: Firing) -> dict[str, dict[str, float]]:
+def _metrics(stored: Activations, firings: Firings, fired: Firing) -> dict[str, Interval]:
     """Measured on the text of the atlas itself, of which most was trained on."""
-    unexplained, active = Sums(len(stored.tokens)), Sums(len(stored.tokens))
+    unexplained, active = Sums(), Sums()
+    documents = stored.documents
     context, num, den = torch.from_numpy(firings.measured).T
-    unexplained.add(Ratio(num, den), context.long())
+    unexplained.add(Ratio(num, den), documents[context.long().numpy(), 0])
     for at, count in firings.by_token():
         number = torch.from_numpy(count)
-        active.add(Ratio(number, torch.ones_like(number)), torch.from_numpy(at) // stored.context)
+        active.add(Ratio(number, torch.ones_like(number)), documents.reshape(-1)[at])
     return {
         "fvu": unexplained.estimate(), "l0": active.estimate(),
         "dead_fraction": share_estimate(dead_fraction(fired)), "dense_fraction": share_estimate(dense_fraction(fired)),

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from physalis.cli.printing import ranged
 from physalis.comparing.records import Estimate, ForestSummary, Matched, Side, Summary
 
 
@@ -63,11 +64,11 @@ def _l0(side: Side) -> str:
 
 
 def _number(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}]"
+    return "–" if found is None else ranged(found.value, found.low, found.high, ".3g")
 
 
 def _percent(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+    return "–" if found is None else ranged(found.value, found.low, found.high, ".1%")
 
 
 def _table(*heads: str) -> Table:

@@ -17,12 +17,12 @@ class Record(BaseModel):
 
 
 class Estimate(Record):
-    """A measured number with its 95 % interval: Wilson's for a share of features, a bootstrap over contexts for what is
-    summed over tokens."""
+    """A measured number with its 95 % interval: Wilson's for a share of features; over documents for what is summed
+    over tokens, None where there are too few of them."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Histogram(Record):

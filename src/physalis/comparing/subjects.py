@@ -149,8 +149,8 @@ def read(subjects: Sequence[Subject], activations: Activations, *, tokens: int, 
     """
     if min(tokens, activations.n_tokens) < 1:
         raise BadInput(f"Codes are compared over at least 1 token; received {tokens} of {activations.n_tokens:,}.")
-    n_contexts, context, mean = len(activations.tokens), activations.context, activations.mean
-    sums = [(Sums(n_contexts), Sums(n_contexts)) for _ in subjects]
+    documents, mean = activations.documents.reshape(-1), activations.mean
+    sums = [(Sums(), Sums()) for _ in subjects]
     found: list[list[csr_array]] = [[] for _ in subjects]
     places: list[np.ndarray] = []
     seen = 0
@@ -167,14 +167,13 @@ def read(subjects: Sequence[Subject], activations: Activations, *, tokens: int, 
                         rebuilds = subject.predicts_what_it_reads
                         r = Reconstruction(x, subject.dictionary.rebuild(x, codes) if rebuilds else x, codes, mean)
                         for metric, total in zip(MEASURED if rebuilds else MEASURED[:1], sums[i], strict=False):
-                            total.add(metric(r), piece.at // context)
+                            total.add(metric(r), documents[piece.at.numpy()])
                 places.append(piece.at.numpy())
                 seen += len(x)
                 advance(len(x))
     order = np.argsort(np.concatenate(places), kind="stable")
     return [
-        Read(Fired(_in_order(each, order)), *(_estimate(total, seed) for total in sums[i]))
-        for i, each in enumerate(found)
+        Read(Fired(_in_order(each, order)), *(_estimate(total) for total in sums[i])) for i, each in enumerate(found)
     ]
 
 
@@ -197,5 +196,5 @@ def _in_order(pieces: list[csr_array], order: np.ndarray) -> csr_array:
     return csr_array(csr_array((values, ids, indptr), shape=shape)[order])
 
 
-def _estimate(sums: Sums, seed: int) -> Estimate | None:
-    return Estimate(**sums.estimate(seed=seed)) if bool(sums.den.any()) else None
+def _estimate(sums: Sums) -> Estimate | None:
+    return Estimate(**sums.estimate()) if sums else None

@@ -51,8 +51,8 @@ class Measured(Record):
     """A number with its 95 % interval over contexts."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Dose(Record):
@@ -136,9 +136,9 @@ def measure(
     if not target or contexts.numel() == 0:
         raise BadInput("A dose-response needs text of at least one context and a target of at least one token.")
     ids = torch.tensor(list(target))
-    plain = Sums(len(contexts))
+    plain = Sums()
     flat = [trial for each in trials.values() for trial in each]
-    sums = [[Sums(len(contexts)) for _ in range(4)] for _ in flat]
+    sums = [[Sums() for _ in range(4)] for _ in flat]
     with progress("doses", contexts.numel() * (len(flat) + 1), "tokens") as advance:
         for first in range(0, len(contexts), A_PASS):
             tokens = contexts[first : first + A_PASS]
@@ -156,11 +156,11 @@ def measure(
                 kl.add(Ratio((clean.exp() * (clean - edited)).sum(1), one), at)
                 cross.add(Ratio(edited_loss - loss, one), at)
                 advance(tokens.numel())
-    unedited = Measured(**plain.estimate(seed=seed))
+    unedited = Measured(**plain.estimate())
     found = iter(sums)
     responses = []
     for name, each in trials.items():
-        made = [_dose(trial.strength, next(found), seed) for trial in each]
+        made = [_dose(trial.strength, next(found)) for trial in each]
         responses.append(_response(name, sorted(made, key=lambda dose: dose.strength), cost))
     return unedited, responses
 
@@ -255,20 +255,22 @@ def _predicted(
     return log_p, -log_p.gather(1, tokens[:, 1:].flatten()[:, None])[:, 0]
 
 
-def _dose(strength: float, sums: Sequence[Sums], seed: int) -> Dose:
+def _dose(strength: float, sums: Sequence[Sums]) -> Dose:
     hits, lift, kl, cross = sums
     return Dose(
         strength=strength,
-        target=Measured(**hits.estimate(seed=seed)),
-        times=_factor(lift, seed),
-        kl=Measured(**kl.estimate(seed=seed)),
-        perplexity=_factor(cross, seed),
+        target=Measured(**hits.estimate()),
+        times=_factor(lift),
+        kl=Measured(**kl.estimate()),
+        perplexity=_factor(cross),
     )
 
 
-def _factor(logs: Sums, seed: int) -> Measured:
+def _factor(logs: Sums) -> Measured:
     """exp of a mean of logarithms."""
-    return Measured(**{end: float(np.exp(value)) for end, value in logs.estimate(seed=seed).items()})
+    found = logs.estimate()
+    low, high = (None if end is None else float(np.exp(end)) for end in (found["low"], found["high"]))
+    return Measured(value=float(np.exp(found["value"])), low=low, high=high)
 
 
 def _response(name: str, doses: list[Dose], cost: float) -> Response:

@@ -93,8 +93,8 @@ class Origin:
             )
         if self.tokenizer_hash not in (None, model.tokenizer_fingerprint):
             raise BadInput(
-                f"The dictionary was trained on the text of another tokenizer than that of {model.name}: its tokens are "
-                "others. Use the tokenizer it was trained with."
+                f"The dictionary was trained on text of another tokenizer than that of {model.name}: the same ids are "
+                "other tokens there. Use the tokenizer it was trained with."
             )
 
 

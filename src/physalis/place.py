@@ -41,8 +41,9 @@ class Place:
         widths: Mapping[Site, int] = {},
     ) -> None:
         """One site may stand for a row of them, and one rule for that of the first site that is read."""
-        reads, writes = ((each,) if isinstance(each, Site) else tuple(each) for each in (reads, writes))
-        rules = {reads[0]: hygiene} if isinstance(hygiene, Hygiene) else dict(hygiene)
+        first, *others = [reads] if isinstance(reads, Site) else reads
+        reads, writes = (first, *others), (writes,) if isinstance(writes, Site) else tuple(writes)
+        rules = {first: hygiene} if isinstance(hygiene, Hygiene) else dict(hygiene)
         for name, value in (("reads", reads), ("writes", writes), ("hygienes", rules), ("widths", dict(widths))):
             object.__setattr__(self, name, value)
 
@@ -107,7 +108,7 @@ def _split(rows: Tensor, sites: Sequence[Site], widths: Mapping[Site, int]) -> d
     sizes = [widths[site] for site in sites]
     if sum(sizes) != rows.shape[-1]:
         raise BadInput(
-            f"{', '.join(map(str, sites))} have width {sum(sizes)} together; the dictionary has {rows.shape[-1]} there. "
+            f"{', '.join(map(str, sites))} have width {sum(sizes)} together; the dictionary has {rows.shape[-1]}. "
             "Give the model that it was trained on."
         )
     return dict(zip(sites, rows.split(sizes, -1), strict=True))

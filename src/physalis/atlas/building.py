@@ -230,9 +230,7 @@ def _effects(directions: torch.Tensor, place: Place, model: Model, shape: PageSh
         return no_effects(len(directions), n=shape.effects, bins=shape.bins)
     unembedding = model.unembedding().to(directions.device)
     with torch.no_grad():
-        return direct_effects(
-            written, unembedding, known=model.known_ids, n=shape.effects, bins=shape.bins, pool=pool
-        )
+        return direct_effects(written, unembedding, known=model.known_ids, n=shape.effects, bins=shape.bins, pool=pool)
 
 
 def _summary(

@@ -21,6 +21,9 @@ def show_pair(found: Summary, *, json: bool) -> None:
         table.add_row("split by chance", *(_percent(side.split_by_chance) for side in (found.a, found.b)))
     console = _console()
     console.print(table)
+    for name, each in (("FVU", found.fvu_difference), ("L0", found.l0_difference)):
+        if each is not None:
+            console.print(f"{name} of the first less the second, document by document: {_number(each)}")
     for title, matched in (("by direction", found.directions), ("by code", found.codes)):
         if matched is not None:
             console.print(f"\nMatched {title}: {_matched(matched)}", soft_wrap=True)

@@ -214,11 +214,12 @@ class _Pass:
         asks = any(edit.needs == "code" for edit in steering.edits)
         self.writes = {site for parts in steering.parts for site in parts}
         """What an edit of what is read could change is not asked any more: rules hold for the model as it is."""
-        first = min(map(depth, self.writes), default=(0, 0))
-        rules = {site: rule for site, rule in place.hygienes.items() if depth(site) <= first}
+        wrote = min(map(depth, self.writes), default=(0, 0))
+        rules = {site: rule for site, rule in place.hygienes.items() if depth(site) <= wrote}
         self.rules = {s: replace(rule, skip_first=False) if start > 0 else rule for s, rule in rules.items()}
         self.reads = set(place.reads) if asks else set()
         self.sites = self.writes | self.reads | set(self.rules)
+        self.first = min(self.sites, key=depth, default=None)
         self.got: dict[Site, Float[Tensor, "contexts context _"]] = {}
         self.keep: Bool[Tensor, "contexts context"] | None = None
         self.moves: dict[int, Float[Tensor, " kept"]] = {}
@@ -226,6 +227,8 @@ class _Pass:
     def visit(self, site: Site, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d"]:
         """Takes what is to be read at a site, and writes there what is to be written."""
         part = x[self.contexts]
+        if site == self.first:  # what writes once may write in many passes
+            self.got, self.keep, self.moves = {}, None, {}
         if site in self.rules:
             kept = self.rules[site].keep(part)
             self.keep = kept if self.keep is None else self.keep & kept

@@ -16,7 +16,7 @@ LAYERS = (
     {"errors"},
     {"types", "site", "artifact", "device", "progress", "frontier"},
     {"models", "activations", "dictionaries", "history"},
-    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding"},
+    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "objectives"},
     {"training"},
     {
         "evaluation",

@@ -16,7 +16,7 @@ LAYERS = (
     {"errors"},
     {"types", "site", "artifact", "device", "progress", "frontier"},
     {"models", "activations", "dictionaries", "history"},
-    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place"},
+    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},
     {
         "evaluation",

@@ -14,7 +14,7 @@ from physalis import artifact, dictionaries, metrics
 from physalis.artifact import Manifest
 from physalis.comparing.fired import Fired
 from physalis.comparing.records import Estimate
-from physalis.device import default_device
+from physalis.device import chosen
 from physalis.dictionaries import Dictionary
 from physalis.encoding import encoded
 from physalis.errors import BadInput
@@ -58,9 +58,9 @@ class Subject(NamedTuple):
 
 def open_subject(folder: str | Path, device: torch.device | str | None = None) -> Subject:
     """The dictionary in a folder, on ``device`` or the default one. Raises BadInput if the folder is no finished
-    dictionary, or a damaged one."""
+    dictionary, or a damaged one, and for a device that is not there."""
     about = artifact.read(Path(folder), "dictionary")
-    where = default_device() if device is None else torch.device(device)
+    where = chosen(device)
     dictionary = dictionaries.load(folder, device=where)
     directions = dictionary.writes(torch.arange(dictionary.config.n_features, device=where))
     return Subject(about, dictionary, directions.detach().float().cpu())

@@ -94,8 +94,8 @@ def build_atlas(
 
     Each feature gets ``top`` examples of its largest codes and ``per_interval`` from each of ``intervals`` equal
     intervals of code, with up to ``before`` and ``after`` tokens of text around the firing. ``evaluation`` is the
-    folder of the dictionary's evaluation; without one the summary's FVU and L0 are measured here, on the held-out part of
-    the activations where there is one.
+    folder of the dictionary's evaluation; without one the summary's FVU and L0 are measured here, on the held-out part
+    of the activations where there is one.
 
     ``causes`` is for how many features the model is edited, the most striking first, to see what they do and what they
     depend on: each costs the model about as much as reading 1,500 tokens. 0 leaves it alone.

@@ -62,10 +62,10 @@ def compare(
 
     ``activations`` are of what both read, ``writes`` of what both predict where that is another site; those recorded
     with the activations and beside them are found. Without activations features are matched by direction alone, and
-    nothing is said of splits. ``tokens`` of them are encoded, held-out ones first; codes are kept, 16 bytes each. ``rate`` is the
-    false-discovery rate of everything that is called found. With more than ``most`` features pairs are mutual nearest
-    neighbours instead of the Hungarian algorithm's, which holds 8 bytes for every pair of features. Codes are computed on
-    ``device``, the default one unless given.
+    nothing is said of splits. ``tokens`` of them are encoded on ``device``, the best that there is unless given,
+    held-out ones first; codes are kept, 16 bytes each. ``rate`` is the false-discovery rate of everything that is
+    called found. With more than ``most`` features pairs are mutual nearest neighbours instead of the Hungarian
+    algorithm's, which holds 8 bytes for every pair of features.
 
     Raises BadInput if the dictionaries are not of one site of one model, or if the activations are not what they read.
     """

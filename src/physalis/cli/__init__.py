@@ -178,7 +178,8 @@ def finetune(
 @app.command
 def build_atlas(
     dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
-    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None, json: Json = False,
+    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Gather every feature's examples, effects and neighbours into an atlas. ACTIVATIONS are of what the dictionary
     reads, WRITES of what a transcoder predicts, unless they were recorded together. EVALUATION is the folder that

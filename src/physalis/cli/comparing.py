@@ -15,7 +15,8 @@ app = cyclopts.App(name="compare", help="Dictionaries held against each other: w
 @app.command
 def pair(
     a: Path, b: Path, activations: list[Path] | None = None, /, *, out: Out, writes: list[Path] | None = None,
-    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: str | None = None, json: Json = False,
+    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: str | None = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Match the features of A with those of B: by direction, and with the ACTIVATIONS that both read also by what they
     fire on. WRITES are those that transcoders predict, unless they were recorded together. RATE is the share of what is

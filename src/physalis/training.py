@@ -154,7 +154,8 @@ def train(
         logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
         saved, wait = time.monotonic(), min(FIRST_CHECKPOINT_S, CHECKPOINT_EVERY_S)
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
-        with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
+        title = "train" if frozen is None else f"baseline: random {frozen}oder"
+        with progress(title, steps * batch_size, "tokens", done=start * batch_size) as advance:
             for step, raw in zip(range(start, steps), batches, strict=False):
                 batch = frame.apply(raw)
                 for run, schedule, log in zip(runs, schedules, logs, strict=True):

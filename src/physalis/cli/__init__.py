@@ -108,19 +108,22 @@ def train(
 
 @app.command
 def evaluate(
-    dictionary: Path, activations: Path, /, *, out: Path | None = None, model: str | None = None,
-    splice_tokens: Amount = None, seed: int | None = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, out: Path | None = None,
+    model: str | None = None, splice_tokens: Amount = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Say how faithful a dictionary is, with intervals and beside its baselines. OUT is DICTIONARY-evaluation unless
-    given; MODEL is the one that the activations were recorded from unless given."""
+    """Say how faithful a dictionary is, with intervals and beside its baselines. ACTIVATIONS are those it reads, WRITES
+    those it predicts, which are looked for beside the first. OUT is DICTIONARY-evaluation unless given; MODEL is the
+    one that the activations were recorded from unless given."""
+    from physalis import artifact
     from physalis import evaluate as evaluate_
     from physalis.cli import printing
 
     out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
-    subject = printing.model_of(activations, model)
-    printing.show(
-        evaluate_(dictionary, activations, subject, out=out, **given(splice_tokens=splice_tokens, seed=seed)), json=json
-    )
+    models = artifact.read(dictionary, "dictionary").config.get("model")
+    one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
+    subject = printing.model_of(activations[0], model) if one else None
+    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
+    printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
 
 
 @app.command
@@ -142,18 +145,22 @@ def autopsy(
 
 @app.command
 def sweep(
-    activations: Path, /, *, out: Out, dictionary: list[str] | None = None, k: list[int] | None = None,
-    features: list[int] | None = None, seed: list[int] | None = None, epochs: int | None = None,
-    batch_size: Amount = None, json: Json = False,
+    activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: list[str] | None = None,
+    k: list[int] | None = None, features: list[str] | None = None, seed: list[int] | None = None,
+    epochs: int | None = None, batch_size: Amount = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
-    K, FEATURES and SEED may each be given several times."""
-    from physalis import Activations
+    K, FEATURES (a number, or 8x) and SEED may each be given several times. ACTIVATIONS and WRITES are as for train."""
+    from physalis import Activations, Pairs
     from physalis import sweep as sweep_
     from physalis.cli import printing
+    from physalis.cli.amounts import count_features
 
-    grid = given(architectures=dictionary, ks=k, widths=features, seeds=seed)
-    found = sweep_(Activations.open(activations), out, **grid, **given(epochs=epochs, batch_size=batch_size))
+    alone = len(activations) == 1 and not writes
+    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
+    widths = [count_features(each, source.d_in) for each in features] if features else None
+    grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed)
+    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size))
     printing.show(found, json=json)
 
 

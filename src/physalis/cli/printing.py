@@ -17,6 +17,7 @@ from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.cli.demo import Made
+from physalis.cli.options import given
 from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model, load_model
 from physalis.sweeping import Sweep
@@ -31,9 +32,9 @@ TITLES = {
 STRIKING = 5
 
 
-def model_of(activations: Path, name: str | None) -> Model:
+def model_of(activations: Path, name: str | None, device: str | None = None) -> Model:
     """The named model, or the one that the activations were recorded from."""
-    return load_model(name or Activations.open(activations).manifest.config["model"])
+    return load_model(name or Activations.open(activations).manifest.config["model"], **given(device=device))
 
 
 def show(record: Any, *, json: bool) -> None:

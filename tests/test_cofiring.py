@@ -33,7 +33,7 @@ def fires() -> np.ndarray:
     rng = np.random.default_rng(0)
     dense = rng.random(TOKENS) < 0.4
     rare = rng.random((TOKENS, RARE)) < 0.002
-    kin = (rng.random((TOKENS, 4)) < 0.01) & (dense[:, None] | (rng.random((TOKENS, 4)) < 0.05))
+    kin = (rng.random((TOKENS, 4)) < 0.1) & (dense[:, None] | (rng.random((TOKENS, 4)) < 0.05))
     return np.concatenate([dense[:, None], kin, rare], 1)
 
 

@@ -24,6 +24,7 @@ from physalis.steering import dose_response
 from physalis.training import train
 from physalis.types import Batch
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
 OPTIONS = dict(batch_size=512, epochs=1)
 ACROSS = [kind for kind in dictionaries.ARCHITECTURES if kind.__name__ not in ("MatchingPursuit", "ListaMatryoshka")]
 """Those that can predict something else than they read."""
@@ -202,7 +203,7 @@ def doses_it(model, acts, dictionary, there):
 
 def build_it(model, acts, dictionary, there):
     made = build_atlas(dictionary, acts.folder, model, there / "atlas", causes=2)
-    return made.summary().fvu["value"]
+    return made.summary().metrics["fvu"].value
 
 
 @pytest.mark.parametrize("verb", [finetune_it, evaluate_it, steer_it, doses_it, build_it])
@@ -214,7 +215,8 @@ def test_what_needs_a_model(verb, tiny_activations, tiny_dictionary, tmp_path, m
 
 
 def compare_them(acts, dictionaries_, there):
-    return compare(*dictionaries_[:2], acts.folder, out=there / "compared").summary().n_both
+    found = compare(*dictionaries_[:2], acts.folder, out=there / "compared").summary
+    return [found.directions.share_a.value, found.codes.share_a.value]
 
 
 def explain_it(acts, dictionaries_, there):

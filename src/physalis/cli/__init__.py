@@ -124,7 +124,7 @@ def evaluate(
 @app.command
 def autopsy(
     dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, tokens: Amount = None,
-    steps: int | None = None, json: Json = False,
+    steps: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Say how many features of a dictionary are dead, why, and what to change: its training is repeated for a few steps
     as it was and once for each suspicion. ACTIVATIONS are those it was trained on, and WRITES what it predicts, unless
@@ -135,7 +135,7 @@ def autopsy(
     from physalis.origin import recorded
 
     source = recorded(artifact.read(dictionary, "dictionary"), activations, writes)
-    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps)), json=json)
+    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps, device=device)), json=json)
 
 
 @app.command

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from physalis.device import moved
 from physalis.dictionaries import Dictionary, Linear, Tick
 from physalis.training import Part
 from physalis.types import Batch, Codes
@@ -29,19 +28,19 @@ class Counts(NamedTuple):
 
 @torch.no_grad()
 def count(dictionary: Dictionary, part: Part, tokens: int) -> Counts:
-    """Over the first ``tokens`` rows, in whole chunks, or all that there are. Counts are on the CPU."""
+    """Over the first ``tokens`` rows, in whole chunks, or all that there are."""
     fired, seen = torch.zeros(dictionary.config.n_features, dtype=torch.int64), 0
-    for x in rows_of(part, tokens, next(dictionary.parameters()).device):
-        fired += firings(dictionary.encode(x), len(fired)).cpu()
+    for x in rows_of(part, tokens):
+        fired += firings(dictionary.encode(x), len(fired))
         seen += len(x)
     return Counts(fired, seen)
 
 
-def rows_of(part: Part, tokens: int, device: torch.device) -> Iterator[Float[Tensor, "n d_in"]]:
-    """Raw rows on ``device``, chunk by chunk, until there are ``tokens`` of them."""
+def rows_of(part: Part, tokens: int) -> Iterator[Float[Tensor, "n d_in"]]:
+    """Raw rows, chunk by chunk, until there are ``tokens`` of them."""
     n, seen = part.n_tokens, 0
     size = n // max(1, -(-n // CHUNK))  # so that few rows are left over
-    for batch in moved(part.batches(size, seed=0), device) if size else ():
+    for batch in part.batches(size, seed=0) if size else ():
         if seen >= tokens:
             return
         yield batch.x.float()
@@ -56,10 +55,9 @@ def firings(codes: Codes, features: int) -> Int[Tensor, " features"]:
 @torch.no_grad()
 def count_at_start(young: Dictionary, sample: list[Batch]) -> Counts:
     """With the weights that training starts from, chosen as training chooses."""
-    n, device = young.config.n_features, sample[0].x.device
-    nobody, fired = (torch.zeros(n, dtype=dtype, device=device) for dtype in (torch.bool, torch.int64))
-    for batch in sample:
-        fired += firings(young.loss(batch, Tick(0, 0.0, nobody)).codes, n)
+    n = young.config.n_features
+    nobody = torch.zeros(n, dtype=torch.bool)
+    fired = sum((firings(young.loss(batch, Tick(0, 0.0, nobody)).codes, n) for batch in sample), torch.zeros(n).long())
     return Counts(fired, sum(len(batch.x) for batch in sample))
 
 
@@ -110,7 +108,7 @@ def shortfall(
         pre = z @ dictionary.reads(part).T + dictionary.b_enc[part]  # pyright: ignore
         rest = _needed(dictionary, codes, part) - pre
         found.append(rest.min(0).values / pre.std(0).clamp_min(1e-30))
-    return torch.cat(found) if found else x.new_zeros(0)
+    return torch.cat(found) if found else torch.zeros(0)
 
 
 def _needed(dictionary: Dictionary, codes: Codes, ids: Tensor) -> Tensor:
@@ -118,7 +116,7 @@ def _needed(dictionary: Dictionary, codes: Codes, ids: Tensor) -> Tensor:
     if threshold is not None:
         return threshold[ids]
     if hasattr(dictionary, "asked"):  # a penalty decides, and a positive pre-activation fires
-        return codes.values.new_zeros(len(ids))
+        return torch.zeros(len(ids))
     return codes.values.min(1, keepdim=True).values  # a full row is entered by exceeding its smallest code
 
 
@@ -138,7 +136,7 @@ def mass(reads: Float[Tensor, "n d"], dimensions: Bool[Tensor, " d"]) -> Float[T
 def nearest(rows: Float[Tensor, "n d"], others: Float[Tensor, "m d"]) -> Float[Tensor, " n"]:
     """The largest cosine of each row with one of the others; 0 where there is none."""
     if not len(others):
-        return rows.new_zeros(len(rows))
+        return torch.zeros(len(rows))
     others = normalize(others, dim=1)
     found = [(normalize(part, dim=1) @ others.T).max(1).values for part in rows.split(FEATURES)]
-    return torch.cat(found) if found else rows.new_zeros(0)
+    return torch.cat(found) if found else torch.zeros(0)

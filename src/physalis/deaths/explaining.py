@@ -26,7 +26,6 @@ from physalis.deaths.evidence import Spread
 from physalis.deaths.records import RARITY, REDUNDANCY, UNKNOWN, Cause, Death, Deaths, Trial
 from physalis.deaths.replay import Change, Replay, batches, beginning, replay
 from physalis.deaths.suspects import UNCENTRED, Scene, Suspicion, suspicions
-from physalis.device import chosen
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Firing, dead_fraction, share_estimate
@@ -43,26 +42,18 @@ HALVED = 0.5
 _NEEDED = ("batch_size", "epochs", "order", "lr", "warmup", "decay", "dead_after", "frozen", "steps")
 
 
-def explain_deaths(
-    dictionary: str | Path,
-    source: Source,
-    *,
-    tokens: int = 1_000_000,
-    steps: int = 400,
-    device: torch.device | str | None = None,
-) -> Deaths:
+def explain_deaths(dictionary: str | Path, source: Source, *, tokens: int = 1_000_000, steps: int = 400) -> Deaths:
     """Say how many features of the dictionary in a folder are dead, and why.
 
     ``source`` is what it was trained on. A feature is dead if it fires on none of ``tokens`` training tokens. At most
     ``steps`` steps of the training are repeated, as they were and once for each suspicion; 0 repeats nothing. With
     another source, or where the training is not known (a converted dictionary), nothing can be repeated, and ``notes``
-    says so. It is computed on ``device``, the best that there is unless given.
+    says so.
 
     Raises BadInput if the folder holds no dictionary, or if the source's widths are not the dictionary's.
     """
     folder = Path(dictionary)
-    about, at = artifact.read(folder, "dictionary"), chosen(device)
-    subject = dictionaries.load(folder, device=at)
+    about, subject = artifact.read(folder, "dictionary"), dictionaries.load(folder)
     widths, own = (source.d_in, source.d_out), (subject.config.d_in, subject.config.d_out)
     if widths != own:
         raise BadInput(
@@ -70,12 +61,10 @@ def explain_deaths(
             "Give the activations that it was trained on."
         )
     counted = evidence.count(subject, source.train, tokens)
-    ids = (counted.fired == 0).nonzero().flatten().to(at)
-    case = _Case(about, subject, source, at, ids, _log(folder), _last_fired(folder))
+    case = _Case(about, subject, source, (counted.fired == 0).nonzero().flatten(), _log(folder), _last_fired(folder))
     if len(case.ids):
         _measure(case, tokens)
         _try(case, steps)
-    case.ids, case.numbers = case.ids.cpu(), {name: value.cpu() for name, value in case.numbers.items()}
     return Deaths(
         n_features=len(counted.fired),
         n_tokens=counted.n_tokens,
@@ -108,7 +97,6 @@ class _Case:
     about: Manifest
     subject: Dictionary
     source: Source
-    device: torch.device
     ids: Int[Tensor, " dead"]
     log: list[dict[str, Any]]
     last_fired: Int[Tensor, " features"] | None
@@ -128,14 +116,14 @@ class _Case:
 def _measure(case: _Case, tokens: int) -> None:
     """Numbers that follow from the dictionary as it is."""
     subject, ids = case.subject, case.ids
-    alive = torch.ones(subject.config.n_features, dtype=torch.bool, device=case.device)
+    alive = torch.ones(subject.config.n_features, dtype=torch.bool)
     alive[ids] = False
-    x = torch.cat(list(evidence.rows_of(case.source.train, LOOKED_AT, case.device)))
+    x = torch.cat(list(evidence.rows_of(case.source.train, LOOKED_AT)))
     case.numbers["shortfall"] = evidence.shortfall(subject, x, ids)
     writes: Any = subject.writes
     case.numbers["likeness"] = evidence.nearest(writes(ids), writes(alive.nonzero().flatten()))
     if isinstance(case.source, Judged) and case.source.held_out.n_tokens:
-        case.numbers["elsewhere"] = evidence.count(subject, case.source.held_out, tokens).fired[ids.cpu()].double()
+        case.numbers["elsewhere"] = evidence.count(subject, case.source.held_out, tokens).fired[ids].double()
     if not case.repeatable:
         case.notes.append(
             "Its training is not known, or was not on these activations, so nothing could be repeated: causes that lie "
@@ -153,18 +141,18 @@ def _try(case: _Case, steps: int) -> None:
     """Numbers that follow from how training began, and a repeat for each suspicion that they raise."""
     if not case.repeatable:
         return
-    young = beginning(case.source, case.about, Change(), case.device)
+    young = beginning(case.source, case.about, Change())
     sample: list[Batch] = []
-    for batch in batches(case.source, case.about, Change(), case.device):
+    for batch in batches(case.source, case.about, Change()):
         sample.append(batch)
         if sum(len(each.x) for each in sample) >= LOOKED_AT:
             break
     spread = Spread.of(torch.cat([batch.x for batch in sample]))
     at_start = evidence.count_at_start(young, sample)
-    dead = torch.zeros(len(at_start.fired), dtype=torch.bool, device=case.device)
+    dead = torch.zeros(len(at_start.fired), dtype=torch.bool)
     dead[case.ids] = True
     read: Tensor = young.reads(case.ids)  # pyright: ignore
-    now = case.subject.reads(case.ids) / case.source.frame.to(case.device).scale_in  # pyright: ignore
+    now = case.subject.reads(case.ids) / case.source.frame.scale_in  # pyright: ignore
     case.numbers["rate_at_start"] = at_start.fired[case.ids] / at_start.n_tokens
     case.numbers["towards_mean"] = evidence.alignment(read, spread.mean)
     if spread.outliers.any():
@@ -172,10 +160,9 @@ def _try(case: _Case, steps: int) -> None:
     case.numbers["turned"] = torch.rad2deg(torch.cosine_similarity(read, now, dim=1).clamp(-1, 1).acos())
     found = list(suspicions(Scene(case.about, young, sample, spread, at_start, dead, case.log))) if steps else []
     if found:
-        case.control = replay(case.source, case.about, Change(), steps=steps, name="as it was", device=case.device)
+        case.control = replay(case.source, case.about, Change(), steps=steps, name="as it was")
     for suspicion in found:
-        options: dict[str, Any] = {"steps": steps, "name": suspicion.name, "device": case.device}
-        again = replay(case.source, case.about, suspicion.change, **options)
+        again = replay(case.source, case.about, suspicion.change, steps=steps, name=suspicion.name)
         case.tried.append(_Tried(suspicion, again))
 
 

@@ -108,9 +108,9 @@ def write_rows(folder: Path, sizes: Sizes, device: torch.device) -> Path:
     return folder
 
 
-def agreement(name: str, device: torch.device, *, d: int = 256, features: int = 2048, k: int = 16) -> Agreement:
+def agreement(name: str, device: torch.device, *, d: int, features: int, k: int, batch: int) -> Agreement:
     """The card against the CPU from the same start, in float32."""
-    x = world(4096, d, k, seed=3, device=torch.device("cpu"))
+    x = world(4 * batch, d, k, seed=3, device=torch.device("cpu"))
     x = (x - x.mean(0)) / x.std()
     shape = {"d_in": d, "d_out": d, "n_features": features, "k": k}
     start = dictionaries.make(name, shape)
@@ -125,8 +125,8 @@ def agreement(name: str, device: torch.device, *, d: int = 256, features: int = 
         schedule = Schedule(lr=1e-3, warmup=2, decay=0.5, steps=10)
         row: dict[str, float] = {}
         for step in range(4):
-            batch = there[1024 * step : 1024 * (step + 1)]
-            row = run.descend(Batch(batch, batch), step, schedule, 1 << 40) or row
+            rows = there[batch * step : batch * (step + 1)]
+            row = run.descend(Batch(rows, rows), step, schedule, 1 << 40) or row
         return dictionary, row
 
     with torch.no_grad():
@@ -134,8 +134,8 @@ def agreement(name: str, device: torch.device, *, d: int = 256, features: int = 
         for where in (torch.device("cpu"), device):
             there = dictionaries.make(name, shape)
             there.load_state_dict(start.state_dict())
-            codes = there.to(where).encode(x[:512].to(where))
-            out = torch.zeros(512, features, device=where)
+            codes = there.to(where).encode(x[:batch].to(where))
+            out = torch.zeros(batch, features, device=where)
             dense.append(out.scatter_add_(1, codes.ids.long(), codes.values).cpu())
     with repeatable(device):
         (here, told), (there, said), (again, _) = (trained(where) for where in (torch.device("cpu"), device, device))
@@ -247,7 +247,9 @@ def main() -> None:
     device, sizes = torch.device(args.device), CARD if args.device == "cuda" else SMALL
     sizes = Sizes(**{**asdict(sizes), "steps": args.steps or sizes.steps})
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:
-        agreed = [agreement(name, device) for name in CHECKED]
+        small = {"d": 256, "features": 2048, "k": 16, "batch": 1024}
+        small = small if args.device == "cuda" else {"d": 32, "features": 128, "k": 4, "batch": 128}
+        agreed = [agreement(name, device, **small) for name in CHECKED]
         rows = measure(args, sizes, device, write_rows(Path(folder) / "rows", sizes, device))
     show(Console(stderr=args.json), agreed, rows, sizes, args.device)
     if args.json:

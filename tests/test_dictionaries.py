@@ -391,9 +391,3 @@ def test_the_second_look_learns_its_step_within_bounds():
 def test_prefixes_step_between_halves():
     d = make(dictionaries.Matryoshka)
     assert d.widths == (4, 6, 9, 12, 18, 24, 36, 48, 72, 96)
-
-
-@pytest.mark.parametrize("wrong", [dict(k=4.5), dict(k="4"), dict(k=True), dict(skip=1), dict(aux_weight="much")])
-def test_settings_of_another_type_are_a_sentence(wrong):
-    with pytest.raises(BadInput, match=f"{next(iter(wrong))} must be .*; received"):
-        dictionaries.TopKConfig(**{"d_in": 4, "d_out": 4, "n_features": 16, "k": 4} | wrong)

@@ -39,6 +39,7 @@ from physalis.types import Batch
 
 FASTER, OF_PRODUCT = 3.0, 2.0
 """Times the best peer that is the goal, and times the bare product that a step may take."""
+IMPORTS = "import sae_lens, sparsify, dictionary_learning"
 CHECKED = ("topk", "batchtopk", "jumprelu", "gated", "matryoshka")
 CLOSE = 1e-3
 """Relative: sums of thousands of terms in another order differ by so much after some steps."""
@@ -155,9 +156,11 @@ def peers_python(folder: Path) -> Path | None:
         if not python.exists():
             print(f"Installing {', '.join(PACKAGES[:3])} into {folder}, once.", file=sys.stderr)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", folder], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "venv", "--system-site-packages", folder], check=True, stdout=sys.stderr
+            )
             subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES[:3]], check=True, stdout=sys.stderr)
-        subprocess.run([python, "-c", "import sae_lens, sparsify, dictionary_learning"], check=True)
+        subprocess.run([python, "-c", IMPORTS], check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"The peers cannot be installed here ({error}): only physalis is measured.", file=sys.stderr)
         return None

@@ -53,7 +53,7 @@ def through(trunk, states):
 )
 def test_a_branch_is_what_a_whole_pass_is(model, tokens, name):
     site = Site.parse(name)
-    write = {site: lambda x: 1.3 * x + 0.1}
+    write = {site: lambda x: x * torch.linspace(0.5, 1.5, x.shape[-1])}
     trunk = Trunk(model, tokens, changed=[site], read=[site])
     whole = model.run(tokens, read=[LOGITS, site])
     assert trunk.skipped == (site.layer or 0) + (site.name == "resid_post")

@@ -83,7 +83,8 @@ def evaluate(
             except Unspliceable as reason:
                 why = str(reason)
         if "training" in about.config and isinstance(subjects[OWN], Linear):  # one converted does not say how it was
-            subjects[FROZEN] = _frozen(about, source, Path(out) / FROZEN, seed).to(where)
+            _train_frozen(about, source, Path(out) / FROZEN, seed)
+            subjects[FROZEN] = dictionaries.load(Path(out) / FROZEN, device=where)
         rank = min(source.d_in, source.d_out) if shape.skip else shape.k
         found = _measured(
             subjects, source, splicer, rank, splice_tokens=splice_tokens, firing_tokens=firing_tokens, seed=seed
@@ -121,9 +122,11 @@ def measure(
     """The metrics of several dictionaries, and under "linear" those of the best linear map of the first one's k, all on
     the same tokens: ``{subject: {metric: {value, low, high}}}``. Trains nothing, writes nothing."""
     options = {"splice_tokens": splice_tokens, "firing_tokens": firing_tokens, "seed": seed}
-    here = {name: each.to(model.device) for name, each in subjects.items()}
-    rank = next(iter(here.values())).config.k
-    return _measured(here, source, Splicer(model, source), rank, **options).metrics
+    for each in subjects.values():
+        if next(each.parameters()).device != model.device:
+            each.to(model.device).compute_in(device.compute_dtype(model.device))
+    rank = next(iter(subjects.values())).config.k
+    return _measured(subjects, source, Splicer(model, source), rank, **options).metrics
 
 
 class _Measured(NamedTuple):
@@ -181,9 +184,9 @@ def _map_name(source: Activations | Pairs, rank: int) -> str:
     return "best linear map" if rank == min(source.d_in, source.d_out) else f"best linear map of rank {rank}"
 
 
-def _frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int) -> Dictionary:
+def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int) -> None:
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = dictionaries.make(about.config["architecture"], about.config["dictionary"]).config
     t = about.config["training"]
     kept = {key: t[key] for key in ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")}
-    return train(source, [config], [folder], frozen="dec", seed=seed, **kept)[0]
+    train(source, [config], [folder], frozen="dec", seed=seed, **kept)

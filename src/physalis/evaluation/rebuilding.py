@@ -95,15 +95,17 @@ def reconstructions(
 
 
 def _columns(source: Activations | Pairs) -> dict[str, slice]:
-    """The columns of ``y`` of each site that is predicted, where there are several."""
+    """The columns of ``y`` of each site that is predicted, where there are several: of several models with the model's
+    name, and with a number where that is the same."""
     parts = source.parts[1] or source.parts[0]
+    several = len({part.model_hash for part in parts}) > 1
+    names = [f"{part.model} {part.site}" if several else str(part.site) for part in parts]
     found, first = {}, 0
-    for part in parts if len(parts) > 1 else ():
-        found[f"{part.model} {part.site}" if len({p.model for p in parts}) > 1 else str(part.site)] = slice(
-            first, first + len(part.mean)
-        )
+    for i, (part, name) in enumerate(zip(parts, names, strict=True)):
+        unique = name if names.count(name) == 1 else f"{name} ({i + 1})"
+        found[unique] = slice(first, first + len(part.mean))
         first += len(part.mean)
-    return found
+    return found if len(parts) > 1 else {}
 
 
 def _sample(part: Activations | Pairs, tokens: int, seed: int) -> Iterator[Tensor]:

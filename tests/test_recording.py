@@ -378,3 +378,11 @@ def test_several_workers_write_the_same_bytes(saved_model, text, tmp_path):
         outs = [tmp_path / f"{n}" / str(site) for site in SITES[:2]]
         record(load_model(saved_model), text, SITES[:2], outs, **OPTIONS, workers=n)
     assert contents(tmp_path / "2") == contents(tmp_path / "1")
+
+
+def test_a_model_says_how_long_an_input_may_be():
+    tiny = tiny_model()
+    assert tiny.longest == tiny.hf.config.context
+    tiny.check_length(tiny.longest, "The prompt", "Shorten it.")
+    with pytest.raises(BadInput, match=f"The prompt has {tiny.longest + 1:,} tokens; tiny reads at most .* Shorten it"):
+        tiny.check_length(tiny.longest + 1, "The prompt", "Shorten it.")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -134,7 +134,7 @@ class Reader:
         self.dictionary = dictionary.to(model.device)
         self.hash = hash
         self.bos = any(rule.skip_first for rule in self.hygienes.values())
-        limits = [limit for limit in (longest, _context(model)) if limit is not None]
+        limits = [limit for limit in (longest, model.longest) if limit is not None]
         self.longest = min(limits) if limits else None
         """Tokens that a text may have, its BOS token included; None where neither the model nor anyone says."""
 
@@ -264,14 +264,6 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([i])
     return batches
-
-
-def _context(model: Model) -> int | None:
-    """The longest input that a model's config names."""
-    config: Any = model.hf.config
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    named = [getattr(text, name, None) for name in ("max_position_embeddings", "context")]
-    return next((int(limit) for limit in named if limit), None)
 
 
 def _check_belongs(about: Manifest, model: Model) -> None:

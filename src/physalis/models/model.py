@@ -33,6 +33,9 @@ COMPUTES = (
 """The config's fields that decide what is computed beyond the parameters. Not all fields: those change from one
 release of transformers to the next, and an upgrade must not turn a model into another one."""
 
+POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context")
+"""The config's fields that say how long an input may be, by whatever name the architecture has for it."""
+
 ORDER = {
     name: i for i, name in enumerate(("resid_pre", "z", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post"))
 }
@@ -84,6 +87,19 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         return self._unembed.weight.dtype
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that one input may have: the positions that the model was made for, as its config names them; None
+        where none are named (Bloom's and Mamba's kind)."""
+        text = self._config.get_text_config() if hasattr(self._config, "get_text_config") else self._config
+        named = (getattr(text, name, None) for name in POSITIONS)
+        return next((int(limit) for limit in named if limit), None)
+
+    def check_length(self, n_tokens: int, what: str, advice: str) -> None:
+        """Raise BadInput, naming ``what`` is so long and what to do, where ``n_tokens`` are more than ``longest``."""
+        if self.longest is not None and n_tokens > self.longest:
+            raise BadInput(f"{what} has {n_tokens:,} tokens; {self.name} reads at most {self.longest:,}. {advice}")
 
     @property
     def bos_id(self) -> int | None:

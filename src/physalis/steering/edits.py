@@ -181,13 +181,20 @@ class Steering:
 
         return cls(edits, rows, place, codes=codes)
 
-    def writes(self, start: int = 0, *, contexts: slice = slice(None)) -> Mapping[Site, Write]:
-        """What ``Model.run`` writes into a pass whose first position is at ``start``, in these of its contexts."""
+    @property
+    def bos(self) -> bool:
+        """Whether contexts begin with a BOS token, as they did where the dictionary was recorded."""
+        return self.place.hygiene.skip_first
+
+    def writes(
+        self, start: int = 0, *, contexts: slice = slice(None), has_bos: bool | None = None
+    ) -> Mapping[Site, Write]:
+        """What ``Model.run`` writes into a pass whose first position is at ``start``, in these of its contexts.
+        ``has_bos`` is whether they begin with a BOS token, which is never edited: ``bos`` unless given."""
         reads, at, hygiene = self.place
         if not self.edits:
             return {}
-        if start > 0:
-            hygiene = replace(hygiene, skip_first=False)
+        hygiene = replace(hygiene, skip_first=start == 0 and (self.bos if has_bos is None else has_bos))
         seen: dict[str, Tensor] = {}
 
         def listen(x: Tensor) -> Tensor:

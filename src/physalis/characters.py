@@ -34,8 +34,9 @@ def in_text(tokens: Sequence[Piece]) -> list[str]:
     """Tokens that follow each other in a text, characters whole, those that tokens cut marked by ``CUT``. Bytes that
     are no part of a whole character here, at the ends of a window for instance, are written ``\\xNN``."""
     shown: list[str] = []
-    for cuts, run in groupby(tokens, key=lambda token: isinstance(token, bytes)):
-        shown += _joined([part for part in run if isinstance(part, bytes)]) if cuts else map(alone, run)
+    for kind, run in groupby(tokens, key=type):
+        some = list(run)
+        shown += _joined([each for each in some if isinstance(each, bytes)]) if kind is bytes else map(alone, some)
     return shown
 
 

@@ -8,6 +8,7 @@ from physalis.atlas.profiles import TELLING, Profiles
 from physalis.atlas.store import SNIPPET, SNIPPET_AFTER, SNIPPET_BEFORE
 from physalis.atlas.wording import DEFINITE, LISTED, headline, weighted_words
 from physalis.atlas.words import WordIndex
+from physalis.characters import Piece, alone, in_text, plain
 
 SEARCHED = 12
 """Examples that a search looks at, from the top: those say most clearly what a feature is."""
@@ -19,9 +20,12 @@ NEARBY = 4
 class Strings:
     """The text of token ids, asked of a tokenizer once each."""
 
-    def __init__(self, token_strings: Callable[[Sequence[int]], list[str]]) -> None:
-        self._ask = token_strings
+    def __init__(self, ask: Callable[[Sequence[int]], list[Piece]]) -> None:
+        """``ask`` is a model's ``pieces``."""
+        self._ask = ask
+        self.pieces: dict[int, Piece] = {-1: ""}
         self.known: dict[int, str] = {-1: ""}
+        """Of each token alone."""
         self._is_known = np.zeros(1, bool)
 
     def learn(self, *ids: np.ndarray) -> dict[int, str]:
@@ -32,8 +36,13 @@ class Strings:
         new = np.unique(flat[~self._is_known[flat] & (flat >= 0)]).tolist()
         if new:
             self._is_known[new] = True
-            self.known.update(zip(new, self._ask(new), strict=True))
+            self.pieces.update(zip(new, self._ask(new), strict=True))
+            self.known.update((i, alone(self.pieces[i])) for i in new)
         return self.known
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say one after another, characters that they cut whole."""
+        return plain("".join(in_text([self.pieces[i] for i in ids])))
 
 
 class FeatureRows:
@@ -70,9 +79,10 @@ class FeatureRows:
             telling, shares, preceding, promoted_ids, says, tokens, examples = row
             promoted = [known[t] for t in promoted_ids if t >= 0]
             told = [known[t] for t in telling if t >= 0]
-            line = headline(told, shares[: len(told)], promoted if says else [], known[preceding])
+            pair = self.strings.text([preceding, telling[0]]) if preceding >= 0 else ""
+            line = headline(told, shares[: len(told)], promoted if says else [], pair)
             self.headlines.append(line)
-            texts = ["".join([known[t] for t in example]) for example in examples if example[NEARBY] >= 0]
+            texts = [self.strings.text(example) for example in examples if example[NEARBY] >= 0]
             self.words.add(part.first + i, weighted_words(line, [known[t] for t in tokens if t >= 0], promoted, texts))
 
 

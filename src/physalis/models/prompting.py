@@ -31,7 +31,13 @@ def room(model: Model, prompt: int, n: int | None, usual: int) -> int:
     if prompt == 0:
         raise BadInput("Nothing comes before the first token. Give a prompt of at least one token.")
     left = None if model.longest is None else model.longest - prompt
-    model.check_length(prompt + 1, "The prompt with a token after it", "Shorten the prompt.")
+    if left is not None and left < 1:
+        raise BadInput(
+            f"The prompt has {prompt:,} tokens; {model.name} reads at most {model.longest:,}, with what comes after "
+            "it. Shorten the prompt."
+        )
+    if n is not None and n < 0:
+        raise BadInput(f"Tokens after the prompt are counted from 0; received {n}.")
     if n is None:
         return usual if left is None else min(usual, left)
     if left is not None and n > left:

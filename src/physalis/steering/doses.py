@@ -40,6 +40,7 @@ REFERENCE = 1 / 4  # of the median norm: the strength whose target is looked for
 SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2)
 """Default strengths, of the median norm at the site."""
 REPEATS = (1, 2, 4)  # of the prompt
+LARGEST = 3.4e38  # strength: what float32 holds
 ROWS = 100_000  # for the difference of means
 
 
@@ -109,7 +110,9 @@ class Trial(NamedTuple):
     strength: float
     write: Mapping[Site, Write]
     before: Int[Tensor, " prompt"]
-    """Tokens put before every context; nothing is measured on them."""
+    """Tokens put before the text of every context; nothing is measured on them."""
+    lead: int = 1
+    """Positions that are no text and stay first: 1 where contexts begin with a BOS token, else 0."""
 
 
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -212,20 +215,25 @@ def dose_response(
     ids = [int(each) for each in target]
     words = model.token_strings(ids)
     lengths = [share * unit for share in SHARES] if strengths is None else [float(each) for each in strengths]
+    if not all(abs(each) < LARGEST for each in lengths):
+        most = max(lengths, key=abs)
+        raise BadInput(f"Strengths are to be compared with the median norm, {unit:.3g}; received {most:.3g}.")
     random = torch.randn(acts.d, generator=torch.Generator().manual_seed(seed))
 
     def doses_along(direction: Float[Tensor, " d"]) -> list[Trial]:
         made = (Steering([Add(feature=0, strength=each)], direction[None], place) for each in lengths)
         return [Trial(each, steering.writes(), NOTHING) for each, steering in zip(lengths, made, strict=True)]
 
-    prompt = torch.tensor(sum(model.encode(words), []))
+    prompt, lead = torch.tensor(ids), int(place.hygiene.skip_first)
+    if model.longest is not None:  # the longest prompt has its place too
+        contexts = contexts[:, : max(2, model.longest - max(REPEATS) * len(ids))]
     trials = {
         f"feature {feature}": [
             Trial(each, Steering.of(sae, [edit(feature, each)], place).writes(), NOTHING) for each in lengths
         ],
         "random direction": doses_along(random),
         "difference of means": doses_along(_apart(sae, acts, feature)),
-        "the target as a prompt": [Trial(float(times), {}, prompt.repeat(times)) for times in REPEATS],
+        "the target as a prompt": [Trial(float(times), {}, prompt.repeat(times), lead) for times in REPEATS],
     }
     unedited, responses = measure(model, contexts, ids, trials, cost=cost, seed=seed)
     return DoseResponse(
@@ -242,16 +250,24 @@ def raised(model: Model, contexts: Int[Tensor, "contexts context"], trial: Trial
         for mean, each in zip(means, (Trial(0.0, {}, NOTHING), trial), strict=True):
             mean += _predicted(model, tokens, each)[0].exp().double().sum(0)
     p, q = means / means.sum(1, keepdim=True)
-    return (q * (q / p).log()).topk(TARGETS).indices.tolist()
+    more = torch.where(model.known_ids.cpu(), torch.xlogy(q, q) - torch.xlogy(q, p), float("-inf"))
+    return more.topk(min(TARGETS, int(model.known_ids.sum()))).indices.tolist()
 
 
 def _predicted(
     model: Model, tokens: Int[Tensor, "contexts context"], trial: Trial
 ) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
     """Log-probabilities at each position that predicts a token of the text, and the loss on that token."""
-    long = torch.cat([tokens[:, :1], trial.before.expand(len(tokens), -1), tokens[:, 1:]], 1)  # a BOS stays first
+    before = trial.before.expand(len(tokens), -1)
+    long = torch.cat([tokens[:, : trial.lead], before, tokens[:, trial.lead :]], 1)
+    model.check_length(long.shape[1], "A context with the prompt before it", "Give fewer target tokens.")
     logits = model.run(long, read=[LOGITS], write=trial.write)[LOGITS][:, len(trial.before) : -1]
     log_p = logits.float().cpu().flatten(0, 1).log_softmax(-1)
+    if log_p.isnan().any():
+        raise BadInput(
+            f"At strength {trial.strength:.3g} the predictions of {model.name} are not numbers any more. Choose "
+            "smaller strengths."
+        )
     return log_p, -log_p.gather(1, tokens[:, 1:].flatten()[:, None])[:, 0]
 
 

@@ -33,6 +33,9 @@ from physalis.errors import BadInput
 from physalis.models import Model, Write
 from physalis.site import Site
 
+Amount = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
+"""How far an edit moves: a number that float32 can hold."""
+
 
 class _Edit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -41,7 +44,7 @@ class _Edit(BaseModel):
 
 class Add(_Edit):
     kind: Literal["add"] = "add"
-    strength: float
+    strength: Amount
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return torch.full_like(along, self.strength)
@@ -49,7 +52,7 @@ class Add(_Edit):
 
 class Clamp(_Edit):
     kind: Literal["clamp"] = "clamp"
-    value: float
+    value: Amount
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return self.value - code
@@ -57,7 +60,7 @@ class Clamp(_Edit):
 
 class Scale(_Edit):
     kind: Literal["scale"] = "scale"
-    factor: float = 0.0
+    factor: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return (self.factor - 1) * code
@@ -65,7 +68,7 @@ class Scale(_Edit):
 
 class Project(_Edit):
     kind: Literal["project"] = "project"
-    strength: float = 0.0
+    strength: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return self.strength - along
@@ -73,7 +76,7 @@ class Project(_Edit):
 
 class Cap(_Edit):
     kind: Literal["cap"] = "cap"
-    limit: float = 0.0
+    limit: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return -(along - self.limit).clamp_min(0)

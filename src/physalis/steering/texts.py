@@ -82,8 +82,8 @@ def placed(
 ) -> Callable[[int], Mapping[Site, Write]]:
     """The edits as ``generate`` writes them after this prompt, in these of its contexts: at every position that hygiene
     keeps, but not on a BOS token, which a chat template may bring along where the dictionary's text had none."""
-    has_bos = steering.bos or int(prompt[0]) == model.bos_id
-    return partial(steering.writes, contexts=contexts, has_bos=has_bos)
+    brought = {"has_bos": True} if not steering.bos and int(prompt[0]) == model.bos_id else {}
+    return partial(steering.writes, contexts=contexts, **brought)
 
 
 def _steps(model: Model, chosen: Iterator[Int[Tensor, " contexts"]], n: int) -> Iterator[Step]:

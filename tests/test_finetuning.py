@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from physalis import artifact, checkpoints, dictionaries, finetuning
+from physalis import artifact, checkpoints, dictionaries, finetuning, history
 from physalis.activations import Activations, Pairs
 from physalis.dictionaries import BatchTopKConfig, JumpReLUConfig, TopKConfig
 from physalis.errors import BadInput
@@ -71,7 +71,7 @@ def test_kl_falls_on_held_out_text_and_fvu_stays(tiny, tiny_activations, tiny_di
     after = judged(tmp_path / "tuned", tiny_activations, tiny)
     assert after[0] < 0.8 * before[0]
     assert after[1] < 1.2 * before[1]
-    rows = [json.loads(line) for line in (tmp_path / "tuned" / checkpoints.METRICS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "tuned" / history.METRICS).read_text().splitlines()]
     assert set(rows[0]) == {"step", "tokens", "kl", "fvu", "l0", "lr"}
     assert rows[-1]["kl"] < rows[0]["kl"]
     manifest = artifact.read(tmp_path / "tuned", "dictionary")
@@ -100,7 +100,7 @@ def test_l0_stays(tiny, tiny_activations, tmp_path, config):
 def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny, tiny_activations, tiny_dictionary, tmp_path, monkeypatch):
     options = {**OPTIONS, "tokens": 6_000}
     finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "whole", **options)
-    monkeypatch.setattr(finetuning, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
     steps, descend = [], Run.descend
 
     def stopping(self, ids, rate):
@@ -173,7 +173,7 @@ def test_ce_and_objectives_of_ones_own(tiny, tiny_activations, tiny_dictionary, 
 
     options = {**OPTIONS, "tokens": 4_000, "lr": 1e-2, "fvu_weight": 0.0}
     finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "ce", objective=ce, **options)
-    rows = [json.loads(line) for line in (tmp_path / "ce" / checkpoints.METRICS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "ce" / history.METRICS).read_text().splitlines()]
     assert rows[-1]["ce"] < rows[0]["ce"] - 0.2 and not clean_passes
     finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "own", objective=confidence, **options)
     assert artifact.read(tmp_path / "own", "dictionary").config["finetuning"]["objective"] == "confidence"

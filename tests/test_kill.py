@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from physalis import training
+from physalis import checkpoints, training
 from physalis.activations import Activations
 from physalis.artifact import LOCK
 from physalis.atlas.building import build_atlas
@@ -44,7 +44,7 @@ def record_tiny(out: Path, text: Path) -> None:
 
 
 def train_tiny(out: Path, activations: Path) -> None:
-    training.CHECKPOINT_EVERY_S = 0.05  # in this process alone
+    checkpoints.EVERY_S = 0.05  # in this process alone
     acts = Activations.open(activations)
     config = TopKConfig(d_in=acts.d, d_out=acts.d, n_features=4 * acts.d, k=4)
     training.train(acts, [config], [out], batch_size=256, epochs=4)

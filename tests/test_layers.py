@@ -16,7 +16,7 @@ LAYERS = (
     {"errors"},
     {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
     {"models", "activations", "dictionaries", "history"},
-    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding"},
+    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},
     {
         "evaluation",

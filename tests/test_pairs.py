@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from physalis import artifact, training
+from physalis import artifact, checkpoints, training
 from physalis.activations import Activations, Pairs
 from physalis.dictionaries import WEIGHTS, CrosscoderConfig, CrossLayerConfig, TopKConfig
 from physalis.errors import BadInput
@@ -210,7 +210,7 @@ def test_a_run_on_a_stream_goes_on_to_the_same_bytes(text, tmp_path, monkeypatch
         return (tmp_path / name / WEIGHTS).read_bytes()
 
     whole, descend, steps = made("whole"), training.Run.descend, []
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
 
     def stopping(self, *rest):
         steps.append(rest)

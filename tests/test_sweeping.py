@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from physalis import artifact, dictionaries, sweeping, training
+from physalis import artifact, checkpoints, dictionaries, sweeping, training
 from physalis.errors import BadInput
 from physalis.frontier import Curve, Dot, draw
 from physalis.sweeping import sweep
@@ -38,7 +38,7 @@ def test_a_finished_sweep_is_only_read(done, tiny_activations, monkeypatch):
 
 
 def test_a_sweep_that_stopped_goes_on_to_the_same_bytes(done, tiny_activations, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
     descend, steps = training.Run.descend, []
 
     class Stop(Exception):

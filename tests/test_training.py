@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from physalis import artifact, cli, dictionaries, training
+from physalis import artifact, checkpoints, cli, dictionaries, training
 from physalis.dictionaries import BatchTopK, BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.training import Schedule, train
@@ -75,7 +75,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(kind, tiny_activations, tm
     acts = tiny_activations
     config = dictionaries.make(kind.__name__, shape(acts)).config
     train(acts, [config], [tmp_path / "whole"], **OPTIONS)
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
     steps = []
     descend = training.Run.descend
 

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from faults import serious
 from typescript import fields, interfaces
 
-from physalis import artifact, cli, dictionaries, history, training
+from physalis import artifact, checkpoints, cli, dictionaries, history, training
 from physalis.atlas.firings import Coded
 from physalis.atlas.glimpses import Glimpse, glimpse
 from physalis.atlas.profiles import Text
@@ -40,7 +40,7 @@ def config(acts, kind=TopKConfig):
 def stop_after(monkeypatch):
     """``stop_after(n)``: from now on trainings keep a checkpoint of every step, and the n-th step is not done."""
     descend, kept = training.Run.descend, {}
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
 
     def arrange(n):
         done = []
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_doubles_no_point(tiny_activations, tmp_path, stop_af
     train(tiny_activations, [config(tiny_activations)], [run], **OPTIONS)
     total = artifact.read(run, "dictionary").config["training"]["steps"]
     assert steps_of(run) == [*range(0, total, 10), *([total - 1] if (total - 1) % 10 else [])]
-    assert not (run / history.PACE).exists() and not (run / training.CHECKPOINT).exists()
+    assert not (run / history.PACE).exists() and not (run / checkpoints.CHECKPOINT).exists()
 
 
 def test_the_rate_is_that_of_the_present_process():
@@ -251,7 +251,7 @@ def test_each_run_of_a_list_is_read_from_their_common_checkpoint(tiny_activation
     (beside / "b" / "acts").symlink_to(acts.folder)
     with pytest.raises(Stop):
         train(acts, [config(acts, kind) for kind in kinds], outs, **OPTIONS)
-    assert not (outs[1] / training.CHECKPOINT).exists() and Folder(outs[1]).checkpoint()[1] == 1
+    assert not (outs[1] / checkpoints.CHECKPOINT).exists() and Folder(outs[1]).checkpoint()[1] == 1
     with TestClient(create_watch_app(outs[1], tokens=1000)) as client:
         assert client.get("/api/run").json()["architecture"] == "BatchTopK"
         said = client.get("/api/first").json()
@@ -330,7 +330,7 @@ def test_typescript_knows_the_records():
 def test_the_page_follows_a_training(browse, tiny_activations, beside, monkeypatch, width, scheme):
     """The training waits at gates, so that the page is seen before it, in the middle and at its end."""
     descend, gates = training.Run.descend, {12: threading.Event(), 31: threading.Event()}
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
 
     def gated(self, batch, step, *rest):
         if step in gates:

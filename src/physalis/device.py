@@ -1,20 +1,111 @@
-"""The only file that asks what hardware exists: the device, the dtype it computes in, and memory."""
+"""The only file that asks what hardware exists: the device, the dtype it computes in, memory, and how rows get there.
+
+One rule for all verbs: what has a model computes where the model is; what has none takes ``device``, and None means
+``default_device()``.
+"""
 
 import contextlib
 import os
 import resource
 import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+
+from physalis.errors import BadInput
+
+A = TypeVar("A", bound=tuple)
+
+
+def has(kind: str) -> bool:
+    """Whether this machine has a device of that kind: "cuda", "mps" or "cpu"."""
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
 
 
 def default_device() -> torch.device:
     """CUDA, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has(kind)))
+
+
+def chosen(device: torch.device | str | None) -> torch.device:
+    """The device that was asked for, ``default_device()`` for None. Raises BadInput for one that this machine does not
+    have."""
+    if device is None:
+        return default_device()
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or not has(found.type):
+        there = ", ".join(kind for kind in ("cuda", "mps", "cpu") if has(kind))
+        raise BadInput(f"This machine has no device {str(device)!r}. It has: {there}.")
+    return found
+
+
+def pinned() -> bool:
+    """Whether rows are read into memory that a card can copy from while it computes."""
+    return default_device().type == "cuda"
+
+
+def moved(rows: Iterable[A], device: torch.device) -> Iterator[A]:
+    """Tuples of tensors, on ``device``; a tensor that stands twice in a tuple does so there too.
+
+    To a card the next tuple is copied while the one before it is computed with. Elsewhere nothing is read ahead.
+    """
+    if device.type != "cuda":
+        for each in rows:
+            yield _copied(each, lambda x: x.to(device))
+        return
+    copying, before = torch.cuda.Stream(device), None
+    for each in rows:
+        with torch.cuda.stream(copying):
+            after = _copied(each, lambda x: x.to(device, non_blocking=True))
+        if before is not None:
+            yield _arrived(before, copying)
+        before = after
+    if before is not None:
+        yield _arrived(before, copying)
+
+
+def _copied(each: A, move: Callable[[Tensor], Tensor]) -> A:
+    there = {id(x): move(x) for x in {id(x): x for x in each}.values()}
+    values = [there[id(x)] for x in each]
+    return type(each)(*values) if hasattr(each, "_fields") else type(each)(values)
+
+
+def _arrived(each: A, copying: "torch.cuda.Stream") -> A:
+    computing = torch.cuda.current_stream(copying.device)
+    computing.wait_stream(copying)
+    for x in each:
+        x.record_stream(computing)  # its memory is not given away while it is computed with
+    return each
+
+
+@contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """The same bits each time on a card, where sums would otherwise be added in the order in which threads finish. The
+    CPU's are the same anyway."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # costs time, and nothing reads what it has not written
+    try:
+        with warnings.catch_warnings():
+            # of matrix products that several streams may share: ours are all taken on one
+            warnings.filterwarnings("ignore", message=".*deterministic")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
@@ -44,18 +135,29 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def used_memory() -> int:
-    """Bytes of memory that this process holds now; the most that it has held where the system does not say."""
+CPU = torch.device("cpu")
+
+
+def used_memory(device: torch.device = CPU) -> int:
+    """Bytes of memory that this process holds now, on a card or of the system's; the most that it has held where the
+    system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     return _status("VmRSS") or _most_ever()
 
 
-def peak_memory() -> int:
+def peak_memory(device: torch.device = CPU) -> int:
     """The most bytes of memory that this process has held since ``forget_peak_memory``, or ever."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return _status("VmHWM") or _most_ever()
 
 
-def forget_peak_memory() -> None:
+def forget_peak_memory(device: torch.device = CPU) -> None:
     """Start ``peak_memory`` anew, where the system lets a process do so: Linux does."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as f:
         f.write("5")
 

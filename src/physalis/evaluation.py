@@ -17,12 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from physalis import artifact, dictionaries, metrics
-from physalis.activations import Activations, check_belongs
+from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Firing, Reconstruction, Splice, Sums
 from physalis.models import Model
+from physalis.origin import recorded
 from physalis.progress import progress
 from physalis.site import Site
 from physalis.training import train
@@ -84,7 +85,7 @@ def evaluate(
     acts = Activations.open(acts_folder)
     acts.require(model)
     about = artifact.read(sae_folder, "dictionary")
-    check_belongs(about, acts)
+    recorded(about, acts)
     sae = dictionaries.load(sae_folder)
     if acts.held_out.n_tokens == 0:
         raise BadInput(f"{acts_folder} holds nothing out, so nothing can be judged. Record with --held-out 0.1.")

@@ -11,65 +11,36 @@
 End-to-end training from the start is Braun et al. 2024 (arXiv 2405.12241); a short run at the end gets most of it.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from physalis import artifact, checkpoints, dictionaries
+from physalis import artifact, dictionaries, history
 from physalis.activations import Activations, Pairs
 from physalis.adam import Adam
 from physalis.artifact import Manifest
+from physalis.checkpoints import Checkpoint, Kept
+from physalis.device import moved, repeatable
 from physalis.dictionaries import Dictionary
 from physalis.dictionaries.rows import Rows
 from physalis.errors import BadInput
 from physalis.models import Model
+from physalis.objectives import Objective, Outcome, ce, identity, kl, name_of
 from physalis.progress import progress
 from physalis.site import Site
-from physalis.training import Schedule
+from physalis.training import FINISH_ROWS, LOG_EVERY, Schedule, first, unseen
 from physalis.types import Batch, Codes, Frame
 
-CHECKPOINT_EVERY_S = 20.0
-LOG_EVERY = 10  # steps; L0 is brought back as often
-FINISH_ROWS = 8192
+__all__ = ["Objective", "Outcome", "ce", "finetune", "kl"]
+
+RESTORE_EVERY = 10  # steps between which L0 drifts
+ROWS = 2048  # read at a time at the end
 LOGITS = Site("logits")
-
-
-class Outcome(NamedTuple):
-    """What an objective sees of a batch."""
-
-    clean: Callable[[], Float[Tensor, "contexts context vocab"]]
-    """The model's own logits, computed when they are asked for."""
-    spliced: Float[Tensor, "contexts context vocab"]
-    """Those with the reconstruction spliced in; gradients flow from here."""
-    tokens: Int[Tensor, "contexts context"]
-    counts: Bool[Tensor, "contexts context_1"]
-    """Whether position i predicts a token of its own document."""
-
-
-Objective = Callable[[Outcome], Float[Tensor, ""]]
-"""A number that is positive and to be made small. Its name goes into the manifest."""
-
-
-def kl(outcome: Outcome) -> Float[Tensor, ""]:
-    """KL divergence from the model's own predictions to those with the reconstruction, nats a token."""
-    total = outcome.spliced.new_zeros((), dtype=torch.float32)
-    for clean, spliced, counts in zip(outcome.clean(), outcome.spliced, outcome.counts, strict=True):
-        log_p, log_q = (x[:-1][counts].float().log_softmax(-1) for x in (clean, spliced))
-        total = total + torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
-    return total / outcome.counts.sum()
-
-
-def ce(outcome: Outcome) -> Float[Tensor, ""]:
-    """Cross-entropy of the next tokens with the reconstruction, nats a token. Needs no clean pass, but part of what it
-    asks for is to predict better than the model does."""
-    logits = outcome.spliced[:, :-1][outcome.counts].float()
-    return torch.nn.functional.cross_entropy(logits, outcome.tokens[:, 1:][outcome.counts])
 
 
 def finetune(
@@ -107,41 +78,45 @@ def finetune(
             f"{len(contexts):,} contexts to train on. Ask for more tokens, or a smaller batch."
         )
     settings = {
-        "objective": getattr(objective, "__name__", type(objective).__name__), "fvu_weight": fvu_weight,
-        "tokens": tokens, "batch": batch, "steps": steps, "lr": lr, "seed": seed,
+        "objective": name_of(objective), "fvu_weight": fvu_weight, "tokens": tokens, "batch": batch, "steps": steps,
+        "lr": lr, "seed": seed,
     }  # fmt: skip
     inputs = {**source.inputs, "dictionary": told.hash}
-    job = {"finetuning": settings, "inputs": inputs}
+    job = {"finetuning": settings, "objective": identity(objective), "inputs": inputs}
     with artifact.claim(folder, "dictionary", job) as done:
         if done is not None:
-            return dictionaries.load(folder)
-        run = Run(dictionaries.load(dictionary), source, model, objective, fvu_weight)
-        start = run.resume(checkpoints.load(folder, job=artifact.digest(job)))
-        saved, row = time.monotonic(), {}
+            return dictionaries.load(folder, device=model.device)
+        checkpoint = Checkpoint(folder, job)
+        run = Run(dictionaries.load(dictionary, device=model.device), source, model, objective, fvu_weight)
+        start = run.resume(checkpoint.load())
         schedule = Schedule(lr=lr, warmup=min(20, steps), decay=1.0, steps=steps)
         with (
-            checkpoints.Log(folder, start) as log,
+            repeatable(model.device),
+            history.Log(folder, start, tokens=start * size, checkpoint=checkpoint.path, index=0) as log,
             progress("finetune", steps * size, "tokens", done=start * size) as advance,
         ):
             for step, ids in zip(range(start, steps), _batches(contexts, batch, seed, start), strict=False):
                 found = run.descend(ids, schedule(step))
+                if (step + 1) % RESTORE_EVERY == 0:
+                    run.restore()
                 if step % LOG_EVERY == 0 or step + 1 == steps:
-                    row = {"step": step, "tokens": (step + 1) * size, **found(), "lr": schedule(step)}
-                    if not all(np.isfinite(row[name]) for name in run.names):
-                        raise BadInput(f"Fine-tuning diverged at step {step}: {row}. Lower lr and use a new folder.")
-                    log.write(row)
-                advance(size, note=", ".join(f"{name} {row[name]:.3f}" for name in run.names) if row else None)
-                if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                    checkpoints.save(folder, run.kept(step + 1), job=artifact.digest(job))
-                    saved = time.monotonic()
-        name = dictionaries.save(run.finished(seed), folder)
+                    run.row = {"step": step, "tokens": (step + 1) * size, **found(), "lr": schedule(step)}
+                    if not all(np.isfinite(run.row[name]) for name in run.names):
+                        raise BadInput(
+                            f"Fine-tuning diverged at step {step}: {run.row}. Lower lr and use a new folder."
+                        )
+                    log.write(run.row)
+                advance(size, note=run.note)
+                checkpoint.keep(lambda done=step + 1: run.kept(done))
+            name = dictionaries.save(run.finished(seed), folder)
         config = {**told.config, **source.origin, "finetuning": settings}
         manifest = Manifest(
-            kind="dictionary", config=config, seed=seed, inputs=inputs, facts={**told.facts, "finetuned": row}
+            kind="dictionary", config=config, seed=seed, inputs=inputs, facts={**told.facts, "finetuned": run.row}
         )
-        artifact.finish(folder, manifest, [name, checkpoints.METRICS])
-        checkpoints.drop(folder)
-    return dictionaries.load(folder)
+        (folder / history.PACE).unlink()
+        artifact.finish(folder, manifest, [name, history.METRICS])
+        checkpoint.drop()
+    return dictionaries.load(folder, device=model.device)
 
 
 class Run:
@@ -152,9 +127,10 @@ class Run:
     ) -> None:
         self.dictionary, self.source, self.model = dictionary, source, model
         self.objective, self.fvu_weight = objective, fvu_weight
-        self.names = (getattr(objective, "__name__", type(objective).__name__), "fvu")
+        self.names = (name_of(objective), "fvu")
+        self.row: dict[str, Any] = {}
+        """The metrics that were logged last."""
         self.reads, self.write = _sites(source)
-        dictionary.to(model.device)
         self.frame = _frame(dictionary, source)
         _unfold(dictionary, self.frame)
         dictionary.requires_grad_(True)
@@ -163,22 +139,28 @@ class Run:
                 p.on_sphere = bool(((p.norm(dim=1) - 1).abs() < 1e-3).all())
         self.adam = Adam(dictionary.named_parameters())
 
-    def resume(self, kept: checkpoints.Kept | None) -> int:
+    def resume(self, kept: Kept | None) -> int:
         """Go on from a checkpoint; returns the step to go on with."""
         if kept is None:
             return 0
         weights = {name[2:]: value for name, value in kept.tensors.items() if name.startswith("w.")}
         self.dictionary.load_state_dict(weights)
         self.adam.load(kept.tensors, kept.step)
+        self.row = kept.facts["row"]
         return kept.step
 
-    def kept(self, step: int) -> checkpoints.Kept:
+    def kept(self, step: int) -> Kept:
         """Everything that is needed to go on exactly."""
         weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}
-        return checkpoints.Kept(step, weights | self.adam.state())
+        return Kept(step, weights | self.adam.state(), {"row": self.row})
+
+    @property
+    def note(self) -> str | None:
+        """The last row, in a few words."""
+        return ", ".join(f"{name} {self.row[name]:.3f}" for name in self.names) if self.row else None
 
     def descend(self, ids: Int64[np.ndarray, " contexts"], rate: float) -> Callable[[], dict[str, float]]:
-        """One step on the contexts ``ids``; returns what gives the step's metrics, and brings L0 back when asked."""
+        """One step on the contexts ``ids``; returns what gives the step's metrics."""
         tokens = torch.from_numpy(self.source.tokens[ids].astype("int64")).to(self.model.device)
         documents = self.source.documents[ids]
         splice = Splice(self.dictionary, self.frame, self.source.kept(ids).to(self.model.device), self.reads)
@@ -193,19 +175,22 @@ class Run:
         self.adam.step(rate)
         self.dictionary.constrain()
 
+        self._rows = splice.rows
+
         def found() -> dict[str, float]:
-            self.dictionary.finish(splice.rows)
             l0 = float((splice.codes.values > 0).sum()) / len(splice.codes.values)
             return {**dict(zip(self.names, (float(goal.detach()), float(fvu.detach())), strict=True)), "l0": l0}
 
         return found
 
+    def restore(self) -> None:
+        """Bring L0 back to what it was, by the rows of the step just taken."""
+        self.dictionary.finish(self._rows)
+
     def finished(self, seed: int) -> Dictionary:
         """The dictionary as it is stored: with its L0, and reading raw activations."""
-        rows = next(self.source.train.batches(min(FINISH_ROWS, self.source.train.n_tokens), seed=seed))
-        x = rows.x.to(self.model.device)
-        y = x if rows.y is rows.x else rows.y.to(self.model.device)
-        self.dictionary.finish(self.frame.apply(Batch(x, y)))
+        rows = unseen(self.source, ROWS).batches(min(ROWS, self.source.train.n_tokens), seed=seed)
+        self.dictionary.finish(first(map(self.frame.apply, moved(rows, self.model.device)), FINISH_ROWS))
         self.dictionary.requires_grad_(False)
         self.dictionary.fold(self.frame)
         return self.dictionary
@@ -265,7 +250,7 @@ def _frame(dictionary: Dictionary, source: Activations | Pairs) -> Frame:
     """Where learning rates mean what they meant in training: inputs are centred where the dictionary centres them, and
     have mean square 1. A dictionary that normalises each token itself is there already."""
     centre = dictionary.state_dict()["centre"].clone()
-    frame = Frame(*(part.to(centre.device) for part in source.frame))
+    frame = source.frame.to(centre.device)
     if dictionary.config.layer_norm:
         return Frame(*(torch.full_like(part, value) for part, value in zip(frame, (0.0, 1.0, 0.0, 1.0), strict=True)))
     itself = isinstance(source, Activations) or not source.writes

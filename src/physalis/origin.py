@@ -52,7 +52,7 @@ class Origin:
             hygienes = (Hygiene.from_dict(rules),)
         else:
             keys = names if len(models) < 2 else [f"{m} {s}" for m, s in zip(models, names, strict=False)]
-            hygienes = tuple(Hygiene.from_dict(rules[key]) for key in keys if key in rules)
+            hygienes = tuple(Hygiene.from_dict(rules[key]) for key in dict.fromkeys(keys) if key in rules)
         return cls(
             reads=tuple(map(Site.parse, reads)), writes=tuple(map(Site.parse, writes or reads)),
             is_autoencoder=not writes, models=tuple(models), model_hash=manifest.inputs.get("model"),
@@ -73,8 +73,14 @@ class Origin:
         """One rule for positions, of the first site that is read; where it is unsaid, all but the first position."""
         return self.hygienes[0] if self.hygienes else Hygiene(max_norm=float("inf"), skip_first=True)
 
+    @property
+    def rules(self) -> dict[Site, Hygiene]:
+        """The rule of each site that has one."""
+        sites = dict.fromkeys([*self.reads, *self.writes])
+        return dict(zip(sites, self.hygienes or [self.hygiene()], strict=False))
+
     def check_model(self, model: Model) -> None:
-        """Raise BadInput if the manifest names another model than this one."""
+        """Raise BadInput if the manifest names another model than this one, or another tokenizer."""
         if len(set(self.models)) > 1:
             raise BadInput(
                 f"The dictionary reads several models at once ({', '.join(self.models)}); this needs one that a single "
@@ -84,6 +90,11 @@ class Origin:
             raise BadInput(
                 f"The dictionary belongs to another model ({self.models[0] if self.models else '?'!r}) than "
                 f"{model.name}: its directions mean nothing there. Use the model it was trained on."
+            )
+        if self.tokenizer_hash not in (None, model.tokenizer_fingerprint):
+            raise BadInput(
+                f"The dictionary was trained on text of another tokenizer than that of {model.name}: the same ids are "
+                "other tokens there. Use the tokenizer it was trained with."
             )
 
 

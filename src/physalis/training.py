@@ -6,9 +6,12 @@
 3. Features that have not fired for ``dead_after`` tokens are named dead to the loss, which may revive them.
 4. A checkpoint holds weights, moments, counters and the position in the data: a run that was killed goes on from there
    and ends with the same bytes.
+
+Dictionaries, moments and batches are on one device, to which the next batch is copied while a card computes. The job
+does not name the device: what is asked for is the same anywhere, and numbers differ by rounding alone, as between two
+kinds of processor. So a folder opens anywhere, and a run may go on elsewhere; bytes are the same where the device is.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -22,15 +25,14 @@ from safetensors.torch import save_file
 from physalis import artifact, dictionaries, history
 from physalis.adam import Adam
 from physalis.artifact import Manifest
-from physalis.device import compute_dtype, is_out_of_memory
+from physalis.checkpoints import Checkpoint, Kept
+from physalis.device import chosen, compute_dtype, is_out_of_memory, moved, repeatable
 from physalis.dictionaries.base import Dictionary, Shape, Tick
 from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.types import Batch, Frame
 
-CHECKPOINT, METRICS, LAST_FIRED = "checkpoint.safetensors", history.METRICS, "last_fired.safetensors"
-CHECKPOINT_EVERY_S = 20.0
-FIRST_CHECKPOINT_S = 3.0  # then twice as long each time: whoever watches reads features early, and sees them sharpen
+METRICS, LAST_FIRED = history.METRICS, "last_fired.safetensors"
 LOG_EVERY = 10  # steps
 FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
 
@@ -96,6 +98,7 @@ def train(
     frozen: Literal["dec", "enc"] | None = None,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
+    device: torch.device | str | None = None,
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
@@ -104,11 +107,13 @@ def train(
     without firing make a feature dead; a twentieth of the run, at most 10M, unless given.
     ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
     the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
-    dictionary starts from (``seed`` unless given). What is returned, like what is stored, reads raw activations.
+    dictionary starts from (``seed`` unless given). It happens on ``device``, the best that there is unless given, and
+    what is returned is there too; like what is stored, it reads raw activations.
 
     Run again after a kill, it goes on from the last checkpoint and gives the same bytes. Raises BadInput if there are
-    fewer tokens than a batch, if widths do not fit, or if a folder holds something else.
+    fewer tokens than a batch, if widths do not fit, for a config with layer norm, or if a folder holds something else.
     """
+    device = chosen(device)
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
@@ -130,50 +135,53 @@ def train(
     with ExitStack() as stack:
         jobs, done = [], []
         for folder, name, config, rate, own in zip(folders, names, configs, rates, seeds, strict=True):
-            _check_widths(config, source)
+            _check(config, source)
             job = {
                 "architecture": name, "dictionary": asdict(config), "training": training | {"lr": rate},
                 "inputs": source.inputs, "seed": own,
             }  # fmt: skip
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
+        checkpoint = Checkpoint(folders[0], jobs)
         if all(done):
-            (folders[0] / CHECKPOINT).unlink(missing_ok=True)  # a kill may have come just before
-            return [dictionaries.load(folder) for folder in folders]
-        frame = source.frame
-        made = [dictionaries.make(name, asdict(config)) for name, config in zip(names, configs, strict=True)]
+            checkpoint.drop()  # a kill may have come just before
+            return [dictionaries.load(folder, device=device) for folder in folders]
+        stack.enter_context(repeatable(device))
+        frame = source.frame.to(device)
+
+        def framed(batches: Iterable[Batch]) -> Iterator[Batch]:
+            return map(frame.apply, moved(batches, device))
+
+        made = [dictionaries.make(name, asdict(config)).to(device) for name, config in zip(names, configs, strict=True)]
         rows = max(c.n_features for c in configs)
-        sample = first(map(frame.apply, source.train.batches(batch_size, seed=seed)), rows)
+        sample = first(framed(source.train.batches(batch_size, seed=seed)), rows)
         for dictionary, own in zip(made, seeds, strict=True):
-            dictionary.compute_in(compute_dtype(sample.x.device))
+            dictionary.compute_in(compute_dtype(device))
             begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
+        del sample
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
-        start = _resume(folders, runs, artifact.digest(jobs))
-        batches = source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)
-        state = {"tokens": start * batch_size, "checkpoint": folders[0] / CHECKPOINT}
+        start = _resume(checkpoint, runs)
+        batches = framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start))
+        state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
         logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
-        saved, wait = time.monotonic(), min(FIRST_CHECKPOINT_S, CHECKPOINT_EVERY_S)
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
         with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
-            for step, raw in zip(range(start, steps), batches, strict=False):
-                batch = frame.apply(raw)
+            for step, batch in zip(range(start, steps), batches, strict=False):
                 for run, schedule, log in zip(runs, schedules, logs, strict=True):
                     row = run.descend(batch, step, schedule, dead_after)
                     if row is not None:
                         log.write(row)
                 advance(len(batch.x), note=runs[0].note)
-                if time.monotonic() - saved > wait:
-                    _checkpoint(folders[0] / CHECKPOINT, runs, step + 1, artifact.digest(jobs))
-                    saved, wait = time.monotonic(), min(2 * wait, CHECKPOINT_EVERY_S)
-        last = first(map(frame.apply, _unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
+                checkpoint.keep(lambda done=step + 1: _kept(runs, done))
+        last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
             run.dictionary.finish(last)
-            _finish(folder, run, job, source)
-        (folders[0] / CHECKPOINT).unlink(missing_ok=True)
-    return [dictionaries.load(folder) for folder in folders]
+            _finish(folder, run, job, source, frame)
+        checkpoint.drop()
+    return [dictionaries.load(folder, device=device) for folder in folders]
 
 
-def _unseen(source: Source, batch_size: int) -> Part:
+def unseen(source: Source, batch_size: int) -> Part:
     """The rows that thresholds are set on after the last step: held-out text where there is enough. On rows that were
     read several times fewer features fire than on any others, by a tenth after three passes, and L0 would be off by
     that much. One number is set, for all features alike."""
@@ -207,7 +215,12 @@ def first_rows(sample: Batch, n_features: int, batch_size: int) -> Batch:
     return Batch(x, x if sample.y is sample.x else y)
 
 
-def _check_widths(config: Shape, source: Source) -> None:
+def _check(config: Shape, source: Source) -> None:
+    if config.layer_norm:
+        raise BadInput(
+            "layer_norm is for dictionaries converted from tools that train with it; here centring and scale are "
+            "folded into the weights instead. Leave layer_norm out."
+        )
     if (config.d_in, config.d_out) != (source.d_in, source.d_out):
         raise BadInput(
             f"The activations have width {source.d_in} in and {source.d_out} out; the dictionary wants {config.d_in} "
@@ -310,11 +323,16 @@ class Run:
         weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}
         return weights | self.adam.state() | {"last_fired": self.last_fired}
 
-    def load(self, state: dict[str, torch.Tensor], step: int, seen: int) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What else is needed to go on exactly."""
+        return {"seen": self.seen, "row": self.row, "pieces": self.pieces}
+
+    def load(self, state: dict[str, torch.Tensor], step: int, facts: dict[str, Any]) -> None:
+        """Go on from ``state()`` and ``facts()`` after ``step`` steps."""
         self.dictionary.load_state_dict({name[2:]: value for name, value in state.items() if name.startswith("w.")})
         self.adam.load(state, step)
         self.last_fired.copy_(state["last_fired"])
-        self.seen = seen
+        self.seen, self.row, self.pieces = facts["seen"], facts["row"], facts["pieces"]
 
 
 def first(batches: Iterable[Batch], rows: int) -> Batch:
@@ -330,29 +348,21 @@ def first(batches: Iterable[Batch], rows: int) -> Batch:
     return Batch(x, x if held[0].y is held[0].x else torch.cat([b.y for b in held]))
 
 
-def _checkpoint(path: Path, runs: Sequence[Run], step: int, job: str) -> None:
-    # cloned: a dictionary that reads and writes with one matrix has it twice, and the format refuses shared memory
-    tensors = {f"{i}.{name}": v.clone().contiguous() for i, run in enumerate(runs) for name, v in run.state().items()}
-    about = {"step": str(step), "seen": str(runs[0].seen), "job": job}
-    artifact.write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=about))
+def _kept(runs: Sequence[Run], step: int) -> Kept:
+    tensors = {f"{i}.{name}": value for i, run in enumerate(runs) for name, value in run.state().items()}
+    return Kept(step, tensors, {"runs": [run.facts() for run in runs]})
 
 
-def _resume(folders: Sequence[Path], runs: Sequence[Run], job: str) -> int:
-    """Load the checkpoint of exactly this list of dictionaries, if there is one; returns the step to go on with."""
-    path = folders[0] / CHECKPOINT
-    if not path.exists():
+def _resume(checkpoint: Checkpoint, runs: Sequence[Run]) -> int:
+    """Load what was kept of exactly this list of dictionaries, if anything; returns the step to go on with."""
+    kept = checkpoint.load()
+    if kept is None:
         return 0
-    with safe_open(path, "pt") as f:
-        about = f.metadata()
-        if about["job"] != job:
-            path.unlink()  # it would soon be replaced, and nobody is to take it for this run's
-            return 0
-        tensors = {name: f.get_tensor(name) for name in f.keys()}
     for i, run in enumerate(runs):
         prefix = f"{i}."
-        state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-        run.load(state, int(about["step"]), int(about["seen"]))
-    return int(about["step"])
+        state = {name[len(prefix) :]: value for name, value in kept.tensors.items() if name.startswith(prefix)}
+        run.load(state, kept.step, kept.facts["runs"][i])
+    return kept.step
 
 
 def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictionary]:
@@ -370,9 +380,9 @@ def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictio
     return step, dictionary
 
 
-def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source) -> None:
+def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source, frame: Frame) -> None:
     (folder / history.PACE).unlink(missing_ok=True)
-    run.dictionary.fold(source.frame)
+    run.dictionary.fold(frame)
     name = dictionaries.save(run.dictionary, folder)
     fired = {"last_fired": run.last_fired.cpu()}  # tokens that were seen by then; 0: never
     artifact.write_atomic(folder / LAST_FIRED, lambda temporary: save_file(fired, temporary))

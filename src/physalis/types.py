@@ -6,6 +6,7 @@ Axis names used in every public signature: ``tokens`` (rows of activations), ``d
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -25,6 +26,10 @@ class Frame(NamedTuple):
     scale_in: Float[Tensor, " d_in"]
     mean_out: Float[Tensor, " d_out"]
     scale_out: Float[Tensor, " d_out"]
+
+    def to(self, device: torch.device) -> "Frame":
+        """The same constants on ``device``."""
+        return Frame(*(part.to(device) for part in self))
 
     def apply(self, batch: Batch) -> Batch:
         """The batch inside the frame, float32; ``y is x`` stays so."""

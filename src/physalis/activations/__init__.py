@@ -1,7 +1,6 @@
 """activations: what a model computed at a site, stored as shards of shuffled rows, with its tokens, mean, scale and
 hygiene; and several of them joined."""
 
-from physalis.activations.belonging import check_belongs
 from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span, lay_out
 from physalis.activations.mixing import Readable, Round, Rows, mixed
@@ -13,6 +12,6 @@ from physalis.activations.store import DOCUMENTS, KIND, LAYOUT, TOKENS, Activati
 __all__ = [
     "DOCUMENTS", "KIND", "LAYOUT", "TOKENS",
     "Activations", "Hygiene", "MemoryShard", "PairedRows", "Pairs", "Part", "Readable", "Round", "Rows", "Shard",
-    "Span", "Sums", "check_belongs", "frame_of", "inputs_of", "lay_out", "merge_sums", "mixed", "moments", "origin_of",
+    "Span", "Sums", "frame_of", "inputs_of", "lay_out", "merge_sums", "mixed", "moments", "origin_of",
     "permuted", "seal", "sums", "write_shard",
 ]  # fmt: skip

@@ -25,11 +25,12 @@ _UNUSED = (("__pydantic_extra__", None), ("__pydantic_private__", None))
 
 
 class Estimate(Record):
-    """A measured number with its 95 % interval. ``low == high == value`` where nothing was sampled."""
+    """A measured number with its 95 % interval. ``low == high == value`` where nothing was sampled; no ends where
+    there were too few documents for an interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Example(Record):

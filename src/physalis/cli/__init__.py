@@ -125,17 +125,19 @@ def evaluate(
 
 @app.command
 def autopsy(
-    dictionary: Path, activations: Path, /, *, writes: Path | None = None, tokens: Amount = None,
-    steps: int | None = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, tokens: Amount = None,
+    steps: int | None = None, device: str | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Say how many features of a dictionary are dead, why, and what to change: its training is repeated for a few steps
-    as it was and once for each suspicion. ACTIVATIONS are those it was trained on."""
-    from physalis import Activations, Pairs
+    as it was and once for each suspicion. ACTIVATIONS are those it was trained on, WRITES those that a transcoder
+    predicts, unless they were recorded together."""
+    from physalis import artifact
     from physalis.cli import autopsies
     from physalis.deaths import explain_deaths
+    from physalis.origin import recorded
 
-    source = Activations.open(activations) if writes is None else Pairs.open([activations], [writes])
-    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps)), json=json)
+    source = recorded(artifact.read(dictionary, "dictionary"), activations, writes)
+    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps, device=device)), json=json)
 
 
 @app.command
@@ -175,17 +177,19 @@ def finetune(
 
 @app.command
 def build_atlas(
-    dictionary: Path, activations: Path, /, *, out: Out, model: str | None = None, evaluation: Path | None = None,
-    causes: int | None = None, seed: int | None = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
+    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Gather every feature's examples, effects and neighbours into an atlas. EVALUATION is the folder that `evaluate`
-    wrote; its numbers head the atlas. CAUSES is for how many features the model is edited, to see what they do."""
+    """Gather every feature's examples, effects and neighbours into an atlas. ACTIVATIONS are of what the dictionary
+    reads, WRITES of what a transcoder predicts, unless they were recorded together. EVALUATION is the folder that
+    `evaluate` wrote; its numbers head the atlas. CAUSES is for how many features the model is edited, to see what they
+    do."""
     from physalis import build_atlas as build
     from physalis.cli import printing
 
-    subject = printing.model_of(activations, model)
-    atlas = build(dictionary, activations, subject, out, **given(evaluation=evaluation, causes=causes, seed=seed))
-    printing.show(atlas.summary(), json=json)
+    subject = printing.model_of(activations[0], model)
+    options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
+    printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
 
 
 @app.command
@@ -230,11 +234,12 @@ def steer(
     from physalis import steering as steering_
     from physalis.cli import steering as shown
     from physalis.models.generation import Sampler
+    from physalis.origin import Origin
 
     if (text is None) == (message is None):
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     edits = [steering_.parse_edit(each) for each in edit]
-    subject = load_model(model or artifact.read(dictionary, "dictionary").config["model"])
+    subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model)
     bound = steering_.Steering.open(dictionary, subject, edits)
     asked = [{"role": "user", "content": message or ""}]
     if text is not None:
@@ -248,19 +253,22 @@ def steer(
 
 @app.command
 def doses(
-    dictionary: Path, activations: Path, feature: int, /, *, model: str | None = None,
-    strength: list[float] | None = None, cost: float | None = None, tokens: Amount = None, seed: int | None = None,
-    json: Json = False,
+    dictionary: Path, activations: Path, feature: int, /, *, reads: list[Path] | None = None,
+    writes: list[Path] | None = None, model: str | None = None, strength: list[float] | None = None,
+    cost: float | None = None, tokens: Amount = None, seed: int | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """What adding a feature does at each strength: how much likelier its target, at what cost in perplexity, beside a
-    random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share."""
+    random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share.
+    READS are further activations that a crosscoder reads, WRITES those that a transcoder predicts, unless they were
+    recorded together."""
     from physalis.cli import printing
     from physalis.cli import steering as shown
     from physalis.steering import dose_response
 
     subject = printing.model_of(activations, model)
-    options = given(strengths=strength, cost=cost, tokens=tokens, seed=seed)
-    shown.show_doses(dose_response(dictionary, activations, subject, feature, **options), json=json)
+    options = given(writes=writes, strengths=strength, cost=cost, tokens=tokens, seed=seed)
+    recordings = [activations, *(reads or [])]
+    shown.show_doses(dose_response(dictionary, recordings, subject, feature, **options), json=json)
 
 
 @app.command

@@ -18,6 +18,7 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
 from physalis.cli.demo import Made
+from physalis.metrics import Interval
 from physalis.models import Model, load_model
 from physalis.sweeping import Sweep
 
@@ -120,12 +121,19 @@ def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, 
     console.print(table)
 
 
-def _number(estimate: dict[str, float] | None) -> Text:
+def _number(estimate: Interval | None) -> Text:
     if estimate is None:
         return Text("–", style="dim")
-    if estimate["low"] == estimate["high"]:
+    if estimate["low"] == estimate["high"] == estimate["value"]:
         return Text(f"{estimate['value']:.3g}")
-    return Text.assemble(f"{estimate['value']:.3f} ", (f"[{estimate['low']:.3f}, {estimate['high']:.3f}]", "dim"))
+    value, _, ends = ranged(estimate["value"], estimate["low"], estimate["high"]).partition(" ")
+    return Text.assemble(f"{value} ", (ends, "dim"))
+
+
+def ranged(value: float, low: float | None, high: float | None, as_: str = ".3f") -> str:
+    """A number with its interval, each formatted so; or that too few documents were held out for one."""
+    ends = "too few documents" if low is None or high is None else f"{low:{as_}}, {high:{as_}}"
+    return f"{value:{as_}} [{ends}]"
 
 
 def _activations(console: Console, acts: Activations) -> None:
@@ -247,7 +255,7 @@ def _sweep(console: Console, sweep: Sweep) -> None:
         table.add_column(name, justify="right")
     for p in sweep.points:
         shape = (f"{p.n_features:,}", str(p.k), str(p.seed))
-        fvu = f"{p.fvu['value']:.3f} [{p.fvu['low']:.3f}, {p.fvu['high']:.3f}]"
+        fvu = ranged(p.fvu["value"], p.fvu["low"], p.fvu["high"])
         table.add_row(p.architecture, *shape, fvu, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
     console.print(table)
     console.print(f"The frontier is drawn in {sweep.picture}")

@@ -91,6 +91,14 @@ class Dictionary(nn.Module, ABC):
         return x.new_ones(len(x), 1, dtype=torch.float32)
 
     @abstractmethod
+    def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        """Gradient of the features' pre-activations with respect to the input."""
+
+    @abstractmethod
+    def writes(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_out"]:
+        """What one unit of each feature adds to the output, up to ``gain``."""
+
+    @abstractmethod
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         """The terms to minimise on a batch that is centred and scaled to mean square 1 an element."""
 

@@ -74,7 +74,7 @@ class CrossLayer(Dictionary):
 
     def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """Gradient of the features' pre-activations with respect to the input."""
-        out = torch.zeros(len(ids), self.config.d_in)
+        out = torch.zeros(len(ids), self.config.d_in, device=self.b_enc.device)
         for row, f in zip(out, ids.tolist(), strict=True):
             i = f // self.each
             row[i * self.d_in : (i + 1) * self.d_in] = self.enc[i].data[f % self.each]
@@ -82,7 +82,7 @@ class CrossLayer(Dictionary):
 
     def writes(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_out"]:
         """What one unit of each feature adds to the output: nothing to layers before its own."""
-        out = torch.zeros(len(ids), self.config.d_out)
+        out = torch.zeros(len(ids), self.config.d_out, device=self.b_dec.device)
         for row, f in zip(out, ids.tolist(), strict=True):
             row[(f // self.each) * self.d_out :] = self.dec[f // self.each].data[f % self.each]
         return out

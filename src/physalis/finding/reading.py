@@ -18,11 +18,11 @@ from torch import Tensor
 
 from physalis import artifact, dictionaries
 from physalis.activations import Hygiene
-from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.prompting import begin
+from physalis.origin import Origin
 from physalis.site import Site
 from physalis.types import Codes
 
@@ -151,16 +151,28 @@ class Reader:
         """
         folder = Path(dictionary)
         about = artifact.read(folder, "dictionary")
-        _check_belongs(about, model)
-        named = about.config.get("site")
-        if named is None:
+        origin = Origin.of(about)
+        origin.check_model(model)
+        if not origin.reads:
             raise BadInput(
                 f"{folder} does not say which site it reads. Convert it again with --activations of that site, or make "
                 "a Reader(model, dictionary, site, hygiene) of your own."
             )
-        sites = [Site.parse(each) for each in ([named] if isinstance(named, str) else named)]
-        rules = {sites[0]: hygiene} if hygiene is not None else _hygienes(about, sites, folder)
-        return cls(model, dictionaries.load(folder), sites, rules, longest=longest, hash=about.hash)
+        if hygiene is None and not origin.hygienes:
+            raise BadInput(
+                f"{folder} does not say which positions to leave out: it was converted without activations. Convert it "
+                "again with --model or --activations, or give hygiene=Hygiene(max_norm=..., skip_first=...)."
+            )
+        unsaid = [role for role in ("model", "tokenizer") if role not in about.inputs]
+        if unsaid:
+            print(
+                f"The dictionary was converted and does not say its {' and '.join(unsaid)}: that it belongs to "
+                f"{model.name} is taken on trust. Convert it with --model to have that checked.",
+                file=sys.stderr,
+            )
+        rules = {origin.reads[0]: hygiene} if hygiene is not None else origin.rules
+        dictionary_ = dictionaries.load(folder, device=model.device)
+        return cls(model, dictionary_, origin.reads, rules, longest=longest, hash=about.hash)
 
     def __repr__(self) -> str:
         n = self.dictionary.config.n_features
@@ -264,42 +276,3 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([i])
     return batches
-
-
-def _check_belongs(about: Manifest, model: Model) -> None:
-    """Raise BadInput unless the dictionary was trained on this very model with this very tokenizer. One that was
-    converted need not say: that it belongs is then taken on trust, aloud."""
-    said = about.config.get("model")
-    if isinstance(said, list):
-        raise BadInput(
-            f"The dictionary reads several models at once ({', '.join(said)}); text is read with one. "
-            "Give a dictionary of one model."
-        )
-    unsaid = []
-    for role, found in (("model", model.fingerprint), ("tokenizer", model.tokenizer_fingerprint)):
-        if role not in about.inputs and "converted_from" in about.config:
-            unsaid.append(role)
-        elif about.inputs.get(role) != found:
-            raise BadInput(
-                f"The dictionary was trained on another {role} ({said!r}, {about.inputs.get(role, 'none')[:12]}) than "
-                f"{model.name!r} ({found[:12]}). Load {said!r}, or give a dictionary of {model.name!r}."
-            )
-    if unsaid:
-        print(
-            f"The dictionary was converted and does not say its {' and '.join(unsaid)}: that it belongs to "
-            f"{model.name} is taken on trust. Convert it with --model to have that checked.",
-            file=sys.stderr,
-        )
-
-
-def _hygienes(about: Manifest, sites: Sequence[Site], folder: Path) -> dict[Site, Hygiene]:
-    """The rule of each site that was recorded for the dictionary: those it reads, and those it predicts."""
-    said = about.config.get("hygiene")
-    if said is None:
-        raise BadInput(
-            f"{folder} does not say which positions to leave out: it was converted without activations. Convert it "
-            "again with --model or --activations, or give hygiene=Hygiene(max_norm=..., skip_first=...)."
-        )
-    if "skip_first" in said:
-        return {sites[0]: Hygiene.from_dict(said)}
-    return {Site.parse(name): Hygiene.from_dict(rule) for name, rule in said.items()}

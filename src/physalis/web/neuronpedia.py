@@ -85,7 +85,7 @@ def export_neuronpedia(
     folder, summary = Path(out), atlas.summary()
     model_id = named("model", model_id or short_name(summary.model))
     source = f"{layer_of(summary.site)}-{named('set', source_set)}" + (f"__{named('suffix', suffix)}" if suffix else "")
-    hook = hook_of(summary.site)
+    hook = hook_of(summary.site.split(" → ")[0])
     living, dead = chosen(atlas, features)
     said = {
         "model_id": model_id, "source": source, "source_set": source_set, "creator": creator, "creator_id": creator_id,
@@ -127,7 +127,7 @@ def metadata(summary: Summary, said: dict[str, str]) -> dict[str, dict[str, Any]
     by = {"creatorId": said["creator_id"], "visibility": "PUBLIC"}
     urls = [said["url"]] if said["url"] else []
     model = said["model_id"]
-    whole = not summary.site.endswith(".z")  # heads side by side may be wider than the model
+    whole = not summary.site.split(" → ")[0].endswith(".z")  # heads side by side may be wider than the model
     return {
         "release": by | {
             "name": said["release"], "description": said["description"], "descriptionShort": said["description"],

@@ -27,14 +27,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from physalis import artifact
-from physalis.activations.hygiene import TIMES_MEDIAN
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
 from physalis.models.prompting import room
 from physalis.models.tokens import Decoder
-from physalis.steering import DoseResponse, Edit, Place, Steering, chat, completion, dose_response, steer
-from physalis.steering.edits import steerable
+from physalis.origin import Origin
+from physalis.steering import DoseResponse, Edit, Steering, chat, completion, dose_response, steer
+from physalis.steering.edits import place_of, steerable
 from physalis.steering.texts import placed
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
@@ -104,10 +104,10 @@ def steering_router(
     """What can be steered with the features of one dictionary, and the routes to do it. Without its activations there
     is no text to judge doses on, and /api/doses says so. ``turns`` are those of the model, where others use it too."""
     router, turns = APIRouter(), turns or Turns()
-    place = Place.of(artifact.read(Path(dictionary), "dictionary"))
-    norm = place.hygiene.max_norm / TIMES_MEDIAN
+    place = place_of(Origin.of(artifact.read(Path(dictionary), "dictionary")), model, dictionary)
     told = Steerable(
-        model=model.name, site=str(place.writes), unit=norm if math.isfinite(norm) else None,
+        model=model.name, site=", ".join(map(str, place.writes)),
+        unit=place.unit if math.isfinite(place.unit) else None,
         answers=bool(getattr(model.tokenizer, "chat_template", None)), doses=activations is not None,
     )  # fmt: skip
 

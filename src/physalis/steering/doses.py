@@ -34,7 +34,7 @@ from physalis.origin import Origin, Recorded, Recordings, recorded
 from physalis.place import Place
 from physalis.progress import progress
 from physalis.site import Site
-from physalis.steering.edits import Add, Edit, Steering
+from physalis.steering.edits import LARGEST, Add, Edit, Steering
 
 LOGITS = Site("logits")
 A_PASS = 4  # contexts; the logits of two passes are held at once
@@ -43,7 +43,6 @@ REFERENCE = 1 / 4  # of the median norm: the strength at which a target is looke
 SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2)
 """Default strengths, of the median norm of what is written."""
 REPEATS = (1, 2, 4)  # of the prompt
-LARGEST = 3.4e38  # strength: what float32 holds
 ROWS = 100_000  # for the difference of means
 
 
@@ -235,7 +234,7 @@ def dose_response(
     ids = [int(each) for each in target]
     _check_target(model, ids)
     lengths = [share * place.unit for share in SHARES] if strengths is None else [float(each) for each in strengths]
-    if not all(abs(each) < LARGEST for each in lengths):
+    if not all(abs(each) <= LARGEST for each in lengths):
         most = max(lengths, key=abs)
         raise BadInput(f"Strengths are to be compared with the median norm, {place.unit:.3g}; received {most:.3g}.")
     random = torch.randn(source.d_out, generator=torch.Generator().manual_seed(seed)).to(model.device)

@@ -37,8 +37,10 @@ from physalis.origin import Origin
 from physalis.place import Place, depth
 from physalis.site import Site
 
-Amount = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
-"""How far an edit moves: a number that float32 can hold."""
+LARGEST = 1e9
+"""Of an edit's amounts. Activations are shorter than a millionth of what no model could square any more."""
+Amount = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
+"""How far an edit moves."""
 
 
 class _Edit(BaseModel):

@@ -22,7 +22,7 @@ VERBS = {
     "serve": [physalis.serve], "watch": [physalis.watch],
 }  # fmt: skip
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
-    "writes": "source", "article": "articles",
+    "writes": "source", "article": "articles", "skip": "configs",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_options_have_no_default_of_their_own(verb):
     options = inspect.signature(getattr(cli, verb)).parameters
     taken = {name for function in VERBS[verb] for name in inspect.signature(function).parameters}
     for name, option in options.items():
-        if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out"):
+        if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out", "device"):
             continue
         assert option.default is None, f"{verb} --{name} states a default"
         target = name if name in taken else RENAMED.get(name, name)
@@ -168,3 +168,38 @@ def test_the_demo_serves_what_it_made(tiny, tiny_activations, tiny_dictionary, t
     assert {"/api/steering", "/api/features/{id}"} <= set(app.openapi()["paths"])
     code, out, _ = run(*arguments, "--json")
     assert code == 0 and json.loads(out)["seconds"] == 3000 and len(served) == 1
+
+
+def test_every_kind_is_trained_without_python(tiny_by_name, tiny_text, tmp_path, run):
+    sites = ["L0.mlp_in", "L1.mlp_in", "L0.mlp_out", "L1.mlp_out"]
+    named = [word for site in sites for word in ("--site", site)]
+    code, _, err = run("record", "tiny", *named, "--text", tiny_text, "--tokens", "4k", "--out", tmp_path / "acts")
+    assert code == 0, err
+    reads, writes = ([tmp_path / "acts" / site for site in half] for half in (sites[:2], sites[2:]))
+    options = ("--features", "96", "--k", "4", "--batch-size", "512", "--epochs", "1", "--device", "cpu", "--json")
+
+    def trained(name, *arguments):
+        code, out, err = run("train", *arguments, *options, "--out", tmp_path / name)
+        assert code == 0, err
+        return json.loads(out)["config"]
+
+    told = trained("transcoder", reads[1], "--writes", writes[1])
+    assert (told["site"], told["writes"], told["dictionary"]["skip"]) == ("L1.mlp_in", "L1.mlp_out", False)
+    assert trained("skip", reads[1], "--writes", writes[1], "--skip")["dictionary"]["skip"]
+    told = trained("crosscoder", *reads, "--dictionary", "crosscoder")
+    assert told["site"] == sites[:2] and told["dictionary"]["sites"] == [32, 32] and "writes" not in told
+    written = [word for folder in writes for word in ("--writes", folder)]
+    told = trained("crosslayer", *reads, *written, "--dictionary", "crosslayer")
+    assert (told["site"], told["writes"]) == (sites[:2], sites[2:]) and told["dictionary"]["layers"] == 2
+    code, _, err = run("train", *reads, "--writes", writes[0], "--dictionary", "crosslayer", "--out", tmp_path / "no")
+    assert code == 2 and "received 2 to read and 1 to write" in err
+    code, out, err = run("autopsy", tmp_path / "transcoder", reads[1], "--steps", "2", "--tokens", "1k", "--json")
+    assert code == 0 and json.loads(out)["n_features"] == 96, err
+    tuning = ("--tokens", "1k", "--batch", "4", "--out", tmp_path / "tuned", "--json")
+    code, out, err = run("finetune", tmp_path / "transcoder", reads[1], *tuning)
+    assert code == 0 and json.loads(out)["config"]["writes"] == "L1.mlp_out", err
+
+
+def test_a_device_that_is_not_there_is_a_sentence(run, tiny_activations, tmp_path):
+    code, _, err = run("train", tiny_activations.folder, "--device", "gpu", "--out", tmp_path / "d")
+    assert code == 2 and err.startswith("physalis: This machine has no device 'gpu'. It has:")

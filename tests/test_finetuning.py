@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import sys
+import threading
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from physalis.dictionaries import BatchTopKConfig, JumpReLUConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.finetuning import LOGITS, Run, Splice, ce, finetune, kl
 from physalis.models.tiny import tiny_model
+from physalis.objectives import identity
 from physalis.recording import record
 from physalis.site import Site
 from physalis.training import train
@@ -119,6 +123,97 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(tiny, tiny_activations, ti
     monkeypatch.setattr(Run, "descend", None)
     again = finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "whole", **options)
     assert torch.equal(again.W_dec, dictionaries.load(tmp_path / "broken").W_dec)
+
+
+@pytest.mark.parametrize("at", [1, 16, 23])
+def test_a_run_killed_after_any_checkpoint_ends_with_the_same_bytes(
+    at, tiny, tiny_activations, tiny_dictionary, tmp_path, monkeypatch
+):
+    """After that of the last step too, when nothing is left to be done but to finish."""
+    options = {**OPTIONS, "tokens": 6_000}
+    finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "whole", **options)
+    assert artifact.read(tmp_path / "whole", "dictionary").config["finetuning"]["steps"] == 23
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
+    keep, kept = checkpoints.Checkpoint.keep, []
+
+    def killed(self, state):
+        keep(self, state)
+        kept.append(state)
+        if len(kept) == at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "broken", **options)
+    finetune(tiny_dictionary, tiny_activations, tiny, out=tmp_path / "broken", **options)
+    assert len(kept) == 23 and contents(tmp_path / "whole") == contents(tmp_path / "broken")
+
+
+def test_how_often_one_logs_changes_no_weight(tiny, tiny_activations, tmp_path, monkeypatch):
+    d = tiny_activations.d
+    config = BatchTopKConfig(d_in=d, d_out=d, n_features=96, k=4)
+    train(tiny_activations, [config], [tmp_path / "d"], batch_size=512, epochs=1)
+    options = {**OPTIONS, "tokens": 3_500}
+    made = []
+    for every in (10, 3):
+        monkeypatch.setattr(finetuning, "LOG_EVERY", every)
+        made.append(finetune(tmp_path / "d", tiny_activations, tiny, out=tmp_path / f"every {every}", **options))
+    assert all(torch.equal(a, b) for a, b in zip(*(each.state_dict().values() for each in made), strict=True))
+    rows = [len((tmp_path / f"every {n}" / history.METRICS).read_text().splitlines()) for n in (10, 3)]
+    assert rows == [3, 6]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in dictionaries.ARCHITECTURES if kind.__name__ != "CrossLayer"])
+def test_every_architecture_can_be_tuned_and_stopped(kind, tiny, tiny_activations, tmp_path, monkeypatch):
+    """One that reads and writes with the same matrix too."""
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
+    d = tiny_activations.d
+    config = dictionaries.make(kind.__name__, dict(d_in=d, d_out=d, n_features=96, k=4)).config
+    train(tiny_activations, [config], [tmp_path / "d"], batch_size=1024, epochs=1)
+    made = finetune(tmp_path / "d", tiny_activations, tiny, out=tmp_path / "tuned", tokens=1_100, batch=8)
+    x = next(tiny_activations.held_out.batches(256, seed=0)).x.float()
+    assert (made.rebuild(x, made.encode(x)) - x).square().sum() < (x - tiny_activations.mean).square().sum()
+
+
+def scaled(by):
+    return lambda outcome: by * ce(outcome)
+
+
+WEIGHT = 1.0
+
+
+def weighted(outcome):
+    return WEIGHT * ce(outcome)
+
+
+class Weighted:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, outcome):
+        return self.by * ce(outcome)
+
+
+def test_objectives_are_told_apart_by_what_they_compute(monkeypatch):
+    told = [identity(each) for each in (kl, ce, scaled(1.0), scaled(2.0), weighted, Weighted(1.0), Weighted(2.0))]
+    told += [identity(lambda o: ce(o)), identity(lambda o: kl(o)), identity(partial(Weighted.__call__, Weighted(1.0)))]
+    told += [identity(lambda o: (torch.ones(3) * ce(o)).sum()), identity(lambda o: (torch.ones(4) * ce(o)).sum())]
+    assert len(set(told)) == len(told) and told[:2] == ["kl", "ce"]
+    assert identity(scaled(1.0)) == told[2] and identity(weighted) == told[4] and identity(Weighted(1.0)) == told[5]
+    monkeypatch.setattr(sys.modules[__name__], "WEIGHT", 3.0)
+    assert identity(weighted) != told[4], "it reads a global"
+    with pytest.raises(BadInput, match="The objective '<lambda>' uses a lock"):
+        lock = threading.Lock()
+        identity(lambda o: lock and ce(o))
+
+
+def test_another_lambda_is_another_job(tiny, tiny_activations, tiny_dictionary, tmp_path):
+    options = {**OPTIONS, "tokens": 1_000, "out": tmp_path / "tuned"}
+    first = finetune(tiny_dictionary, tiny_activations, tiny, objective=lambda o: ce(o), **options)
+    again = finetune(tiny_dictionary, tiny_activations, tiny, objective=lambda o: ce(o), **options)
+    assert torch.equal(first.W_dec, again.W_dec)
+    with pytest.raises(BadInput, match="already holds another job: objective was"):
+        finetune(tiny_dictionary, tiny_activations, tiny, objective=lambda o: kl(o), **options)
 
 
 def test_gradients_are_those_of_the_model(tiny, tiny_activations, tiny_dictionary):

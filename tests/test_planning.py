@@ -6,7 +6,10 @@ import sys
 from subprocess import PIPE
 
 import pytest
+import torch
 
+from physalis import planning, training
+from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.planning import plan
 from physalis.site import Site
@@ -26,24 +29,22 @@ def test_a_plan(tiny, tiny_dictionary, tmp_path, monkeypatch):
 
 REAL = """
 import sys
+import torch
 from physalis import dictionaries, planning
 from physalis.training import train
-
-class Longer(planning._Noise):
-    n_tokens = property(lambda self: 25 * self.batch_size)
-    def n_batches(self, size, *, epochs=1):
-        return 25
 
 name, folder, what = sys.argv[1:]
 def config(n_features):
     return dictionaries.make(name, {"d_in": 384, "d_out": 384, "n_features": n_features, "k": 16}).config
-train(Longer(384, 1024), [config(80)], [folder + "/small"], epochs=1, batch_size=1024)
+def noise():
+    return planning._Noise(384, 384, 1024, itself=True)
+train(noise(), [config(80)], [folder + "/small"], epochs=1, batch_size=1024, device="cpu")
 if what == "planned":
-    print(planning._probe(config(6144), 1024)[1])
+    print(planning._probe(config(6144), 1024, itself=True, dead_after=10**7, device=torch.device("cpu")).memory)
 else:
     before = planning.used_memory()
     planning.forget_peak_memory()  # of compiling, in a fresh clone
-    train(Longer(384, 1024), [config(6144)], [folder + "/real"], epochs=1, batch_size=1024)
+    train(noise(), [config(6144)], [folder + "/real"], epochs=1, batch_size=1024, device="cpu", dead_after=10**7)
     print(planning.peak_memory() - before)
 """
 
@@ -62,6 +63,35 @@ def test_memory_is_near_what_training_takes(name, tmp_path):
             for what in ("planned", "real")]  # fmt: skip
     planned, peak = (int(run.communicate()[0]) for run in runs)
     assert planned == pytest.approx(peak, rel=0.05)
+
+
+def test_a_step_is_what_training_waits_for(monkeypatch):
+    """Not the reading, which takes next to nothing: every step here takes five seconds of a clock that is told."""
+    now, descend = [0.0], training.Run.descend
+
+    def slowly(self, *args):
+        now[0] += 5.0
+        return descend(self, *args)
+
+    monkeypatch.setattr(training.Run, "descend", slowly)
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: now[0])
+    config = TopKConfig(d_in=32, d_out=32, n_features=64, k=4)
+    found = planning._probe(config, 64, itself=True, dead_after=1000, device=torch.device("cpu"))
+    assert found.step == 5.0 and found.around == 0.0
+
+
+def test_every_kind_has_a_plan(tiny):
+    read, write = Site("mlp_in", 1), Site("mlp_out", 1)
+    options = dict(tokens=4_000, n_features=96, k=4, batch_size=256)
+    alone = plan(tiny, read, **options)
+    skip = plan(tiny, read, writes=write, skip=True, **options)
+    assert skip.dictionary_bytes == alone.dictionary_bytes + 4 * 32 * 32
+    assert skip.recording.disk_bytes == 2 * alone.recording.disk_bytes
+    layers = [Site("mlp_in", i) for i in range(2)]
+    several = plan(tiny, layers, architecture="crosscoder", **options)
+    assert several.dictionary_bytes > 1.8 * alone.dictionary_bytes
+    across = plan(tiny, layers, writes=[Site("mlp_out", i) for i in range(2)], architecture="crosslayer", **options)
+    assert across.fits and across.train_seconds > 0
 
 
 def test_bad_input_is_a_sentence(tiny):

@@ -95,6 +95,30 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(kind, tiny_activations, tm
     assert contents(tmp_path / "whole") == contents(tmp_path / "broken")
 
 
+def test_a_run_killed_after_its_last_checkpoint_ends_with_the_same_bytes(tiny_activations, tmp_path, monkeypatch):
+    """No step is left, and yet the manifest says what the last one gave."""
+    configs = [TopKConfig(**shape(tiny_activations)), BatchTopKConfig(**shape(tiny_activations))]
+    whole, broken = ([tmp_path / f"{name} {i}" for i in range(2)] for name in ("whole", "broken"))
+    train(tiny_activations, configs, whole, **OPTIONS)
+    steps = artifact.read(whole[0], "dictionary").config["training"]["steps"]
+    monkeypatch.setattr(checkpoints, "EVERY_S", -1.0)
+    keep, kept = checkpoints.Checkpoint.keep, []
+
+    def killed(self, state):
+        keep(self, state)
+        kept.append(state)
+        if len(kept) == steps:
+            raise Stop
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "keep", killed)
+    with pytest.raises(Stop):
+        train(tiny_activations, configs, broken, **OPTIONS)
+    monkeypatch.setattr(training.Run, "descend", None)
+    train(tiny_activations, configs, broken, **OPTIONS)
+    assert artifact.read(broken[1], "dictionary").facts["last"]["step"] == steps - 1
+    assert list(map(contents, whole)) == list(map(contents, broken))
+
+
 @pytest.mark.parametrize("kind", [dictionaries.TopK, dictionaries.L1])
 def test_a_batch_that_does_not_fit_goes_through_in_pieces(kind, tiny_activations, tmp_path, monkeypatch):
     """TopK's loss is a mean over tokens, so the steps are the same; L1's controller sees each piece's own L0."""
@@ -216,6 +240,8 @@ def test_bad_input_is_a_sentence(tiny_activations, tmp_path):
     acts = tiny_activations
     with pytest.raises(BadInput, match="fewer than one batch of 1,000,000"):
         train(acts, [TopKConfig(**shape(acts))], [tmp_path / "a"], batch_size=1_000_000)
+    with pytest.raises(BadInput, match="layer_norm is for dictionaries converted"):
+        train(acts, [TopKConfig(**shape(acts, layer_norm=True))], [tmp_path / "b"])
     with pytest.raises(BadInput, match="The activations have width"):
         train(acts, [TopKConfig(**shape(acts, d_in=3, d_out=3))], [tmp_path / "b"])
     (tmp_path / "c").mkdir()

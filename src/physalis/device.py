@@ -78,7 +78,8 @@ def _copied(each: A, move: Callable[[Tensor], Tensor]) -> A:
     return type(each)(*values) if hasattr(each, "_fields") else type(each)(values)
 
 
-def _arrived(each: A, copying: "torch.cuda.Stream") -> A:
+def _arrived(each: A, copying: Any) -> A:
+    """``each``, to be computed with once the stream ``copying`` has copied it."""
     computing = torch.cuda.current_stream(copying.device)
     computing.wait_stream(copying)
     for x in each:

@@ -165,7 +165,8 @@ def train(
         state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
         logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
-        with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
+        title = "train" if frozen is None else f"baseline: random {frozen}oder"
+        with progress(title, steps * batch_size, "tokens", done=start * batch_size) as advance:
             for step, batch in zip(range(start, steps), batches, strict=False):
                 for run, schedule, log in zip(runs, schedules, logs, strict=True):
                     row = run.descend(batch, step, schedule, dead_after)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import BFloat16, Int64, UInt16
 from torch import Tensor
 
-from physalis.device import default_device
+from physalis.device import pinned
 from physalis.errors import BadInput
 
 BLOCK, BUFFER = 128, 16_384
@@ -65,20 +65,30 @@ class Round(NamedTuple):
     """What decides the order."""
 
 
-class _Block(NamedTuple):
-    shard: int
-    start: int
-    rows: int
+class _Blocks:
+    """All blocks of a round's shards, numbered in disk order."""
+
+    def __init__(self, shards: Sequence[Readable]) -> None:
+        self.shards = list(shards)
+        self.rows = np.array([shard.rows for shard in shards], np.int64)
+        self.first = np.concatenate([[0], np.cumsum(-(-self.rows // BLOCK))])
+        """The number of each shard's first block, and at the end how many blocks there are."""
+
+    def places(self, numbers: Int64[np.ndarray, " n"]) -> tuple[Int64[np.ndarray, " n"], ...]:
+        """(shard, first row in it, rows) of each of these blocks."""
+        shard = np.searchsorted(self.first, numbers, side="right") - 1
+        start = (numbers - self.first[shard]) * BLOCK
+        return shard, start, np.minimum(BLOCK, self.rows[shard] - start)
 
 
 class _Buffer(NamedTuple):
-    shards: Sequence[Readable]
-    blocks: list[_Block]
+    blocks: _Blocks
+    numbers: Int64[np.ndarray, " n"]
+    """Of the blocks that it holds."""
+    rows: int
     key: list[int]
-
-    @property
-    def rows(self) -> int:
-        return sum(b.rows for b in self.blocks)
+    last: bool
+    """Whether it is the round's last one."""
 
 
 def mixed(rounds: Iterable[Round], d: int, size: int, *, skip: int = 0) -> Iterator[BFloat16[Tensor, "size d"]]:
@@ -86,7 +96,6 @@ def mixed(rounds: Iterable[Round], d: int, size: int, *, skip: int = 0) -> Itera
     not fill a batch are dropped. ``skip`` rows are passed over without reading them."""
     if size < 1:
         raise BadInput(f"A batch needs at least 1 row; received size={size}.")
-    pinned = default_device().type == "cuda"  # lets the copy to the GPU overlap with computing
     largest = max(BLOCK, min(BUFFER, BUFFER_BYTES // (2 * d)))
     # One space is read from while the other is read into; fresh memory each time would cost more than the reading.
     # numpy's memory, because numpy asks for huge pages.
@@ -95,10 +104,12 @@ def mixed(rounds: Iterable[Round], d: int, size: int, *, skip: int = 0) -> Itera
     def load(todo: tuple[_Buffer, int]) -> tuple[_Buffer, int, np.ndarray]:
         space = next(spaces)
         _read(todo[0], space)
+        if todo[0].last:  # a window's memory goes before the next one's comes
+            todo[0].blocks.shards.clear()
         return *todo, space
 
     def fresh() -> tuple[Tensor, np.ndarray]:
-        out = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned)
+        out = torch.empty(size, d, dtype=torch.bfloat16, pin_memory=pinned())
         return out, out.view(torch.uint16).numpy()
 
     (out, bits), have = fresh(), 0
@@ -129,35 +140,28 @@ def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
 
 def _buffers(rounds: Iterable[Round], largest: int) -> Iterator[_Buffer]:
     for shards, key in rounds:
-        blocks = [
-            _Block(i, start, min(BLOCK, shard.rows - start))
-            for i, shard in enumerate(shards)
-            for start in range(0, shard.rows, BLOCK)
-        ]
-        held: list[_Block] = []
-        count = number = 0
-        for i in np.random.default_rng([*key]).permutation(len(blocks)):
-            block = blocks[i]
-            if count + block.rows > largest:
-                yield _Buffer(shards, sorted(held), [*key, number])
-                held, count, number = [], 0, number + 1
-            held.append(block)
-            count += block.rows
-        if held:
-            yield _Buffer(shards, sorted(held), [*key, number])
+        blocks = _Blocks(shards)
+        del shards
+        order = np.random.default_rng([*key]).permutation(blocks.first[-1])
+        ends = np.cumsum(blocks.places(order)[2])
+        start = done = number = 0
+        while start < len(order):
+            stop = int(np.searchsorted(ends, done + largest, side="right"))
+            rows = int(ends[stop - 1]) - done
+            yield _Buffer(blocks, order[start:stop], rows, [*key, number], stop == len(order))
+            start, done, number = stop, done + rows, number + 1
 
 
 def _entered(buffers: Iterator[_Buffer], skip: int) -> Iterator[tuple[_Buffer, int]]:
     # Each buffer with the number of its first rows that were consumed before.
     for buffer in buffers:
-        rows = buffer.rows
-        if skip < rows:
+        if skip < buffer.rows:
             yield buffer, skip
-        skip = max(0, skip - rows)
+        skip = max(0, skip - buffer.rows)
 
 
 def _read(buffer: _Buffer, out: UInt16[np.ndarray, "rows d"]) -> None:
     done = 0
-    for block in buffer.blocks:
-        buffer.shards[block.shard].read_x(block.start, out[done : done + block.rows])
-        done += block.rows
+    for shard, start, rows in zip(*map(np.ndarray.tolist, buffer.blocks.places(np.sort(buffer.numbers))), strict=True):
+        buffer.blocks.shards[shard].read_x(start, out[done : done + rows])
+        done += rows

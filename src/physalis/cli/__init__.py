@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from physalis import __version__
 from physalis.cli import comments, comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
-from physalis.cli.options import Json, Out, given
+from physalis.cli.options import Device, Json, Out, given
 from physalis.errors import BadInput
 
 app = cyclopts.App(
@@ -57,7 +57,7 @@ def demo(
 def record(
     model: str, /, *, site: list[str], text: str, out: Out, tokens: Amount = None, field: str | None = None,
     context: Amount = None, bos: bool | None = None, held_out: float | None = None, batch: int | None = None,
-    workers: int | None = None, seed: int | None = None, json: Json = False,
+    workers: int | None = None, seed: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Record a model's activations at a site, for instance L9.resid_post, on text. With several --site, one forward
     pass records each to its own folder inside OUT, as OUT/L9.resid_post, all at the same positions.
@@ -75,62 +75,64 @@ def record(
     options = given(
         tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
     )
-    made = record_(load_model(model), text, sites, outs, **options)
+    made = record_(load_model(model, **given(device=device)), text, sites, outs, **options)
     printing.show(made[0] if len(made) == 1 else made, json=json)
 
 
 @app.command
 def train(
     activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: str = "topk",
-    features: Features = None, k: int | None = None, epochs: int | None = None, batch_size: Amount = None,
-    lr: float | None = None, seed: int | None = None, json: Json = False,
+    features: Features = None, k: int | None = None, skip: bool | None = None, epochs: int | None = None,
+    batch_size: Amount = None, lr: float | None = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Train a sparse dictionary on recorded activations. FEATURES is a number, or 8x for 8 times the width.
 
     DICTIONARY is topk, batchtopk, jumprelu, l1, l1resampled, gated, matryoshka, listamatryoshka, matchingpursuit,
-    crosscoder or crosslayer. With WRITES it predicts those from ACTIVATIONS: a transcoder. Several ACTIVATIONS are read
-    side by side.
+    crosscoder or crosslayer. With WRITES it predicts those from ACTIVATIONS: a transcoder, with SKIP one that has a
+    linear path beside its features. Several ACTIVATIONS are read side by side: a crosscoder; a crosslayer reads and
+    writes several layers, named in their order.
     """
-    from physalis import Activations, Pairs, artifact, dictionaries
+    from physalis import artifact
     from physalis import train as train_
     from physalis.cli import printing
-    from physalis.cli.amounts import count_features
+    from physalis.cli.sources import config_for, opened
 
-    alone = len(activations) == 1 and not writes
-    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
-    shape = {"d_in": source.d_in, "d_out": source.d_out, "n_features": count_features(features, source.d_in)}
-    if dictionary == "crosslayer":
-        shape["layers"] = len(activations)
-    config = dictionaries.make(dictionary, {**shape, **given(k=k)}).config
-    train_(source, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
+    source = opened(activations, writes)
+    config = config_for(source, dictionary, features, **given(k=k, skip=skip))
+    train_(source, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device))
     printing.show(artifact.read(out, "dictionary"), json=json)
 
 
 @app.command
 def evaluate(
-    dictionary: Path, activations: Path, /, *, out: Path | None = None, model: str | None = None,
-    splice_tokens: Amount = None, seed: int | None = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, out: Path | None = None,
+    model: str | None = None, splice_tokens: Amount = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
-    """Say how faithful a dictionary is, with intervals and beside its baselines. OUT is DICTIONARY-evaluation unless
-    given; MODEL is the one that the activations were recorded from unless given."""
+    """Say how faithful a dictionary is, with intervals and beside its baselines. ACTIVATIONS are those it reads, WRITES
+    those it predicts, which are looked for beside the first. OUT is DICTIONARY-evaluation unless given; MODEL is the
+    one that the activations were recorded from unless given."""
+    from physalis import artifact
     from physalis import evaluate as evaluate_
     from physalis.cli import printing
 
     out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
-    subject = printing.model_of(activations, model)
-    printing.show(
-        evaluate_(dictionary, activations, subject, out=out, **given(splice_tokens=splice_tokens, seed=seed)), json=json
-    )
+    models = artifact.read(dictionary, "dictionary").config.get("model")
+    one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
+    subject = printing.model_of(activations[0], model, device) if one else None
+    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
+    printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
 
 
 @app.command
 def autopsy(
     dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, tokens: Amount = None,
-    steps: int | None = None, device: str | None = None, json: Json = False,
+    steps: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Say how many features of a dictionary are dead, why, and what to change: its training is repeated for a few steps
-    as it was and once for each suspicion. ACTIVATIONS are those it was trained on, WRITES those that a transcoder
-    predicts, unless they were recorded together."""
+    as it was and once for each suspicion. ACTIVATIONS are those it was trained on, and WRITES what it predicts, unless
+    that stands beside them."""
     from physalis import artifact
     from physalis.cli import autopsies
     from physalis.deaths import explain_deaths
@@ -142,43 +144,49 @@ def autopsy(
 
 @app.command
 def sweep(
-    activations: Path, /, *, out: Out, dictionary: list[str] | None = None, k: list[int] | None = None,
-    features: list[int] | None = None, seed: list[int] | None = None, epochs: int | None = None,
-    batch_size: Amount = None, json: Json = False,
+    activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: list[str] | None = None,
+    k: list[int] | None = None, features: list[str] | None = None, seed: list[int] | None = None,
+    epochs: int | None = None, batch_size: Amount = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
-    K, FEATURES and SEED may each be given several times."""
-    from physalis import Activations
+    K, FEATURES (a number, or 8x) and SEED may each be given several times. ACTIVATIONS and WRITES are as for train."""
+    from physalis import Activations, Pairs
     from physalis import sweep as sweep_
     from physalis.cli import printing
+    from physalis.cli.amounts import count_features
 
-    grid = given(architectures=dictionary, ks=k, widths=features, seeds=seed)
-    found = sweep_(Activations.open(activations), out, **grid, **given(epochs=epochs, batch_size=batch_size))
+    alone = len(activations) == 1 and not writes
+    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
+    widths = [count_features(each, source.d_in) for each in features] if features else None
+    grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed)
+    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size))
     printing.show(found, json=json)
 
 
 @app.command
 def finetune(
-    dictionary: Path, activations: Path, /, *, out: Out, writes: Path | None = None, model: str | None = None,
-    tokens: Amount = None, batch: int | None = None, lr: float | None = None, fvu_weight: float | None = None,
-    seed: int | None = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
+    model: str | None = None, tokens: Amount = None, batch: int | None = None, lr: float | None = None,
+    fvu_weight: float | None = None, seed: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a dictionary a little further, against what the model makes of its reconstruction (KL divergence from its
-    own predictions). WRITES are the activations that a transcoder predicts."""
-    from physalis import Activations, Pairs, artifact
+    own predictions). WRITES are the activations that a transcoder predicts, unless they stand beside ACTIVATIONS."""
+    from physalis import artifact
     from physalis import finetune as finetune_
     from physalis.cli import printing
+    from physalis.origin import recorded
 
-    source = Activations.open(activations) if writes is None else Pairs.open([activations], [writes])
+    source = recorded(artifact.read(dictionary, "dictionary"), activations, writes)
     options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
-    finetune_(dictionary, source, printing.model_of(activations, model), out=out, **options)
+    finetune_(dictionary, source, printing.model_of(activations[0], model, device), out=out, **options)
     printing.show(artifact.read(out, "dictionary"), json=json)
 
 
 @app.command
 def build_atlas(
     dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
-    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None, json: Json = False,
+    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None,
+    device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Gather every feature's examples, effects and neighbours into an atlas. ACTIVATIONS are of what the dictionary
     reads, WRITES of what a transcoder predicts, unless they were recorded together. EVALUATION is the folder that
@@ -187,7 +195,7 @@ def build_atlas(
     from physalis import build_atlas as build
     from physalis.cli import printing
 
-    subject = printing.model_of(activations[0], model)
+    subject = printing.model_of(activations[0], model, device)
     options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
     printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
 
@@ -226,7 +234,7 @@ def steer(
     dictionary: Path, text: str | None = None, /, *, message: str | None = None,
     edit: Annotated[list[str], Parameter(help="KIND:FEATURE:AMOUNT: add, clamp, scale, project or cap.")],
     model: str | None = None, tokens: int | None = None, temperature: float | None = None, top_p: float | None = None,
-    seed: int | None = None, json: Json = False,
+    seed: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Go on with TEXT, or answer MESSAGE, with features edited and without, side by side. Both are sampled with the
     same noise, so that they differ only by the edits."""
@@ -239,7 +247,7 @@ def steer(
     if (text is None) == (message is None):
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     edits = [steering_.parse_edit(each) for each in edit]
-    subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model)
+    subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model, **given(device=device))
     bound = steering_.Steering.open(dictionary, subject, edits)
     asked = [{"role": "user", "content": message or ""}]
     if text is not None:
@@ -255,7 +263,8 @@ def steer(
 def doses(
     dictionary: Path, activations: Path, feature: int, /, *, reads: list[Path] | None = None,
     writes: list[Path] | None = None, model: str | None = None, strength: list[float] | None = None,
-    cost: float | None = None, tokens: Amount = None, seed: int | None = None, json: Json = False,
+    cost: float | None = None, tokens: Amount = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """What adding a feature does at each strength: how much likelier its target, at what cost in perplexity, beside a
     random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share.
@@ -265,7 +274,7 @@ def doses(
     from physalis.cli import steering as shown
     from physalis.steering import dose_response
 
-    subject = printing.model_of(activations, model)
+    subject = printing.model_of(activations, model, device)
     options = given(writes=writes, strengths=strength, cost=cost, tokens=tokens, seed=seed)
     recordings = [activations, *(reads or [])]
     shown.show_doses(dose_response(dictionary, recordings, subject, feature, **options), json=json)
@@ -305,20 +314,23 @@ def watch(
 
 @app.command
 def plan(
-    model: str, /, *, site: str, tokens: Amount = None, dictionary: str | None = None, features: Features = None,
-    k: int | None = None, epochs: int | None = None, json: Json = False,
+    model: str, /, *, site: list[str], writes: list[str] | None = None, tokens: Amount = None,
+    dictionary: str | None = None, features: Features = None, k: int | None = None, skip: bool | None = None,
+    epochs: int | None = None, batch_size: Amount = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Say what recording and training would take in memory, disk and time, before anything starts."""
+    """Say what recording and training would take in memory, disk and time, before anything starts. With several --site
+    they are read side by side; with --writes those sites are predicted from them."""
     from physalis import load_model
     from physalis import plan as plan_
     from physalis.cli import printing
     from physalis.cli.amounts import count_features
     from physalis.site import Site
 
-    where, subject = Site.parse(site), load_model(model)
-    n = None if features is None else count_features(features, subject.width(where))
-    options = given(tokens=tokens, architecture=dictionary, n_features=n, k=k, epochs=epochs)
-    printing.show(plan_(subject, where, **options), json=json)
+    subject = load_model(model, **given(device=device))
+    reads, targets = (list(map(Site.parse, each or [])) for each in (site, writes))
+    n = None if features is None else count_features(features, sum(map(subject.width, reads)))
+    options = given(tokens=tokens, architecture=dictionary, n_features=n, k=k, skip=skip, epochs=epochs)
+    printing.show(plan_(subject, reads, writes=targets, **options, **given(batch_size=batch_size)), json=json)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis.cli.amounts import Amount
-from physalis.cli.options import Json, Out, given
+from physalis.cli.options import Device, Json, Out, given
 
 app = cyclopts.App(name="compare", help="Dictionaries held against each other: what is shared, split and unique.")
 
@@ -15,7 +15,8 @@ app = cyclopts.App(name="compare", help="Dictionaries held against each other: w
 @app.command
 def pair(
     a: Path, b: Path, activations: list[Path] | None = None, /, *, out: Out, writes: list[Path] | None = None,
-    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: str | None = None, json: Json = False,
+    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Match the features of A with those of B: by direction, and with the ACTIVATIONS that both read also by what they
     fire on. WRITES are those that transcoders predict, unless they were recorded together. RATE is the share of what is
@@ -31,7 +32,7 @@ def pair(
 @app.command
 def tree(
     *dictionaries: Path, activations: list[Path], out: Out, writes: list[Path] | None = None, tokens: Amount = None,
-    rate: float | None = None, seed: int | None = None, device: str | None = None, json: Json = False,
+    rate: float | None = None, seed: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Place every feature of the DICTIONARIES, given from narrow to wide, below one of the dictionary before: how
     features split as dictionaries widen. ACTIVATIONS and WRITES are what all of them read and predict."""

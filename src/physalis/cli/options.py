@@ -8,6 +8,10 @@ from cyclopts import Parameter
 Json = Annotated[bool, Parameter(negative="", help="Print the record as JSON, alone on standard output.")]
 Out = Annotated[Path, Parameter(help="Folder to write. A finished one is reused, an unfinished one is gone on with.")]
 
+Device = Annotated[
+    str | None, Parameter(help="Where to compute: cuda, cuda:1, mps or cpu; the best there is unless given.")
+]
+
 
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given."""

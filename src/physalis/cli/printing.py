@@ -18,7 +18,8 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
 from physalis.cli.demo import Made
-from physalis.metrics import Interval
+from physalis.cli.options import given
+from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model, load_model
 from physalis.sweeping import Sweep
 
@@ -32,9 +33,9 @@ TITLES = {
 STRIKING = 5
 
 
-def model_of(activations: Path, name: str | None) -> Model:
+def model_of(activations: Path, name: str | None, device: str | None = None) -> Model:
     """The named model, or the one that the activations were recorded from."""
-    return load_model(name or Activations.open(activations).manifest.config["model"])
+    return load_model(name or Activations.open(activations).manifest.config["model"], **given(device=device))
 
 
 def show(record: Any, *, json: bool) -> None:
@@ -55,6 +56,7 @@ def show(record: Any, *, json: bool) -> None:
                 show(each, json=False)
         case Manifest(kind="evaluation"):
             _metrics(console, record.facts["metrics"], record.facts["baselines"])
+            _measured_on(console, record.facts)
         case Manifest(kind="dictionary"):
             _dictionary(console, record)
         case planning.Plan():
@@ -119,6 +121,27 @@ def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, 
             cells = [_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines))]
             table.add_row(title, *cells)
     console.print(table)
+
+
+def _measured_on(console: Console, facts: dict[str, Any]) -> None:
+    """What the numbers stand on."""
+    for site, found in facts["sites"].items():
+        console.print(f"FVU at {site}: {ranged(found['value'], found['low'], found['high'])}")
+    documents, firing = facts["documents"], facts["firing"]
+    said = [f"Rebuilt: {facts['n_held_out']:,} held-out tokens of {_count(documents['held_out'], 'document')}."]
+    if facts["not_spliced"]:
+        said.append(f"Nothing was spliced: {facts['not_spliced']}")
+    else:
+        said.append(f"Spliced: {facts['n_spliced']:,} predictions in {_count(documents['spliced'], 'document')}.")
+    said.append("Intervals are 95 %, over documents.")
+    if min(documents["held_out"], documents["spliced"] or ENOUGH) < ENOUGH:
+        said.append(f"Fewer than {ENOUGH} documents are too few for one: record more of them, or raise --held-out.")
+    said.append(f"Dead and dense features are counted on {firing['tokens']:,} tokens of the {firing['text']} text.")
+    console.print(" ".join(said), highlight=False)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _number(estimate: Interval | None) -> Text:
@@ -251,11 +274,19 @@ def _around(example: Example, width: int) -> range:
 def _sweep(console: Console, sweep: Sweep) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for name in ("features", "k", "seed", "FVU", "L0", "dead"):
+    first = sweep.points[0].architecture
+    several = any(p.difference for p in sweep.points)
+    for name in ("features", "k", "seed", "FVU", *([f"less {first}'s"] if several else []), "L0", "dead"):
         table.add_column(name, justify="right")
     for p in sweep.points:
         shape = (f"{p.n_features:,}", str(p.k), str(p.seed))
         fvu = ranged(p.fvu["value"], p.fvu["low"], p.fvu["high"])
-        table.add_row(p.architecture, *shape, fvu, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
+        less = p.difference and ranged(p.difference["value"], p.difference["low"], p.difference["high"], "+.3f")
+        beside = [less or ""] if several else []
+        table.add_row(p.architecture, *shape, fvu, *beside, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
+    for each in sweep.baselines:
+        fvu = ranged(each.fvu["value"], each.fvu["low"], each.fvu["high"])
+        rest = [""] * (2 if several else 1)
+        table.add_row("linear, of rank k", "", str(each.k), "", fvu, *rest, style="dim")
     console.print(table)
     console.print(f"The frontier is drawn in {sweep.picture}")

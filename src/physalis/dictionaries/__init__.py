@@ -1,5 +1,6 @@
 """Sparse dictionaries: one architecture a file, listed once in ARCHITECTURES; load() reads any of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ __all__ = [
     "ARCHITECTURES", "L1", "BatchTopK", "BatchTopKConfig", "CrossLayer", "CrossLayerConfig", "Crosscoder",
     "CrosscoderConfig", "Dictionary", "Gated", "GatedConfig", "JumpReLU", "JumpReLUConfig", "L1Config", "L1Resampled",
     "L1ResampledConfig", "Linear", "ListaMatryoshka", "ListaMatryoshkaConfig", "Loss", "MatchingPursuit",
-    "MatchingPursuitConfig", "Matryoshka", "MatryoshkaConfig", "Shape", "Tick", "TopK", "TopKConfig", "architecture",
-    "architecture_of", "load", "make", "save",
+    "MatchingPursuitConfig", "Matryoshka", "MatryoshkaConfig", "Shape", "Tick", "TopK", "TopKConfig", "across",
+    "architecture", "architecture_of", "load", "make", "save",
 ]  # fmt: skip
 
 ARCHITECTURES: tuple[type[Dictionary], ...] = (
@@ -51,8 +52,14 @@ def architecture(name: str) -> type[Dictionary]:
 
 
 def architecture_of(config: Shape) -> type[Dictionary]:
-    """The architecture that a config belongs to."""
-    return next(each for each in ARCHITECTURES if each.__init__.__annotations__["config"] is type(config))
+    """The architecture that a config belongs to. Raises BadInput for one that is not listed."""
+    for each in ARCHITECTURES:
+        if each.__init__.__annotations__["config"] is type(config):
+            return each
+    raise BadInput(
+        f"{type(config).__name__} belongs to no architecture that is listed. Add its class to "
+        "physalis.dictionaries.ARCHITECTURES, or use the config of one that is there."
+    )
 
 
 def make(name: str, config: dict[str, Any]) -> Dictionary:
@@ -65,6 +72,23 @@ def make(name: str, config: dict[str, Any]) -> Dictionary:
             f"{kind.__name__} has no setting {unknown[0]!r}. It has: {', '.join(config_type.__dataclass_fields__)}."
         )
     return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))
+
+
+def across(name: str, reads: Sequence[int], writes: Sequence[int] = ()) -> dict[str, Any]:
+    """The config's fields that follow from the widths of the sites that are read, and of those that are predicted where
+    these are others. Raises BadInput where an architecture cannot have them."""
+    fields = architecture(name).__init__.__annotations__["config"].__dataclass_fields__
+    shape: dict[str, Any] = {"d_in": sum(reads), "d_out": sum(writes or reads)}
+    if "sites" in fields:
+        shape["sites"] = tuple(writes or reads)
+    if "layers" in fields:
+        if writes and len(writes) != len(reads):
+            raise BadInput(
+                f"A cross-layer transcoder writes as many layers as it reads; received {len(reads)} to read and "
+                f"{len(writes)} to write."
+            )
+        shape["layers"] = len(reads)
+    return shape
 
 
 def _frozen(value: Any) -> Any:

@@ -7,7 +7,8 @@ the weights once training is over, so that a stored dictionary reads and writes 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -51,6 +52,8 @@ class Shape:
     that do; here centring and scale are folded into the weights instead."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            _check_type(name, kind, getattr(self, name))
         for name in ("d_in", "d_out", "n_features", "k"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be at least 1; received {getattr(self, name)}.")
@@ -59,6 +62,27 @@ class Shape:
                 f"k = {self.k} must be smaller than the number of features, {self.n_features}: "
                 "otherwise nothing is sparse. Lower --k or raise --features."
             )
+
+
+_CALLED = {int: "a whole number", float: "a number", bool: "True or False"}
+
+
+def _check_type(name: str, kind: Any, value: Any) -> None:
+    """Raise BadInput unless the value of a config's field is of the kind that the field is declared as."""
+    each = get_args(kind)[0] if get_origin(kind) is tuple else None
+    if each is None:
+        right, wanted = _is(value, kind), _CALLED[kind]
+    else:
+        right = isinstance(value, tuple) and all(_is(one, each) for one in value)
+        wanted = f"a tuple, each {_CALLED[each]}"
+    if not right:
+        raise BadInput(f"{name} must be {wanted}; received {value!r}.")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, Integral if kind is int else Real)
 
 
 class Dictionary(nn.Module, ABC):

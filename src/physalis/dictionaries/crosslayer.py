@@ -93,13 +93,23 @@ class CrossLayer(Dictionary):
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = x.float() - self.centre
-        found = []
-        for enc, bias, part, first in self._layers(x):
-            threshold = self.threshold[first : first + self.each]
-            chosen = rows.above(part, enc, bias.detach() - threshold * (1 if enc.half is None else 1 - SLACK))
-            codes = judged(part.contiguous(), enc, bias, chosen, threshold)
-            found.append(Codes(codes.values, codes.ids + first))
-        return _joined(found)
+        return _joined([self._codes(*layer) for layer in self._layers(x)])
+
+    def _codes(self, enc: Rows, bias: Tensor, part: Tensor, first: int) -> Codes:
+        """One layer's."""
+        threshold = self.threshold[first : first + self.each]
+        chosen = rows.above(part, enc, bias.detach() - threshold * (1 if enc.half is None else 1 - SLACK))
+        codes = judged(part.contiguous(), enc, bias, chosen, threshold)
+        return Codes(codes.values, codes.ids + first)
+
+    def adds(self, layer: int, x: Float[Tensor, "tokens d_layer"]) -> Float[Tensor, "tokens d_rest"]:
+        """What one layer's features, which read ``x`` alone, add to the outputs of that layer and all later ones: these
+        of all layers and the bias are what ``decode`` gives."""
+        first, dec = layer * self.each, self.dec[layer]
+        centre = self.centre[layer * self.d_in : (layer + 1) * self.d_in]
+        bias = self.b_enc[first : first + self.each]
+        codes = self._codes(self.enc[layer], bias, x.float() - centre, first)
+        return rows.decode(codes._replace(ids=codes.ids - first), dec, torch.zeros(dec.shape[1], device=dec.device))
 
     def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.b_dec.expand(len(codes.ids), -1)

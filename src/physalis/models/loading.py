@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from physalis.device import compute_dtype, default_device
+from physalis.device import chosen, compute_dtype
 from physalis.errors import BadInput
 from physalis.models import hub, packages
 from physalis.models.families import Family, family_of
@@ -42,9 +42,9 @@ def load_model(
     folder in Hugging Face's layout, a ``.gguf`` file, a name on the Hugging Face hub, or ``tiny`` (a small untrained
     transformer on bytes, to test with). ``device`` and ``dtype`` are what the machine does best if not given.
     ``family`` names the modules of an architecture that physalis does not know. Raises BadInput if there is no such
-    model or its architecture is unknown.
+    model, its architecture is unknown, or the machine has no such device.
     """
-    at = torch.device(device) if device is not None else default_device()
+    at = chosen(device)
     if name == "tiny":
         tiny = tiny_model()
         tiny.hf.to(at, dtype)

@@ -1,16 +1,21 @@
 """planning: what a recording will take, before it starts: disk, memory and time."""
 
-import resource
-import sys
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from physalis.activations import Span
+from physalis.device import forget_peak_memory, peak_memory
 from physalis.models import Model
-from physalis.recording.forward import run
+from physalis.recording.forward import collect, pilot
 from physalis.recording.text import check_sizes, n_contexts
 from physalis.site import Site
+
+PASSES = 4
+"""Forward passes that are timed, after one that pays for allocations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,36 +28,48 @@ class Plan:
     """Measured on this machine just now."""
     seconds: float
     disk_bytes: int
-    """At most: hygiene leaves some positions out."""
+    """At most, all sites together: hygiene leaves some positions out."""
     memory_bytes: int
     """Peak of this process, the model included."""
 
 
 def plan(
-    model: Model, site: Site, *, tokens: int = 2_000_000, context: int = 128, batch: int = 32, shard_rows: int = 65_536
+    model: Model,
+    sites: Site | Sequence[Site],
+    *,
+    tokens: int = 2_000_000,
+    context: int = 128,
+    batch: int = 32,
+    shard_rows: int = 65_536,
 ) -> Plan:
-    """Estimate a recording from two forward passes over random tokens, and the sizes of what it holds and writes.
+    """Estimate a recording of ``sites`` from a few forward passes over random tokens, and the sizes of what it holds
+    and writes.
 
     Raises BadInput for a site that the model does not have.
     """
-    model.check(site)
+    every = [sites] if isinstance(sites, Site) else list(sites)
+    for site in every:
+        model.check(site)
     check_sizes(batch=batch, shard_rows=shard_rows)
     tokens = n_contexts(tokens, context) * context
     batch = min(batch, tokens // context)
     ids = np.random.default_rng(0).integers(model.vocab_size, size=(batch, context), dtype=np.int32)
+    forget_peak_memory()
+    hygienes = pilot(model, every, ids, bos=model.bos_id is not None)
+    span = Span(number=0, held_out=False, start=0, stop=batch)
     seconds = []
-    for _ in range(2):  # the first one pays for allocations
+    for _ in range(1 + PASSES):
         started = time.perf_counter()
-        run(model, [site], ids)[site].sum().item()  # .item() waits for the device
+        collect(model, hygienes, ids, span, batch=batch, advance=lambda *_: None)
         seconds.append(time.perf_counter() - started)
-    rate = batch * context / seconds[-1]
-    row = 2 * model.width(site) + 8
-    # ru_maxrss is in kilobytes, but in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    rate = batch * context / statistics.median(seconds[1:])
+    row = sum(2 * model.width(site) + 8 for site in every)
+    rows = min(shard_rows, tokens)
     return Plan(
         tokens=tokens,
         tokens_per_s=rate,
         seconds=tokens / rate,
-        disk_bytes=tokens * (row + 8),
-        memory_bytes=peak + 3 * min(shard_rows, tokens) * row,
+        disk_bytes=tokens * (row + 8 * len(every)),
+        # a shard is collected while the one before it is shuffled
+        memory_bytes=peak_memory() + 3 * rows * row,
     )

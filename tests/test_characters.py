@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from physalis.characters import CUT, alone, in_text, piece, plain
+from physalis.characters import CUT, alone, in_text, parts, piece, plain
 
 
 def cut(text: str, places: list[int]) -> tuple[list, list[int]]:
@@ -40,3 +40,10 @@ def test_joined_they_are_the_text(text, places):
     between = {0, *itertools.accumulate(len(character.encode()) for character in text)}
     assert [string.endswith(CUT) for string in shown] == [end not in between for end in ends]
     assert all(isinstance(token, bytes) or string == token for token, string in zip(tokens, shown, strict=True))
+
+
+def test_a_part_is_told_by_the_character_it_belongs_to():
+    sprout, two = "🌱".encode(), "日本".encode()
+    tokens = [piece(b" " + sprout[:2]), piece(sprout[2:3]), piece(sprout[3:] + b"!"), "a", piece(sprout[:2])]
+    assert parts(tokens) == [" 🌱¦", "¦🌱¦", "¦🌱!", "", ""]
+    assert parts([piece(two[:2]), piece(two[2:4]), piece(two[4:])]) == ["日¦", "¦日本¦", "¦本"]

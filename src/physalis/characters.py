@@ -13,6 +13,9 @@ from itertools import accumulate, groupby
 CUT = "\u2060"
 """At the end of a token whose last character is completed by the next one: a word joiner, which has no width."""
 
+SEEN = "¦"
+"""What a cut is shown as, on pages and in headlines."""
+
 Piece = str | bytes
 """A token: its text, or its bytes where those begin or end inside a character."""
 
@@ -40,6 +43,16 @@ def in_text(tokens: Sequence[Piece]) -> list[str]:
     return shown
 
 
+def parts(tokens: Sequence[Piece]) -> list[str]:
+    """For each token of a text that cuts characters, these whole, with ``SEEN`` on the side where it does: "日¦" begins
+    that character, "¦日" ends it. Empty for other tokens, and for bytes that are no part of a whole character."""
+    found: list[str] = []
+    for kind, run in groupby(tokens, key=type):
+        some = list(run)
+        found += _parts([each for each in some if isinstance(each, bytes)]) if kind is bytes else [""] * len(some)
+    return found
+
+
 def plain(text: str) -> str:
     """Text without the marks of ``in_text``: for what is read outside our pages."""
     return text.replace(CUT, "")
@@ -57,6 +70,20 @@ def _joined(run: Sequence[bytes]) -> list[str]:
         shown[last] += text
         start += size
     return shown
+
+
+def _parts(run: Sequence[bytes]) -> list[str]:
+    data, ends = b"".join(run), [*accumulate(map(len, run))]
+    found, whole = [""] * len(run), [True] * len(run)
+    start = 0
+    while start < len(data):
+        size, text = _character(data, start)
+        first, last = bisect_right(ends, start), bisect_right(ends, start + size - 1)
+        for token in range(first, last + 1):
+            found[token] += SEEN * (token > first) + text + SEEN * (token < last)
+            whole[token] &= size > 1 or text.isascii() and len(text) == 1
+        start += size
+    return [text if is_whole else "" for text, is_whole in zip(found, whole, strict=True)]
 
 
 def _character(data: bytes, start: int) -> tuple[int, str]:

@@ -74,7 +74,8 @@ def glimpse(
     table = StringTable(list(strings.pieces), list(strings.pieces.values()))
     return [
         Glimpse(
-            id=i, headline=_headline(c, i, strings), density=_significant(float(n_fired[i] / len(coded.values))),
+            id=i, headline=_headline(c, i, strings, pages["example_tokens"][i]),
+            density=_significant(float(n_fired[i] / len(coded.values))),
             max_code=_significant(float(c.max_code[i])), examples=groups_of(pages[i], shape, table)[0].examples,
         )
         for i in chosen
@@ -91,10 +92,10 @@ def _block(coded: Coded, n_features: int) -> Block:
     return Block(0, offsets, at[order], row[order].astype(np.int64), values)
 
 
-def _headline(c: Counted, i: int, strings: Strings) -> str:
-    told = [strings.known[t] for t in c.telling[i].tolist() if t >= 0]
-    pair = [int(c.preceding[i]), int(c.telling[i, 0])]
-    return headline(told, c.telling_share[i].tolist()[: len(told)], [], strings.text(pair) if pair[0] >= 0 else "")
+def _headline(c: Counted, i: int, strings: Strings, texts: np.ndarray) -> str:
+    told = strings.told([t for t in c.telling[i].tolist() if t >= 0], texts.tolist())
+    pair = strings.pair(int(c.preceding[i]), int(c.telling[i, 0]))
+    return headline(told, c.telling_share[i].tolist()[: len(told)], [], pair)
 
 
 def _choose(

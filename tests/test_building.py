@@ -216,7 +216,7 @@ def test_records_hold_what_they_promise(made: Made) -> None:
     for id in range(FEATURES):
         Feature.model_validate(atlas[id].model_dump())
     summary = atlas.summary()
-    assert summary.n_features == FEATURES and summary.site == "L1.resid_post" and not summary.held_out
+    assert summary.n_features == FEATURES and summary.site == "L1.resid_post" and summary.held_out
     assert {"fvu", "l0", "dead_fraction", "dense_fraction"} <= set(summary.metrics)
     assert summary.metrics["fvu"].low <= summary.metrics["fvu"].value <= summary.metrics["fvu"].high
     assert len(set(summary.striking)) == len(summary.striking) > 0
@@ -265,7 +265,7 @@ def test_a_site_outside_the_residual_stream_has_no_effects(made: Made, tmp_path:
     feature = atlas[atlas.random()]
     assert feature.promoted == [] and feature.logit_histogram.counts == [] and feature.logit_kurtosis == 0
     assert len(feature.groups) == 4 and len(feature.groups[0].examples) <= 2
-    with pytest.raises(BadInput, match="trained at L0.mlp_in"):
+    with pytest.raises(BadInput, match="reads L0.mlp_in, these activations are of L1.resid_post"):
         build_atlas(tmp_path / "sae", made.activations, made.model, tmp_path / "mixed")
 
 

@@ -21,6 +21,12 @@ def rule(bos: bool) -> Hygiene:
     return Hygiene(max_norm=float("inf"), skip_first=bos)
 
 
+def adding(model, bos: bool) -> Steering:
+    """An edit at every position that a dictionary recorded so keeps."""
+    place = Place.inside(model, [AT], [AT], {AT: rule(bos)})
+    return Steering([Add(feature=0, strength=9.0)], torch.ones(1, 32), place)
+
+
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("has_bos", [True, False], ids=["a model with BOS", "a model without"])
 def test_one_text_is_the_same_ids_everywhere(bos, has_bos):
@@ -36,7 +42,7 @@ def test_one_text_is_the_same_ids_everywhere(bos, has_bos):
     (reading,) = Reader(model, sae, AT, rule(bos)).read([text])
     assert reading.ids[:5] == ids
     # What is kept is what is edited, and what a recording keeps.
-    steering = Steering([Add(feature=0, strength=5.0)], torch.ones(1, 32), Place(AT, AT, rule(bos)))
+    steering = adding(model, bos)
     tokens = torch.tensor([ids])
     plain = model.run(tokens, read=[AT])[AT]
     edited = model.run(tokens, read=[AT], write=steering.writes())[AT]
@@ -65,13 +71,25 @@ def moved(model, steering, prompt) -> list[bool]:
 def test_a_prompt_of_one_token_is_edited():
     for bos in ("<s>", None):
         model = model_of(byte_level(bos=bos))
-        steering = Steering([Add(feature=0, strength=9.0)], torch.ones(1, 32), Place(AT, AT, rule(True)))
+        steering = adding(model, True)
         (ids,) = model.encode(["the"])
         assert len(ids) == 1
         for prompt in (completion(model, "the"), torch.tensor(ids)):  # BOS is put before what comes without
             assert moved(model, steering, prompt) == ([first_id(model), *ids], [False, True])
-        none = Steering([Add(feature=0, strength=9.0)], torch.ones(1, 32), Place(AT, AT, rule(False)))
+        none = adding(model, False)
         assert moved(model, none, completion(model, "the", bos=none.bos)) == (ids, [True])
+
+
+def test_the_first_position_is_left_out_where_it_is_bos():
+    model = model_of(byte_level())
+    (ids,) = model.encode(["the cat"])
+    for bos in (True, False):
+        for tokens in (ids, [model.bos_id, *ids]):
+            read = torch.tensor([tokens, tokens])
+            write = adding(model, bos).writes(contexts=slice(1, None))
+            plain, edited = (model.run(read, read=[AT], write=each)[AT] for each in ({}, write))
+            far = (plain - edited).norm(dim=-1) > 1
+            assert not far[0].any() and far[1].tolist() == [token != model.bos_id for token in tokens]
 
 
 def test_a_template_may_bring_bos_along():
@@ -80,7 +98,7 @@ def test_a_template_may_bring_bos_along():
     assert with_bos == without and with_bos.count(model.bos_id) == 1 and with_bos[0] == model.bos_id
     bare = model_of(byte_level(template=TURNS.removeprefix("{{ bos_token }}")))
     assert chat(bare, told).tolist() == with_bos and chat(bare, told, bos=False).tolist() == with_bos[1:]
-    steering = Steering([Add(feature=0, strength=9.0)], torch.ones(1, 32), Place(AT, AT, rule(False)))
+    steering = adding(model, False)
     ids, edited = moved(model, steering, chat(model, told, bos=steering.bos))
     assert ids == with_bos and edited == [False, *[True] * (len(ids) - 1)]  # BOS is not text, whoever put it there
 
@@ -110,7 +128,7 @@ def test_there_is_room_or_a_sentence():
 @pytest.mark.parametrize("n", [None, 15])
 def test_a_text_ends_where_the_model_does(n):
     model = model_of(byte_level(), longest=16)
-    steering = Steering([Add(feature=0, strength=1.0)], torch.ones(1, 32), Place(AT, AT, rule(True)))
+    steering = adding(model, True)
     prompt = completion(model, "the cat")
     if n is None:
         assert len(list(steer(model, prompt, steering))) <= 16 - len(prompt)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,15 @@ from physalis.site import LAYERED, Site
 
 Write = Callable[[Tensor], Tensor]
 """Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
+
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """A Write that wants to know the tokens of a pass before what it writes of it."""
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
 
 COMPUTES = (
     "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
@@ -236,6 +245,9 @@ class Model:
             self.check(site)
         if not sites:
             return {}
+        for each in write.values():
+            if isinstance(each, OfTokens):
+                each.begin(tokens)
         passing = _Pass(read, write, deepest=sites[-1])
         handles: list[RemovableHandle] = []
         try:

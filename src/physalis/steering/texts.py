@@ -4,7 +4,7 @@ Both texts are made in the same passes and with the same noise (``models.generat
 the edits change a choice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,11 +13,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from physalis.errors import BadInput
-from physalis.models import Model, Write
+from physalis.models import Model
 from physalis.models.generation import BY_CHANCE, Sampler, generate
 from physalis.models.prompting import begin, room
 from physalis.models.tokens import Decoder
-from physalis.site import Site
 from physalis.steering.edits import Steering
 
 USUAL = 60
@@ -73,17 +72,8 @@ def steer(
     """
     ids = torch.tensor(begin(model, prompt.tolist(), bos=steering.bos), dtype=torch.long) if len(prompt) else prompt
     n = room(model, len(ids), n, USUAL)
-    writes = placed(model, ids, steering, contexts=slice(1, None))
+    writes = partial(steering.writes, contexts=slice(1, None))
     return _steps(model, generate(model, ids.expand(2, -1), n, writes=writes, sampler=sampler), n)
-
-
-def placed(
-    model: Model, prompt: Int[Tensor, " tokens"], steering: Steering, *, contexts: slice = slice(None)
-) -> Callable[[int], Mapping[Site, Write]]:
-    """The edits as ``generate`` writes them after this prompt, in these of its contexts: at every position that hygiene
-    keeps, but not on a BOS token, which a chat template may bring along where the dictionary's text had none."""
-    brought = {"has_bos": True} if not steering.bos and int(prompt[0]) == model.bos_id else {}
-    return partial(steering.writes, contexts=contexts, **brought)
 
 
 def _steps(model: Model, chosen: Iterator[Int[Tensor, " contexts"]], n: int) -> Iterator[Step]:

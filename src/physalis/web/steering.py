@@ -35,7 +35,6 @@ from physalis.models.tokens import Decoder
 from physalis.origin import Origin
 from physalis.steering import DoseResponse, Edit, Steering, chat, completion, dose_response, steer
 from physalis.steering.edits import place_of, steerable
-from physalis.steering.texts import placed
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
@@ -167,7 +166,6 @@ def steering_router(
         bound = bind(asked.edits)
         prompt = prompt_of(asked.prompt, asked.messages, bos=bound.bos)
         n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)
-        writes = placed(model, prompt, bound)
         head = {
             "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,
             "object": "chat.completion" if talks else "text_completion",
@@ -177,7 +175,7 @@ def steering_router(
         def words() -> Iterator[str]:
             decoder = Decoder(model.pieces)
             with turns.take():
-                for ids in generate(model, prompt[None], n, writes=writes, sampler=asked.sampler()):
+                for ids in generate(model, prompt[None], n, writes=bound.writes, sampler=asked.sampler()):
                     if int(ids[0]) in model.ends:
                         break
                     written.append(int(ids[0]))

@@ -17,6 +17,7 @@ from physalis.comparing.comparison import compare
 from physalis.comparing.lineage import grow
 from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
+from physalis.models.generation import Sampler
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
@@ -148,6 +149,19 @@ def planted(tmp_path_factory):
 @pytest.fixture(scope="session")
 def grown(planted, tmp_path_factory):
     return grow(planted[1], planted[0], out=tmp_path_factory.mktemp("grown") / "forest")
+
+
+@pytest.fixture
+def tell(monkeypatch):
+    """``tell(ids)``: whatever model writes now, it goes on with these."""
+
+    def told(ids: list[int]) -> None:
+        def choose(self, logits, place: int):
+            return torch.full((len(logits),), ids[place % len(ids)])
+
+        monkeypatch.setattr(Sampler, "choose", choose)
+
+    return told
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from physalis.activations.hygiene import TIMES_MEDIAN
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.model import ORDER
+from physalis.models.prompting import first_id
 from physalis.site import Site
 
 
@@ -32,6 +33,9 @@ class Place:
     """The rule of each of them that has one: a position is kept where all rules keep it."""
     widths: Mapping[Site, int]
     """Of each site; not needed where one is read and one is written."""
+    begins: int | None
+    """The token that is no text where a context begins with it: BOS, or the separator where contexts were recorded with
+    it for want of BOS. None where that is not known: then the first position is left out if the rules say so."""
 
     def __init__(
         self,
@@ -39,12 +43,14 @@ class Place:
         writes: Site | Iterable[Site],
         hygiene: Hygiene | Mapping[Site, Hygiene],
         widths: Mapping[Site, int] = {},
+        begins: int | None = None,
     ) -> None:
         """One site may stand for a row of them, and one rule for that of the first site that is read."""
         first, *others = [reads] if isinstance(reads, Site) else reads
         reads, writes = (first, *others), (writes,) if isinstance(writes, Site) else tuple(writes)
         rules = {first: hygiene} if isinstance(hygiene, Hygiene) else dict(hygiene)
-        for name, value in (("reads", reads), ("writes", writes), ("hygienes", rules), ("widths", dict(widths))):
+        said = {"reads": reads, "writes": writes, "hygienes": rules, "widths": dict(widths), "begins": begins}
+        for name, value in said.items():
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -59,7 +65,9 @@ class Place:
         cls, model: Model, reads: Sequence[Site], writes: Sequence[Site], hygienes: Mapping[Site, Hygiene]
     ) -> "Place":
         """Sites of a model, with their widths there. Raises BadInput for one that it does not have."""
-        return cls(reads, writes, hygienes, {site: model.width(site) for site in {*reads, *writes}})
+        has_bos = any(rule.skip_first for rule in hygienes.values())
+        first = first_id(model) if has_bos else model.bos_id
+        return cls(reads, writes, hygienes, {site: model.width(site) for site in {*reads, *writes}}, first)
 
     def __str__(self) -> str:
         """Such as "L9.resid_post", or "L9.mlp_in → L9.mlp_out" where other sites are written than are read."""
@@ -73,6 +81,11 @@ class Place:
         rules = [self.hygienes.get(site) for site in self.writes]
         norms = [float("inf") if rule is None else rule.max_norm / TIMES_MEDIAN for rule in rules]
         return sum(norm * norm for norm in norms) ** 0.5
+
+    @property
+    def skip_first(self) -> bool:
+        """Whether the contexts that these rules are of begin with a BOS token, which is left out."""
+        return any(rule.skip_first for rule in self.hygienes.values())
 
     def joined(self, got: Mapping[Site, Float[Tensor, "*rows _"]]) -> Float[Tensor, "*rows d_in"]:
         """What the dictionary reads, of what was read at each site."""

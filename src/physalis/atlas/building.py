@@ -184,7 +184,7 @@ def _write(
         # Beside the profiles, not the products: those want every core at once.
         layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
         text = _text(firings, stored)
-        strings = Strings(model.token_strings)
+        strings = Strings(model.pieces)
         strings.learn(np.unique(text.tokens))
         rows = FeatureRows(n, strings, text.share)
         picks = Picks(n, shape, text)
@@ -208,7 +208,7 @@ def _write(
             headlines=rows.headlines,
             snippets=rows.snippets,
             words=rows.words,
-            strings=rows.strings.known,
+            pieces=rows.strings.pieces,
             summary=summary.model_copy(update={"striking": first}),
             regions=region_names(place.region, rows.telling, rows.telling_share, rows.strings.known),
         )

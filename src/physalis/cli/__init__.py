@@ -250,7 +250,10 @@ def steer(
     subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model, **given(device=device))
     bound = steering_.Steering.open(dictionary, subject, edits)
     asked = [{"role": "user", "content": message or ""}]
-    prompt = steering_.completion(subject, text) if text is not None else steering_.chat(subject, asked)
+    if text is not None:
+        prompt = steering_.completion(subject, text, bos=bound.bos)
+    else:
+        prompt = steering_.chat(subject, asked, bos=bound.bos)
     sampler = Sampler(**given(temperature=temperature, top_p=top_p, seed=seed))
     steps = steering_.steer(subject, prompt, bound, sampler=sampler, **given(n=tokens))
     shown.show_texts(steps, prompt=text or "", json=json)

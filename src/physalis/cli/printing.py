@@ -16,6 +16,7 @@ from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
+from physalis.characters import plain
 from physalis.cli.demo import Made
 from physalis.cli.options import given
 from physalis.metrics import ENOUGH, Interval
@@ -255,7 +256,7 @@ def _feature(console: Console, feature: Feature) -> None:
 
 
 def _visible(token: str) -> str:
-    return re.sub(r"\s*\n\s*", "↵ ", token)
+    return re.sub(r"\s*\n\s*", "↵ ", plain(token))
 
 
 def _around(example: Example, width: int) -> range:

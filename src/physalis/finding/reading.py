@@ -21,6 +21,7 @@ from physalis.activations import Hygiene
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model
+from physalis.models.prompting import begin
 from physalis.origin import Origin
 from physalis.site import Site
 from physalis.types import Codes
@@ -55,7 +56,7 @@ class Reading:
     ids: list[int]
     """Token ids, with the BOS token first where the dictionary's text had one."""
     tokens: list[str]
-    """The same as a person would read them."""
+    """The same as a person would read them, characters that they cut whole: ``characters.in_text``."""
     left_out: list[str | None]
     """For each position why hygiene leaves it out, "bos" or "sink"; None where it is kept."""
     codes: Codes
@@ -206,8 +207,7 @@ class Reader:
         return ids[0]
 
     def _begun(self, number: int, ids: list[int]) -> list[int]:
-        first = self.model.bos_id if self.model.bos_id is not None else self.model.separator_id
-        whole = [first, *ids] if self.bos and first is not None else ids
+        whole = begin(self.model, ids, bos=self.bos)
         if not ids:
             raise BadInput(f"Text {number + 1} is empty. Give at least one word.")
         if self.longest is not None and len(whole) > self.longest:
@@ -233,7 +233,7 @@ class Reader:
             Reading(
                 text=text,
                 ids=ids,
-                tokens=self.model.token_strings(ids),
+                tokens=self.model.text_strings(ids),
                 left_out=self._reasons(kept[i, : len(ids)]),
                 codes=Codes(codes.values[i, : len(ids)].contiguous(), codes.ids[i, : len(ids)].contiguous()),
                 n_features=self.n_features,

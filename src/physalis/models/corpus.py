@@ -24,6 +24,7 @@ from jaxtyping import Int32
 from physalis.errors import BadInput
 from physalis.models import hub
 from physalis.models.model import Model
+from physalis.models.prompting import first_id
 
 LONG_TEXT = 50_000
 """Characters after which a plain text file is cut, at the next blank line, into a further document."""
@@ -219,7 +220,7 @@ def pack(model: Model, documents: Iterable[str], *, context: int, bos: bool) -> 
     tokens that do not fill the last context are dropped. Raises BadInput if there is no text, or not enough for one
     context.
     """
-    first = model.bos_id if model.bos_id is not None else model.separator_id
+    first = first_id(model)
     if bos and first is None:
         raise BadInput(
             f"The tokenizer of {model.name} has neither a BOS nor an end token. Record with bos=False (--no-bos)."

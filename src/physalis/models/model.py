@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from physalis.characters import alone, in_text
 from physalis.errors import BadInput
 from physalis.models import tokens as tokens_
 from physalis.models.families import Family
@@ -23,6 +24,15 @@ from physalis.site import LAYERED, Site
 
 Write = Callable[[Tensor], Tensor]
 """Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
+
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """A Write that wants to know the tokens of a pass before what it writes of it."""
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
 
 COMPUTES = (
     "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
@@ -92,9 +102,12 @@ class Model:
     def longest(self) -> int | None:
         """Tokens that one input may have: the positions that the model was made for, as its config names them; None
         where none are named (Bloom's and Mamba's kind)."""
-        text = self._config.get_text_config() if hasattr(self._config, "get_text_config") else self._config
-        named = (getattr(text, name, None) for name in POSITIONS)
+        named = (getattr(self._text_config, name, None) for name in POSITIONS)
         return next((int(limit) for limit in named if limit), None)
+
+    @property
+    def _text_config(self) -> Any:
+        return self._config.get_text_config() if hasattr(self._config, "get_text_config") else self._config
 
     def check_length(self, n_tokens: int, what: str, advice: str) -> None:
         """Raise BadInput, naming ``what`` is so long and what to do, where ``n_tokens`` are more than ``longest``."""
@@ -144,10 +157,29 @@ class Model:
         """Token ids of each text, no special tokens added."""
         return tokens_.encode(self.tokenizer, texts)
 
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens after which a text is over: every end that the model's configuration names, the tokenizer's own, that
+        of its chat template's turns, and the separator of documents."""
+        of = [getattr(self.hf, "generation_config", None), self._config, self._text_config]
+        named = [getattr(each, "eos_token_id", None) for each in (*of, self.tokenizer)]
+        named += [self.separator_id, tokens_.turn_end(self.tokenizer)]
+        flat = (i for each in named for i in (each if isinstance(each, list | tuple) else [each]))
+        return frozenset(int(i) for i in flat if i is not None)
+
+    @cached_property
+    def pieces(self) -> tokens_.Pieces:
+        """What token ids stand for: text, or the bytes of a part of a character. See ``characters``."""
+        return tokens_.Pieces(self.tokenizer)
+
     def token_strings(self, ids: Sequence[int]) -> list[str]:
-        """Each token as a person would read it: leading spaces and newlines are themselves; bytes that are only part of
-        a character are written ``\\xNN``."""
-        return tokens_.strings(self.tokenizer, ids)
+        """Each token alone as a person would read it: leading spaces and newlines are themselves; bytes that are only
+        part of a character are written ``\\xNN``."""
+        return [alone(token) for token in self.pieces(ids)]
+
+    def text_strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token of a text, characters that tokens cut whole on the token that completes them: ``characters``."""
+        return in_text(self.pieces(ids))
 
     def check(self, site: Site) -> None:
         """Raise BadInput if this model has no such site."""
@@ -213,6 +245,9 @@ class Model:
             self.check(site)
         if not sites:
             return {}
+        for each in write.values():
+            if isinstance(each, OfTokens):
+                each.begin(tokens)
         passing = _Pass(read, write, deepest=sites[-1])
         handles: list[RemovableHandle] = []
         try:

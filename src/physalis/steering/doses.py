@@ -34,7 +34,7 @@ from physalis.origin import Origin, Recorded, Recordings, recorded
 from physalis.place import Place
 from physalis.progress import progress
 from physalis.site import Site
-from physalis.steering.edits import Add, Edit, Steering
+from physalis.steering.edits import LARGEST, Add, Edit, Steering
 
 LOGITS = Site("logits")
 A_PASS = 4  # contexts; the logits of two passes are held at once
@@ -112,7 +112,9 @@ class Trial(NamedTuple):
     strength: float
     write: Mapping[Site, Write]
     before: Int[Tensor, " prompt"]
-    """Tokens put before every context; nothing is measured on them."""
+    """Tokens put before the text of every context; nothing is measured on them."""
+    lead: int = 1
+    """Positions that are no text and stay first: 1 where contexts begin with a BOS token, else 0."""
 
 
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -232,6 +234,9 @@ def dose_response(
     ids = [int(each) for each in target]
     _check_target(model, ids)
     lengths = [share * place.unit for share in SHARES] if strengths is None else [float(each) for each in strengths]
+    if not all(abs(each) <= LARGEST for each in lengths):
+        most = max(lengths, key=abs)
+        raise BadInput(f"Strengths are to be compared with the median norm, {place.unit:.3g}; received {most:.3g}.")
     random = torch.randn(source.d_out, generator=torch.Generator().manual_seed(seed)).to(model.device)
 
     def doses_along(direction: Float[Tensor, " d"]) -> list[Trial]:
@@ -247,7 +252,8 @@ def dose_response(
         "difference of means": doses_along(_apart(sae, source, feature, seed)),
     }
     room = (model.longest or np.inf) - source.context
-    prompts = [Trial(float(times), {}, prompt.repeat(times)) for times in REPEATS if times * len(prompt) <= room]
+    lead = int(place.skip_first)
+    prompts = [Trial(float(times), {}, prompt.repeat(times), lead) for times in REPEATS if times * len(prompt) <= room]
     if prompts:
         trials["the target as a prompt"] = prompts
     unedited, responses = measure(model, text[:n], ids, trials, documents=whose[:n], cost=cost)
@@ -298,10 +304,16 @@ def _predicted(
     model: Model, tokens: Int[Tensor, "contexts context"], trial: Trial, counts: Bool[Tensor, "contexts context_1"]
 ) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
     """Log-probabilities at each position that counts, and the loss on the token after it, on the model's device."""
-    long = torch.cat([tokens[:, :1], trial.before.expand(len(tokens), -1), tokens[:, 1:]], 1)  # a BOS stays first
+    before = trial.before.expand(len(tokens), -1)
+    long = torch.cat([tokens[:, : trial.lead], before, tokens[:, trial.lead :]], 1)
     logits = model.run(long, read=[LOGITS], write=trial.write)[LOGITS][:, len(trial.before) : -1]
     counts, after = counts.to(logits.device), tokens[:, 1:].to(logits.device)
     log_p = logits[counts].float().log_softmax(-1)
+    if log_p.isnan().any():
+        raise BadInput(
+            f"At strength {trial.strength:.3g} the predictions of {model.name} are not numbers any more. Choose "
+            "smaller strengths."
+        )
     return log_p, -log_p.gather(1, after[counts][:, None])[:, 0]
 
 

@@ -20,12 +20,11 @@ larger than others' and carry the model's attention.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
@@ -37,6 +36,11 @@ from physalis.origin import Origin
 from physalis.place import Place, depth
 from physalis.site import Site
 
+LARGEST = 1e9
+"""Of an edit's amounts. Activations are shorter than a millionth of what no model could square any more."""
+Amount = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
+"""How far an edit moves."""
+
 
 class _Edit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -47,7 +51,7 @@ class _Edit(BaseModel):
 
 class Add(_Edit):
     kind: Literal["add"] = "add"
-    strength: float
+    strength: Amount
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return torch.full_like(along, self.strength)
@@ -56,7 +60,7 @@ class Add(_Edit):
 class Clamp(_Edit):
     kind: Literal["clamp"] = "clamp"
     needs: ClassVar = "code"
-    value: float
+    value: Amount
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return self.value - code
@@ -65,7 +69,7 @@ class Clamp(_Edit):
 class Scale(_Edit):
     kind: Literal["scale"] = "scale"
     needs: ClassVar = "code"
-    factor: float = 0.0
+    factor: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return (self.factor - 1) * code
@@ -74,7 +78,7 @@ class Scale(_Edit):
 class Project(_Edit):
     kind: Literal["project"] = "project"
     needs: ClassVar = "along"
-    strength: float = 0.0
+    strength: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return self.strength - along
@@ -83,7 +87,7 @@ class Project(_Edit):
 class Cap(_Edit):
     kind: Literal["cap"] = "cap"
     needs: ClassVar = "along"
-    limit: float = 0.0
+    limit: Amount = 0.0
 
     def move(self, code: Tensor, along: Tensor) -> Tensor:
         return -(along - self.limit).clamp_min(0)
@@ -197,32 +201,62 @@ class Steering:
                 )
         return bound
 
+    @property
+    def bos(self) -> bool:
+        """Whether contexts begin with a BOS token, as they did where the dictionary was recorded."""
+        return self.place.skip_first
+
     def writes(self, start: int = 0, *, contexts: slice = slice(None)) -> Mapping[Site, Write]:
         """What ``Model.run`` writes into a pass whose first position is at ``start``, in these of its contexts."""
         if not self.edits:
             return {}
         passing = _Pass(self, start, contexts)
-        return {site: partial(passing.visit, site) for site in passing.sites}
+        return {site: _Visit(passing, site) for site in passing.sites}
+
+
+class _Visit(NamedTuple):
+    """What one site is to a pass: a Write that is told of its tokens first."""
+
+    passing: "_Pass"
+    site: Site
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None:
+        self.passing.begin(tokens)
+
+    def __call__(self, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d"]:
+        return self.passing.visit(self.site, x)
 
 
 class _Pass:
     """One pass of the model: what was read so far, and which positions are edited."""
 
     def __init__(self, steering: Steering, start: int, contexts: slice) -> None:
-        self.steering, self.contexts = steering, contexts
+        self.steering, self.start, self.contexts = steering, start, contexts
         place = steering.place
         asks = any(edit.needs == "code" for edit in steering.edits)
         self.writes = {site for parts in steering.parts for site in parts}
         """What an edit of what is read could change is not asked any more: rules hold for the model as it is."""
         wrote = min(map(depth, self.writes), default=(0, 0))
         rules = {site: rule for site, rule in place.hygienes.items() if depth(site) <= wrote}
-        self.rules = {s: replace(rule, skip_first=False) if start > 0 else rule for s, rule in rules.items()}
+        self.rules = {site: replace(rule, skip_first=False) for site, rule in rules.items()}
+        self.begins: Bool[Tensor, " contexts"] | None = None
+        """Whether the first position is a BOS token."""
         self.reads = set(place.reads) if asks else set()
         self.sites = self.writes | self.reads | set(self.rules)
         self.first = min(self.sites, key=depth, default=None)
         self.got: dict[Site, Float[Tensor, "contexts context _"]] = {}
         self.keep: Bool[Tensor, "contexts context"] | None = None
         self.moves: dict[int, Float[Tensor, " kept"]] = {}
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None:
+        """Look for a BOS token, which a chat template may have put there also where the dictionary's text had none."""
+        place, first = self.steering.place, tokens[self.contexts, 0]
+        known = (
+            torch.full_like(first, place.skip_first, dtype=torch.bool)
+            if place.begins is None
+            else first == place.begins
+        )
+        self.begins = known if self.start == 0 else None
 
     def visit(self, site: Site, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d"]:
         """Takes what is to be read at a site, and writes there what is to be written."""
@@ -232,6 +266,11 @@ class _Pass:
         if site in self.rules:
             kept = self.rules[site].keep(part)
             self.keep = kept if self.keep is None else self.keep & kept
+        if site == self.first and self.begins is not None:
+            self.keep = (
+                torch.ones(part.shape[:2], dtype=torch.bool, device=part.device) if self.keep is None else self.keep
+            )
+            self.keep[:, 0] &= ~self.begins.to(part.device)
         if site in self.reads:
             self.got[site] = part.clone() if site in self.writes else part
         if site in self.writes:

@@ -20,6 +20,7 @@ from typing import Any
 from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, Summary
+from physalis.characters import plain
 from physalis.exchange.imported import hook_of
 from physalis.web import saedashboard
 from physalis.web.saedashboard import Exported, chosen, json_line, layer_of, named, short_name, shown, statistics
@@ -179,7 +180,7 @@ def activations(feature: Feature, text: str, atlas: str) -> Iterator[dict[str, A
         yield {
             # Like a cuid: c and 24 small letters and digits.
             "id": "c" + hashlib.sha256(f"{atlas} {feature.id} {n}".encode()).hexdigest()[:24],
-            "index": str(feature.id), "tokens": example.tokens, "values": codes,
+            "index": str(feature.id), "tokens": [*map(plain, example.tokens)], "values": codes,
             "maxValue": largest, "maxValueTokenIndex": codes.index(largest), "minValue": min(codes),
             "dataSource": text, "dataIndex": str(example.document),
             "dfaValues": [], "dfaTargetIndex": None, "dfaMaxValue": None, "lossValues": [], "logitContributions": None,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Histogram, Record
+from physalis.characters import plain
 from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.site import Site
@@ -132,7 +133,8 @@ def dashboard(feature: Feature, dataset: str) -> dict[str, Any]:
         "activations": [
             {
                 "bin_min": low, "bin_max": high, "bin_contains": contains,
-                "tokens": example.tokens, "values": example.codes, "qualifying_token_index": example.position,
+                "tokens": [*map(plain, example.tokens)], "values": example.codes,
+                "qualifying_token_index": example.position,
             }
             for example, low, high, contains in shown(feature)
         ],

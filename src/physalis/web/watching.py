@@ -14,7 +14,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ from physalis.atlas.rows import Strings
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import load_tokenizer
-from physalis.models.tokens import fingerprint, strings
+from physalis.models.tokens import Pieces, fingerprint
 from physalis.types import Batch
 from physalis.web.app import Headers
 from physalis.web.shell import STATIC, fill, read_shell
@@ -210,7 +209,7 @@ class _Held:
                 f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "
                 "was recorded. Record again."
             )
-        self.frame, self.strings = stored.frame, Strings(partial(strings, tokenizer))
+        self.frame, self.strings = stored.frame, Strings(Pieces(tokenizer))
         self.held_out = stored.held_out.n_tokens > 0
         part = stored.held_out if self.held_out else stored.train
         said = stored.manifest.config["text"]

@@ -12,8 +12,8 @@ from physalis.activations.shards import MemoryShard, Shard, Sums, merge_sums, mo
 from physalis.activations.store import DOCUMENTS, KIND, LAYOUT, TOKENS, Activations, seal
 
 __all__ = [
-    "DOCUMENTS", "KIND", "LAYOUT", "TOKENS",
-    "Activations", "Hygiene", "MemoryShard", "PairedRows", "Pairs", "Part", "Readable", "Round", "Rows", "Shard",
-    "Span", "Sums", "all_read_back", "check_belongs", "frame_of", "inputs_of", "lay_out", "merge_sums", "mixed", "moments", "offset_of",
-    "origin_of", "permuted", "read_back", "seal", "sums", "write_shard",
+    "DOCUMENTS", "KIND", "LAYOUT", "TOKENS", "Activations", "Hygiene", "MemoryShard", "PairedRows", "Pairs", "Part",
+    "Readable", "Round", "Rows", "Shard", "Span", "Sums", "all_read_back", "check_belongs", "frame_of", "inputs_of",
+    "lay_out", "merge_sums", "mixed", "moments", "offset_of", "origin_of", "permuted", "read_back", "seal", "sums",
+    "write_shard",
 ]  # fmt: skip

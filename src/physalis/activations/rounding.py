@@ -1,5 +1,4 @@
-"""rounding: stored rows as they were: bfloat16 alone where that is all, with the offset of each dimension where some have
-one."""
+"""rounding: stored rows as they were: bfloat16, or float32 with their offsets where dimensions have one."""
 
 from collections.abc import Iterable, Iterator
 

@@ -17,6 +17,9 @@ PIECES = 8
 STRATA = 64
 """Stretches of the corpus from each of which a share is drawn, at most."""
 
+DRAWS = 20
+"""Samples that are drawn, of which one is taken: documents differ in length, and the share is one of tokens."""
+
 FEW = 16
 """A text of fewer contexts is cut once, near its end: slices would be all seams."""
 
@@ -47,17 +50,29 @@ def split(
         at = n - max(1, target // context) * context
         before = [each._replace(stop=min(each.stop, at)) for each in whole if each.start < at]
         return before, [each._replace(start=max(each.start, at)) for each in whole if each.stop > at]
-    slices = [piece for each in whole for piece in _sliced(each, max(context, target // PIECES))]
+    longest = max(context, target // PIECES)
+    slices = [piece for each in whole for piece in _sliced(each, longest)]
     sizes, owners = np.array([(each.stop - each.start, each.document) for each in slices]).T
     rng = np.random.default_rng([seed, len(lengths)])
-    may = _eligible(owners, sizes, max(context, target // PIECES, -(-target // len(lengths))), rng)
+    most = max(longest, _level(lengths, target))
+    large = _large(lengths, target, most)
     out = np.zeros(len(slices), bool)
-    out[may] = _drawn(sizes[may], target, context, n - context, rng)
-    parts = zip(slices, out, strict=True)
-    kept: tuple[list[Slice], list[Slice]] = ([], [])
-    for piece, held in parts:
-        kept[held].append(piece)
-    return kept
+    for document in np.flatnonzero(large):
+        own = np.flatnonzero(owners == document)
+        few = min(len(own), round(most / sizes[own].mean()))
+        out[[rng.choice(part) for part in np.array_split(own, few)]] = True
+    left, others = target - int(sizes[out].sum()), np.flatnonzero(~large[owners])
+    out[others] = _drawn(sizes[others], left, rng)
+    # Where a slice or two are all that is drawn, the one or the other part could be left without a context.
+    held = int(sizes[out].sum())
+    for i in rng.permutation(len(out)):
+        if context <= held <= n - context:
+            break
+        if out[i] != (held < context):
+            held += -int(sizes[i]) if out[i] else int(sizes[i])
+            out[i] = ~out[i]
+    train = [each for each, held in zip(slices, out, strict=True) if not held]
+    return train, [each for each, held in zip(slices, out, strict=True) if held]
 
 
 def _sliced(whole: Slice, longest: int) -> list[Slice]:
@@ -67,34 +82,41 @@ def _sliced(whole: Slice, longest: int) -> list[Slice]:
     return [Slice(start, stop, whole.document) for start, stop in zip(edges, edges[1:], strict=False)]
 
 
-def _eligible(
-    owners: Int64[np.ndarray, " slices"], sizes: Int64[np.ndarray, " slices"], most: int, rng: np.random.Generator
-) -> Int64[np.ndarray, " eligible"]:
-    """The slices that may be drawn: of each document at most ``most`` tokens, spread over it."""
-    found = []
-    for own in np.split(np.arange(len(owners)), np.flatnonzero(np.diff(owners)) + 1):
-        n = max(1, round(most / sizes[own].mean()))
-        found += list(own) if n >= len(own) else [rng.choice(part) for part in np.array_split(own, n)]
-    return np.array(found)
+def _level(lengths: Int64[np.ndarray, " documents"], target: int) -> int:
+    """The least that the longest documents must give, so that all together give ``target`` tokens."""
+    short = np.sort(lengths)
+    given = np.cumsum(short) + short * np.arange(len(short) - 1, -1, -1)  # if none gave more than this one has
+    i = int(np.searchsorted(given, target))
+    before = int(short[:i].sum())
+    return -(-(target - before) // (len(short) - i))
 
 
-def _drawn(
-    sizes: Int64[np.ndarray, " eligible"], target: int, least: int, most: int, rng: np.random.Generator
-) -> Bool[np.ndarray, " eligible"]:
-    """A random choice of about ``target`` tokens, from ``least`` to ``most``, as much from each stretch of the
-    corpus."""
-    total, mean = int(sizes.sum()), sizes.mean()
-    out = np.zeros(len(sizes), bool)
-    strata = max(1, min(STRATA, int(target / (2 * mean))))
-    stratum = ((np.cumsum(sizes) - sizes / 2) * strata / total).astype(int)
-    held = 0
-    for number, own in enumerate(np.split(np.arange(len(sizes)), np.searchsorted(stratum, np.arange(1, strata)))):
-        for i in rng.permutation(own):
-            if held + sizes[i] / 2 > target * (number + 1) / strata or held + sizes[i] > most:
-                break
-            out[i], held = True, held + sizes[i]
-    for i in rng.permutation(np.flatnonzero(~out)):
-        if held >= least:
+def _large(lengths: Int64[np.ndarray, " documents"], target: int, most: int) -> Bool[np.ndarray, " documents"]:
+    """Documents that would give more than ``most`` tokens if all gave in proportion to their length."""
+    large = np.zeros(len(lengths), bool)
+    while not large.all():
+        share = (target - most * int(large.sum())) / int(lengths[~large].sum())
+        more = ~large & (share * lengths > most)
+        if not more.any():
             break
-        out[i], held = True, held + sizes[i]
-    return out
+        large |= more
+    return large
+
+
+def _drawn(sizes: Int64[np.ndarray, " slices"], target: int, rng: np.random.Generator) -> Bool[np.ndarray, " slices"]:
+    """A random choice of slices, as many from each stretch of the corpus, each as likely as any other whatever its
+    length: of several such draws the one whose tokens come nearest to ``target``."""
+    out = np.zeros(len(sizes), bool)
+    if target <= 0 or not len(sizes):
+        return out
+    share = min(1.0, target / int(sizes.sum()))
+    strata = np.array_split(np.arange(len(sizes)), max(1, min(STRATA, int(share * len(sizes) / 2))))
+    stops = np.array([0, *np.cumsum([len(own) for own in strata])])
+    nearest, best = out, target
+    for _ in range(DRAWS):
+        counts = np.diff(np.floor(share * stops + rng.random()).astype(int))
+        pairs = zip(strata, counts, strict=True)
+        chosen = np.concatenate([rng.permutation(own)[: max(0, n)] for own, n in pairs])
+        if (off := abs(int(sizes[chosen].sum()) - target)) < best:
+            nearest, best = np.isin(np.arange(len(sizes)), chosen), off
+    return nearest

@@ -131,7 +131,7 @@ def read_text(
 
 def _say_shared(documents: int, train: set[int], held: set[int]) -> None:
     if documents == 1 and held:
-        said = "The text is one document, so that slices of it are held out"
+        said = "The text is one document, so that a part of it is held out"
     elif shared := len(train & held):
         said = f"{shared} of the {len(held)} held-out documents are too long to be held out whole: slices of them are"
     else:

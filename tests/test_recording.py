@@ -352,17 +352,19 @@ def test_another_text_under_the_same_name_is_refused(model, tmp_path, kind, size
 
 def test_only_what_was_read_of_a_text_must_stay(model, tmp_path):
     corpus, outs = tmp_path / "corpus", [tmp_path / "part", tmp_path / "all"]
-    write_corpus(corpus, "one two ")
+    corpus.mkdir()
+    for i in range(100):
+        (corpus / f"a{i:03d}.txt").write_text(f"{i} some words here " * 3)
     sizes = ({**OPTIONS, "tokens": 640}, {**OPTIONS, "tokens": 10**6})
     for out, options in zip(outs, sizes, strict=True):
-        record(model, str(corpus / "*.txt"), [SITE], [out], **options)
+        record(model, str(corpus), [SITE], [out], **options)
     (corpus / "z.txt").write_text("more")  # behind what the first read, and before the end that the second met
-    record(model, str(corpus / "*.txt"), [SITE], [outs[0]], **sizes[0])
-    with pytest.raises(BadInput, match="there were 3 files, now 4"):
-        record(model, str(corpus / "*.txt"), [SITE], [outs[1]], **sizes[1])
+    record(model, str(corpus), [SITE], [outs[0]], **sizes[0])
+    with pytest.raises(BadInput, match="there were 100 files, now 101"):
+        record(model, str(corpus), [SITE], [outs[1]], **sizes[1])
     (corpus / "0.txt").write_text("first")
-    with pytest.raises(BadInput, match="where a.txt was read, 0.txt stands now"):
-        record(model, str(corpus / "*.txt"), [SITE], [outs[0]], **sizes[0])
+    with pytest.raises(BadInput, match="where a000.txt was read, 0.txt stands now"):
+        record(model, str(corpus), [SITE], [outs[0]], **sizes[0])
 
 
 def test_what_cannot_be_read_claims_nothing(model, text, tmp_path):
@@ -457,6 +459,7 @@ def test_many_positions_that_are_no_numbers_stop_a_recording(model, text, tmp_pa
     overflowing(model, monkeypatch, lambda tokens: tokens == ord("e"))
     with pytest.raises(BadInput, match="are not finite numbers"):
         record(model, text, [SITE], [tmp_path / "pilot"], **OPTIONS)
+    monkeypatch.undo()
     seen = []
     overflowing(model, monkeypatch, lambda tokens: (tokens == ord("e")) & bool(seen.append(0) or len(seen) > 5))
     with pytest.raises(BadInput, match=r"of 640 positions the activations of tiny at L1.resid_post are not finite"):
@@ -486,7 +489,7 @@ def test_a_dimension_with_a_large_mean_keeps_what_varies_in_it(model, text, tmp_
     truth = shifted(torch.from_numpy(np.array(acts.tokens[:8], np.int64)), read=[SITE])[SITE][:, 1:]
     rows = list(acts.train.ordered(1000))
     x = torch.cat([r.x for r in rows])
-    assert x.dtype == torch.float32 and acts.mean[7] == pytest.approx(3e4, abs=0.1)
+    assert x.dtype == torch.float32 and acts.mean[7] == pytest.approx(3e4, abs=1)
     assert x[:, 7].std() == pytest.approx(0.45, rel=0.2) and len(x[:, 7].unique()) > 200
     assert (x[:, 7].std() / truth[..., 7].std()).log().abs() < 0.3
     for part in (acts, Pairs.open([tmp_path / "acts"]), stream(model, text, [SITE], **OPTIONS, window=100)):

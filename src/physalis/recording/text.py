@@ -131,12 +131,15 @@ def read_text(
 
 def _say_shared(documents: int, train: set[int], held: set[int]) -> None:
     if documents == 1 and held:
-        said = "The text is one document, so that a part of it is held out"
+        said = "The text is one document: a part of it is held out, and the rest is trained on."
     elif shared := len(train & held):
-        said = f"{shared} of the {len(held)} held-out documents are too long to be held out whole: slices of them are"
+        said = (
+            f"{shared} of the {len(held)} held-out documents are too long to be held out whole: slices of them are, "
+            "and the rest of them is trained on."
+        )
     else:
         return
-    print(f"{said}, and the rest of it is trained on. Text of more documents is judged better.", file=sys.stderr)
+    print(f"{said} Text of more documents is judged better.", file=sys.stderr)
 
 
 def in_memory(text: Text) -> Packed:

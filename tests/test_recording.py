@@ -1,30 +1,22 @@
 """Recording: one site or several, resumed or by several workers: the same folders byte for byte."""
 
 import errno
-import gzip
 import hashlib
-import json
 import shutil
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from physalis import artifact
-from physalis.activations import Activations, Pairs
-from physalis.dictionaries import TopKConfig
-from physalis.encoding import encoded
+from physalis.activations import Activations
 from physalis.errors import BadInput
-from physalis.finding.reading import Reader
 from physalis.models import load_model
 from physalis.models.tiny import tiny_model
-from physalis.recording import jobs, plan, record, stream, workers
+from physalis.recording import jobs, plan, record, workers
 from physalis.site import Site
-from physalis.training import train
 
 SITE = Site("resid_post", 1)
 OPTIONS = dict(tokens=6400, context=32, batch=8, shard_rows=640)
@@ -314,107 +306,6 @@ def test_a_folder_of_another_job_is_refused(model, text, recorded, tmp_path):
         record(model, str(other), [SITE], [recorded.folder], **OPTIONS)
 
 
-SOURCES = {
-    "file": "a.txt", "folder": "", "glob": "*.txt", "deep glob": "**/*.txt", "list": "a.txt, b.txt",
-    "rows": "rows.jsonl", "packed": "rows.jsonl.gz", "parquet": "rows.parquet",
-}  # fmt: skip
-
-
-def write_corpus(folder, words):
-    """Nine files of texts made of ``words`` letters, as plain text and as rows."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "sub").mkdir(parents=True)
-    texts = [(f"{i} " + words) * 150 for i in range(6)]
-    for name, text in zip(("a", "b", "c", "sub/d"), texts, strict=False):
-        (folder / f"{name}.txt").write_text(text)
-    rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    (folder / "rows.jsonl").write_text(rows)
-    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(rows.encode(), mtime=0))
-    pq.write_table(pa.table({"text": texts}), folder / "rows.parquet")
-
-
-@pytest.mark.parametrize("kind", SOURCES)
-@pytest.mark.parametrize("size", ["same size", "longer"])
-def test_another_text_under_the_same_name_is_refused(model, tmp_path, kind, size):
-    corpus, out = tmp_path / "corpus", tmp_path / "out"
-    source = ", ".join(str(corpus / part.strip()) for part in SOURCES[kind].split(","))
-    options = {**OPTIONS, "tokens": 1280}
-    write_corpus(corpus, "one two ")
-    record(model, source, [SITE], [out], **options)
-    before = contents(out)
-    write_corpus(corpus, "one two ")
-    record(model, source, [SITE], [out], **options)  # written anew, with the same words
-    write_corpus(corpus, "two one " if size == "same size" else "three four ")
-    with pytest.raises(BadInput, match=r"out holds a recording of another text: .* is another file than it was"):
-        record(model, source, [SITE], [out], **options)
-    assert contents(out) == before
-
-
-def test_only_what_was_read_of_a_text_must_stay(model, tmp_path):
-    corpus, outs = tmp_path / "corpus", [tmp_path / "part", tmp_path / "all"]
-    corpus.mkdir()
-    for i in range(100):
-        (corpus / f"a{i:03d}.txt").write_text(f"{i} some words here " * 3)
-    sizes = ({**OPTIONS, "tokens": 640}, {**OPTIONS, "tokens": 10**6})
-    for out, options in zip(outs, sizes, strict=True):
-        record(model, str(corpus), [SITE], [out], **options)
-    (corpus / "z.txt").write_text("more")  # behind what the first read, and before the end that the second met
-    record(model, str(corpus), [SITE], [outs[0]], **sizes[0])
-    with pytest.raises(BadInput, match="there were 100 files, now 101"):
-        record(model, str(corpus), [SITE], [outs[1]], **sizes[1])
-    (corpus / "0.txt").write_text("first")
-    with pytest.raises(BadInput, match="where a000.txt was read, 0.txt stands now"):
-        record(model, str(corpus), [SITE], [outs[0]], **sizes[0])
-
-
-def test_what_cannot_be_read_claims_nothing(model, text, tmp_path):
-    out, rows = tmp_path / "out", tmp_path / "own.jsonl"
-    rows.write_text("".join(json.dumps({"id": i, "content": "some words " * 40}) + "\n" for i in range(30)))
-    options = {**OPTIONS, "tokens": 1280}
-    for source, match in (("nofile.jsonl", "No text file matches"), (str(rows), "There is no field 'text' in line 1")):
-        with pytest.raises(BadInput, match=match):
-            record(model, source, [SITE], [out], **options)
-        assert not out.exists()
-    with pytest.raises(BadInput, match="A context has 512 tokens; tiny reads at most 256. Choose a smaller --context"):
-        record(model, "nofile.jsonl", [SITE], [out], tokens=5000, context=512)
-    assert not out.exists()
-    found = record(model, str(rows), [SITE], [out], **options, field="content")[0]
-    assert len(found.tokens) == 40
-
-
-def test_a_folder_without_a_shard_is_taken_over(model, text, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    monkeypatch.setattr(jobs, "collect", None)
-    with pytest.raises(TypeError):
-        record(model, text, [SITE], [out], **OPTIONS)
-    assert (out / "layout.json").exists() and not list(out.glob("shard*"))
-    monkeypatch.undo()
-    found = record(model, text, [SITE], [out], **{**OPTIONS, "tokens": 1280})[0]
-    assert len(found.tokens) == 40 and found.manifest.config["tokens"] == 1280
-
-
-@pytest.mark.parametrize("name", ["documents.npy", "tokens.npy", "text.json", "layout.json", "shard-000001.json"])
-@pytest.mark.parametrize("harm", ["cut", "other bytes"])
-def test_a_damaged_folder_is_mended(model, text, recorded, tmp_path, monkeypatch, name, harm):
-    whole, done = jobs.collect, []
-
-    def stopping(*args, **kwargs):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(args[3].number)
-        return whole(*args, **kwargs)
-
-    monkeypatch.setattr(jobs, "collect", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        record(model, text, [SITE], [tmp_path], **OPTIONS)
-    monkeypatch.undo()
-    damaged = tmp_path / name
-    held = damaged.read_bytes()
-    damaged.write_bytes(held[: len(held) // 2] if harm == "cut" else b"\xff" * len(held))
-    record(model, text, [SITE], [tmp_path], **OPTIONS)
-    assert contents(tmp_path) == contents(recorded.folder)
-
-
 def test_two_writers_of_one_folder(model, text, tmp_path):
     with artifact.claim(tmp_path, "activations", {}), pytest.raises(BadInput, match="Another process is writing"):
         record(model, text, [SITE], [tmp_path], **OPTIONS)
@@ -436,77 +327,6 @@ def test_a_full_disk_is_said_and_nothing_is_lost(model, text, recorded, tmp_path
     monkeypatch.undo()
     record(model, text, [SITE], [tmp_path], **OPTIONS)
     assert contents(tmp_path) == contents(recorded.folder)
-
-
-def test_activations_that_are_no_numbers_are_refused(text, tmp_path):
-    broken = tiny_model()
-    broken.hf.embed.weight.fill_(torch.nan)
-    with pytest.raises(BadInput, match=r"248 of 256 positions .* are not finite numbers .*more than 0.1%.*in float32"):
-        record(broken, text, [SITE], [tmp_path], **OPTIONS)
-
-
-def overflowing(model, monkeypatch, wrong):
-    """The model, with infinite activations where ``wrong``, a number of each token, says so."""
-    run = model.run
-
-    def with_holes(tokens, **kwargs):
-        return {s: torch.where(wrong(tokens)[..., None], torch.inf, x) for s, x in run(tokens, **kwargs).items()}
-
-    monkeypatch.setattr(model, "run", with_holes)
-
-
-def test_many_positions_that_are_no_numbers_stop_a_recording(model, text, tmp_path, monkeypatch):
-    overflowing(model, monkeypatch, lambda tokens: tokens == ord("e"))
-    with pytest.raises(BadInput, match="are not finite numbers"):
-        record(model, text, [SITE], [tmp_path / "pilot"], **OPTIONS)
-    monkeypatch.undo()
-    seen = []
-    overflowing(model, monkeypatch, lambda tokens: (tokens == ord("e")) & bool(seen.append(0) or len(seen) > 5))
-    with pytest.raises(BadInput, match=r"of 640 positions the activations of tiny at L1.resid_post are not finite"):
-        record(model, text, [SITE], [tmp_path / "later"], **OPTIONS)
-
-
-def test_a_few_positions_that_are_no_numbers_are_counted_and_named(model, text, tmp_path, monkeypatch, capsys):
-    overflowing(model, monkeypatch, lambda tokens: (tokens == ord("p")) & (torch.arange(tokens.shape[1]) == 5))
-    found = record(model, text, [SITE], [tmp_path], **OPTIONS)[0]
-    wrong = int((found.tokens[found.contexts][:, 5] == ord("p")).sum())
-    assert found.manifest.facts["dropped"] == {"bos": 200, "sink": 0, "not_finite": wrong} and wrong > 3
-    assert f"{wrong} positions were left out because their activations at L1.resid_post are" in capsys.readouterr().err
-    assert all(rows.x.isfinite().all() for rows in found.ordered(1000))
-
-
-def test_a_dimension_with_a_large_mean_keeps_what_varies_in_it(model, text, tmp_path, monkeypatch):
-    run, far = model.run, torch.zeros(32)
-    far[7] = 3e4
-
-    def shifted(tokens, **kwargs):
-        spread = torch.ones(32)
-        spread[7] = 0.45 / run(tokens, **kwargs)[SITE][..., 7].std()
-        return {site: x * spread + far for site, x in run(tokens, **kwargs).items()}
-
-    monkeypatch.setattr(model, "run", shifted)
-    acts = record(model, text, [SITE], [tmp_path / "acts"], **OPTIONS)[0]
-    truth = shifted(torch.from_numpy(np.array(acts.tokens[:8], np.int64)), read=[SITE])[SITE][:, 1:]
-    rows = list(acts.train.ordered(1000))
-    x = torch.cat([r.x for r in rows])
-    assert x.dtype == torch.float32 and acts.mean[7] == pytest.approx(3e4, abs=1)
-    assert x[:, 7].std() == pytest.approx(0.45, rel=0.2) and len(x[:, 7].unique()) > 200
-    assert (x[:, 7].std() / truth[..., 7].std()).log().abs() < 0.3
-    for part in (acts, Pairs.open([tmp_path / "acts"]), stream(model, text, [SITE], **OPTIONS, window=100)):
-        batch = part.frame.apply(next(part.train.batches(2000, seed=0)))
-        assert batch.x.square().mean() == pytest.approx(1, rel=0.1) and batch.x[:, 7].std() > 0
-        assert torch.equal(part.frame.mean_in, acts.frame.mean_in)
-    made = train(acts, [TopKConfig(d_in=32, d_out=32, n_features=128, k=8)], [tmp_path / "d"], batch_size=512, epochs=6)
-    left = total = 0.0
-    for part in encoded(made[0], acts.held_out):
-        wrong = made[0].rebuild(part.x, part.codes) - part.y
-        left, total = left + wrong[:, 7].square().sum(), total + (part.y - acts.mean)[:, 7].square().sum()
-    assert left / total < 0.7, "what varies there is learned, not lost"
-    reader = Reader.open(tmp_path / "d", model)
-    (read,) = reader.read(["alpha beta gamma"])
-    ids = torch.tensor([read.ids])
-    own = acts.hygiene.rounded(shifted(ids, read=[SITE])[SITE])[0, 1:]
-    assert torch.allclose(made[0].encode(own).values.sum(1), read.codes.values[1:].sum(1), rtol=1e-3)
 
 
 def test_the_plan_is_close(model, recorded):

@@ -30,6 +30,7 @@ from physalis.models import (
     encoded,
     files,
     first_token,
+    pack,
     packed,
 )
 from physalis.recording.sampling import Slice, split
@@ -68,6 +69,16 @@ def opened(source: str, field: str | None, trail: Trail) -> Iterator[str]:
     texts = documents(source, field=field, trail=trail)
     first = next(filter(str.strip, texts), "")
     return chain([first], texts)
+
+
+def blocks(model: Model, source: str, *, tokens: int, context: int, bos: bool, field: str | None) -> Iterator[Packed]:
+    """The beginning of a source, in its order and not parted: whole contexts, up to ``tokens`` tokens."""
+    left = n_contexts(tokens, context)
+    for block in pack(model, documents(source, field=field), context=context, bos=bos):
+        yield Packed(ids=block.ids[:left], documents=block.documents[:left])
+        left -= min(left, len(block.ids))
+        if not left:
+            return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

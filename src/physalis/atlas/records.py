@@ -276,7 +276,7 @@ class Summary(Record):
     """Whether ``metrics`` come from text the dictionary never saw."""
     baselines: list[Baseline]
     left_out: dict[str, int]
-    """Hygiene: reason to number of token positions left out everywhere ("bos", "sink")."""
+    """Hygiene: reason to number of token positions left out everywhere ("bos", "sink", "not_finite", "elsewhere")."""
     density_histogram: Histogram
     """Of log10 density of the features that fired."""
     n_dead: int

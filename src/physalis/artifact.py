@@ -111,8 +111,8 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
         said = {"kind": kind, "schema_version": SCHEMA, "job": job}
         said = json.loads(json.dumps(said))
         if (folder / JOB).exists():
-            found = json.loads((folder / JOB).read_text())
-            if found != said and found.get("kind") == kind and not _loss(folder, cheap):
+            found = _job(folder)
+            if found != said and found.get("kind", kind) == kind and not _loss(folder, cheap):
                 for name in cheap:
                     (folder / name).unlink(missing_ok=True)
                 write_json(folder / JOB, said)
@@ -128,6 +128,15 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
                 )
             write_json(folder / JOB, said)
         yield read(folder, kind) if (folder / MANIFEST).exists() else None
+
+
+def _job(folder: Path) -> dict[str, Any]:
+    # Empty where the file is damaged.
+    try:
+        found = json.loads((folder / JOB).read_text())
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _loss(folder: Path, cheap: Sequence[str]) -> list[str]:
@@ -154,6 +163,8 @@ def is_claimed(folder: Path) -> bool:
 
 
 def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:
+    if not found:
+        return f"something that cannot be told: its {JOB} is damaged"
     if found.get("kind") != said["kind"]:
         return f"an artefact of kind {found.get('kind')!r}, not {said['kind']!r}"
     if found.get("schema_version") != said["schema_version"]:

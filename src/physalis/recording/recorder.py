@@ -92,7 +92,7 @@ def record(
     inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
     trail = Trail()
     # What cannot be read claims no folder.
-    texts = None if all(map(written, folders)) else opened(source, field, trail)
+    texts = None if all((folder / TEXT).exists() for folder in folders) else opened(source, field, trail)
 
     def write(folder: Path) -> None:
         found = texts or opened(source, field, trail)
@@ -139,28 +139,29 @@ def _check_lists(sites: Sequence[Site], folders: Sequence[Path]) -> None:
 
 def _write_texts(folders: Sequence[Path], source: str, write: Callable[[Path], None]) -> int:
     """Have the text in each folder; returns how many of its contexts are held out."""
-    for folder in folders:
-        said = written(folder)
-        other = None if said is None else difference(source, said)
+    said = {folder: written(folder) for folder in folders}
+    for folder, found in said.items():
+        other = None if found is None else difference(source, found)
         if other is not None:
             if (folder / MANIFEST).exists() or any(folder.glob("shard-*.json")):
                 raise BadInput(
                     f"{folder} holds a recording of another text: {other}. Choose another --out, or delete the folder."
                 )
-            for name in (TEXT, LAYOUT):
-                (folder / name).unlink(missing_ok=True)
+            said[folder] = None
+            (folder / LAYOUT).unlink(missing_ok=True)
     # What one of the folders already holds is copied: the source may be slow, or a hub that has since changed.
-    whole = next((folder for folder in folders if written(folder)), None)
+    whole = next((folder for folder, found in said.items() if found), None)
     if whole is None:
         whole = folders[0]
         write(whole)
+        said[whole] = written(whole)
     for folder in folders:
-        if not written(folder):
+        if not said[folder]:
             for name in (TOKENS, DOCUMENTS, TEXT):
                 write_atomic(folder / name, lambda temporary, name=name: shutil.copyfile(whole / name, temporary))
-    said = written(whole)
-    assert said is not None
-    return said["n_held_out"]
+    found = said[whole]
+    assert found is not None
+    return found["n_held_out"]
 
 
 def _laid_out(

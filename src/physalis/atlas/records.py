@@ -280,7 +280,7 @@ class Summary(Record):
     """Whether fvu and l0 come from text that was held out of training."""
     baselines: list[Baseline]
     left_out: dict[str, int]
-    """Hygiene: reason to number of token positions left out everywhere ("bos", "sink")."""
+    """Hygiene: reason to number of token positions left out everywhere ("bos", "sink", "not_finite", "elsewhere")."""
     density_histogram: Histogram
     """Of log10 density of the features that fired."""
     n_dead: int

@@ -62,8 +62,9 @@ def record(
     """Record a model's activations at a site, for instance L9.resid_post, on text. With several --site, one forward
     pass records each to its own folder inside OUT, as OUT/L9.resid_post, all at the same positions.
 
-    MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, a .jsonl or
-    .parquet file with --field, or the name of a Hugging Face dataset.
+    MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, several with
+    commas between, or the name of a Hugging Face dataset (OWNER/NAME or OWNER/NAME:CONFIG). Rows of .jsonl, .json,
+    .csv, .tsv and .parquet files give the text in FIELD.
     """
     from physalis import load_model
     from physalis import record as record_

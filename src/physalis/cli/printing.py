@@ -161,10 +161,12 @@ def ranged(value: float, low: float | None, high: float | None, as_: str = ".3f"
 
 def _activations(console: Console, acts: Activations) -> None:
     dropped = acts.manifest.facts["dropped"]
-    left_out = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "none"
+    left_out = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n) or "none"
+    n_documents = acts.manifest.facts["n_held_out_documents"]
     console.print(
         f"{acts.n_tokens:,} activations of {acts.manifest.config['model']} at {acts.site}, width {acts.d}, in "
-        f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging. Positions left out: {left_out}.\n"
+        f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging, of {n_documents:,} documents. "
+        f"Positions left out: {left_out}.\n"
         f"Next: physalis train {acts.folder} --out DICTIONARY"
     )
 

@@ -1,7 +1,7 @@
 """reading: Reader, from text to the features that fire on each of its tokens; Reading, what it found in one text.
 
 What is read is what a recording would have stored: the same BOS token first where the dictionary's text had one, the
-same positions left out by the same rule of hygiene, activations rounded to bfloat16 as they are in shards. So a text
+same positions left out by the same rule of hygiene, activations rounded by it as they are in shards. So a text
 that an atlas shows gets the codes that the atlas shows.
 """
 
@@ -226,7 +226,9 @@ class Reader:
         found = self.model.run(rows, read={*self.sites, *self.hygienes})
         keep = torch.stack([rule.keep(found[site]) for site, rule in self.hygienes.items()]).all(0)
         keep &= (torch.arange(width) < lengths[:, None]).to(keep.device)
-        x = torch.cat([found[site] for site in self.sites], dim=-1)[keep].to(torch.bfloat16).float()
+        rounded = Hygiene(max_norm=torch.inf, skip_first=False).rounded
+        rules = {site: rule.rounded for site, rule in self.hygienes.items()}
+        x = torch.cat([rules.get(site, rounded)(found[site][keep]) for site in self.sites], dim=-1)
         codes = self._spread(x, keep)
         kept = keep.cpu()
         return [

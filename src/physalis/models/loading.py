@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from gguf import GGUFReader
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from physalis.device import compute_dtype, default_device
@@ -51,22 +50,21 @@ def load_model(
         return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
     found = _locate(name)
-    # Without a connection a model that was fetched before still loads, and any other fails at once.
-    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
-    if found.gguf:
-        extra["gguf_file"] = found.gguf
+    extra = _reading(found)
     with _quiet():
         try:
             config = AutoConfig.from_pretrained(found.source, **extra)
+            _check_kind(config)
             family = family if family is not None else family_of(config.model_type)
             soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-            # The fast kernels leave Gemma 2's soft cap out without a word.
-            attention = {"attn_implementation": "eager"} if soft_cap is not None else {}
-            hf: Any = AutoModelForCausalLM.from_pretrained(found.source, dtype=kind, **extra, **attention)
+            # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
+            # the folder asks for: it could name kernels on the hub, which are code.
+            kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
+            hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
             tokenizer: Any = _tokenizer(found, extra)
         except BadInput:
             raise
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
             raise BadInput(_refusal(found, error)) from error
     return Model(hf.to(at), tokenizer, name=name, family=family)
 
@@ -77,13 +75,11 @@ def load_tokenizer(name: str) -> Tokenizer:
     if name == "tiny":
         return tiny_model().tokenizer
     found = _locate(name)
-    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
-    if found.gguf:
-        extra["gguf_file"] = found.gguf
+    extra = _reading(found)
     with _quiet():
         try:
             tokenizer: Any = _tokenizer(found, extra)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        except Exception as error:
             raise BadInput(_refusal(found, error)) from error
     return tokenizer
 
@@ -112,8 +108,45 @@ def _locate(name: str) -> _Found:
     return _Found(name, None, on_hub=True)
 
 
+def _check_kind(config: Any) -> None:
+    """Raises BadInput unless the config is that of a decoder: a model that predicts each token from those before it."""
+    kind = f"The architecture {config.model_type!r}"
+    if getattr(config, "is_encoder_decoder", False):
+        raise BadInput(
+            f"{kind} is an encoder and a decoder that reads from it; physalis reads models that predict the next "
+            "token from the tokens before it. Give a decoder, as gpt2 or smollm2 are."
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise BadInput(
+            f"{kind} is not one that transformers lets predict the next token, and physalis reads models that do. Give "
+            "one of a causal language model."
+        )
+
+
+def _weighted(found: _Found, **options: Any) -> Any:
+    """The module with its weights. Raises BadInput if some are missing: transformers would make them up."""
+    hf, loaded = AutoModelForCausalLM.from_pretrained(found.source, output_loading_info=True, **options)
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        raise BadInput(
+            f"Cannot load a model from {found.source!r}: {len(missing)} of its weights are missing: "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. Fetch it again, or mend its config.json."
+        )
+    return hf
+
+
+def _reading(found: _Found) -> dict[str, Any]:
+    """How ``from_pretrained`` reads what was found: never running code that came with it."""
+    # Without a connection a model that was fetched before still loads, and any other fails at once.
+    offline = not (found.on_hub and hub.in_reach())
+    gguf = {"gguf_file": found.gguf} if found.gguf else {}
+    return {"local_files_only": offline, "trust_remote_code": False, **gguf}
+
+
 def _refusal(found: _Found, error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    said = " ".join(str(error).split()[:40]).rstrip(".:") or type(error).__name__
+    if "custom code" in said:
+        said = "only its own code describes it, and physalis runs no code that comes with a model"
     if not found.on_hub:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():

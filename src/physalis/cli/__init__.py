@@ -22,7 +22,8 @@ from physalis.errors import BadInput
 app = cyclopts.App(
     name="physalis",
     version=__version__,
-    help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
+    help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.\n\n"
+    "With --no-cache what a GGUF file holds is not kept for the next command.",
     help_format="plaintext",
 )
 for part in (comments.app, comparing.app, lab.app, lab.counterexample, notes.app):
@@ -78,6 +79,16 @@ def record(
     )
     made = record_(load_model(model, **given(device=device)), text, sites, outs, **options)
     printing.show(made[0] if len(made) == 1 else made, json=json)
+
+
+@app.command(name="model")
+def model_(name: str, /, *, json: Json = False) -> None:
+    """Say what a model is made of and which sites it has, from its config where that suffices. NAME is smollm2, a hub
+    name, a local folder or a GGUF file."""
+    from physalis.cli import inspections
+    from physalis.models import inspect_model
+
+    inspections.show(inspect_model(name), json=json)
 
 
 @app.command
@@ -336,8 +347,12 @@ def plan(
 
 def main() -> None:
     """The entry point: a person's mistakes end in one sentence and exit code 2."""
+    arguments = sys.argv[1:]
+    if "--no-cache" in arguments:  # of every command that loads a model, and of the processes that it starts
+        arguments.remove("--no-cache")
+        os.environ["PHYSALIS_NO_CACHE"] = "1"
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False)
     except (BadInput, cyclopts.CycloptsError) as error:
         print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

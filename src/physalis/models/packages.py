@@ -18,6 +18,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PHYSALIS_CACHE") or "~/.cache/physalis").expanduser()
 
 
+def keeps() -> bool:
+    """Whether what a GGUF file holds is kept once it was unpacked: unless ``$PHYSALIS_NO_CACHE`` is set."""
+    return not os.environ.get("PHYSALIS_NO_CACHE")
+
+
 def kept(
     name: str, package: str, sha256: str, make: Callable[[Path, Path], None], *, what: str, size: str, otherwise: str
 ) -> Path:

@@ -42,7 +42,7 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
     d, features = enc.shape
     notes: list[str] = []
     where = str(weights.resolve().parent)
-    cfg = files.settings_if_there(weights.parent / CONFIG)
+    cfg = files.settings_if_there(weights.parent / CONFIG, model_name=str, hf_hook_point_in=str, hf_hook_point_out=str)
     hooks, hooks_out, more = _places(where, cfg)
     notes += more
     if "scaling_factor" in found and not bool((found["scaling_factor"] == 1).all()):

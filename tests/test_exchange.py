@@ -199,6 +199,27 @@ def test_saelens_scaled_inputs_are_folded_or_asked_for(tmp_path, w, x):
     agree(read(path, scale=0.4), x, codes / 0.4, y)  # SAELens's own fold counts along directions of length 1
 
 
+@pytest.mark.parametrize("word", ["batchtopk", "matryoshka_batchtopk"])
+@pytest.mark.parametrize("by_length", [True, False])
+def test_saelens_thresholds_follow_a_scale_only_where_lengths_count(tmp_path, w, x, word, by_length):
+    cfg = {"architecture": word, "k": 6, "rescale_acts_by_decoder_norm": by_length, "apply_b_dec_to_input": True,
+           "normalize_activations": "expected_average_only_in"}  # fmt: skip
+    tensors = pick(w, *USUAL) | {"topk_threshold": torch.tensor(1.5)}
+    lengths = w["W_dec"].norm(dim=1) if by_length else torch.ones(F)
+    codes = jump(((0.4 * x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]) * lengths, 1.5)
+    y = ((codes / lengths) @ w["W_dec"] + w["b_dec"]) / 0.4
+    agree(read(saelens(tmp_path / "a", cfg, tensors), scale=0.4), x, codes / (0.4 if by_length else 1), y)
+
+
+def test_saelens_goes_by_the_k_of_its_own_settings(tmp_path, w, x):
+    about = {"training_architecture": "topk", "training_architecture_details": {"k": 9}}
+    cfg = {"architecture": "topk", "k": 4, "apply_b_dec_to_input": True, "metadata": about}
+    found = read(saelens(tmp_path / "a", cfg, pick(w, *USUAL)))
+    codes = topk((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"], 4)
+    agree(found, x, codes, codes @ w["W_dec"] + w["b_dec"])
+    assert found.claims.l0 == 4
+
+
 def test_saelens_matching_pursuit(tmp_path, w, x):
     w["W_dec"] = nn.functional.normalize(w["W_dec"], dim=1)
     cfg = {"architecture": "matching_pursuit", "residual_threshold": 0, "max_iterations": 3,
@@ -260,6 +281,13 @@ def test_sparsify(tmp_path, w, x, transcode, skip):
     assert found.claims.sites_out == (("L5.mlp_out",) if transcode else ("L10.resid_post",))
 
 
+def test_sparsify_multi_topk_is_said(tmp_path, w, x):
+    found = read(sparsify(tmp_path / "a", w, multi_topk=True))
+    codes = topk(((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu(), 4)
+    agree(found, x, codes, codes @ w["W_dec"] + w["b_dec"])
+    assert any("rebuilds from 16 features" in note for note in found.assumptions)
+
+
 def test_sparsify_refusals_say_why(tmp_path, w):
     with pytest.raises(BadInput, match="best feature of each of k groups"):
         read(sparsify(tmp_path / "a", w, activation="groupmax"))
@@ -291,8 +319,11 @@ def test_dictionary_learning(tmp_path, w, x):
         agree(found, x, codes, codes @ w["W_dec"] + tail)
         return found
 
-    found = check("AutoEncoder", usual | {"bias": w["b_dec"]}, pre.relu())
+    lengths = w["W_dec"].norm(dim=1)  # its loader makes them 1
+    found = read(learned(tmp_path / "AutoEncoder", "AutoEncoder", usual | {"bias": w["b_dec"]}))
+    agree(found, x, pre.relu() * lengths, pre.relu() @ w["W_dec"] + tail)
     assert found.claims.sites == ("L3.resid_post",) and any("from_pretrained" in note for note in found.assumptions)
+    assert (found.dictionary.W_dec.norm(dim=1) - 1).abs().max() < 1e-5
     check("AutoEncoderNew", usual | {"decoder.bias": w["b_dec"]}, (x @ w["W_enc"] + w["b_enc"]).relu())
     mag, r = random(F, seed=8), random(F, seed=9, size=0.3)
     gated = {"encoder.weight": enc, "decoder.weight": dec, "decoder_bias": w["b_dec"], "gate_bias": w["b_enc"],
@@ -333,3 +364,89 @@ def test_dictionary_learning_does_not_guess_between_topk_and_batchtopk(tmp_path,
         read(path)
     with pytest.raises(BadInput, match="IdentityDict has no counterpart"):
         read(learned(tmp_path / "b", "IdentityDict", {}))
+
+
+LAYERS = 2
+
+
+@pytest.fixture
+def joined():
+    """(tensors of a crosscoder as the forks of dictionary_learning store them, inputs)."""
+    held = {"encoder.weight": random(LAYERS, D, F, seed=1, size=0.5), "encoder.bias": random(F, seed=2),
+            "decoder.weight": random(LAYERS, F, D, seed=3), "decoder.bias": random(LAYERS, D, seed=4)}  # fmt: skip
+    return held, 1 + 2 * random(N, LAYERS, D, seed=99)
+
+
+def crosscoder(held, x, *, threshold=None, lengths=None):
+    """Its own mathematics, where a layer is an axis: codes [N, F] and y [N, LAYERS, D]."""
+    mean, scale = (
+        held.get("activation_mean", torch.zeros(LAYERS, D)),
+        held.get("activation_global_scale", torch.ones(2)),
+    )
+    inside = (x - mean) * scale[:, None]
+    codes = (torch.einsum("bld,ldf->bf", inside, held["encoder.weight"]) + held["encoder.bias"]).relu()
+    if threshold is not None:
+        codes = codes * (codes * lengths > threshold)
+    y = torch.einsum("bf,lfd->bld", codes, held["decoder.weight"]) + held["decoder.bias"]
+    return codes, y / scale[:, None] + mean
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_crosscoders_of_dictionary_learnings_forks(tmp_path, joined, normalised):
+    held, x = joined
+    if normalised:
+        held |= {"activation_mean": random(LAYERS, D, seed=5), "activation_std": torch.ones(LAYERS, D),
+                 "activation_global_scale": torch.tensor([0.4, 0.8]), "target_rms": torch.tensor(1.0)}  # fmt: skip
+    codes, y = crosscoder(held, x)
+    for kind in ("CrossCoder", None):  # without its config a crosscoder is known by its shapes
+        found = read(learned(tmp_path / str(kind), kind, held))
+        agree(found, x.flatten(1), codes, y.flatten(1))
+        assert type(found.dictionary).__name__ == "Crosscoder" and found.dictionary.config.sites == (D, D)
+
+
+LENGTHS = {
+    1: lambda dec: dec.norm(dim=2).sum(0), 2: lambda dec: dec.norm(dim=(0, 2)), 4: lambda dec: torch.ones(F),
+    3: lambda dec: 0.3 * dec.norm(dim=(0, 2)) + 0.7 * dec.norm(dim=2).sum(0),
+}  # fmt: skip
+"""What each code_normalization_id compares codes by."""
+
+
+@pytest.mark.parametrize("number", LENGTHS)
+def test_crosscoders_chosen_by_rank_arrive_with_a_threshold(tmp_path, joined, number):
+    held, x = joined
+    lengths = LENGTHS[number](held["decoder.weight"])
+    held["decoder.weight"][:, 0] = 0  # a feature that writes nothing never exceeds a threshold, unless nothing counts
+    lengths = LENGTHS[number](held["decoder.weight"])
+    threshold = float(4 * lengths.mean())
+    codes, y = crosscoder(held, x, threshold=threshold, lengths=lengths)
+    held |= {"k": torch.tensor(7), "threshold": torch.tensor(threshold), "code_normalization_id": torch.tensor(number)}
+    alphas = {"code_normalization_alpha_sae": 0.3, "code_normalization_alpha_cc": 0.7}
+    compiled = {f"_orig_mod.{name}": value for name, value in held.items()}
+    for name, tensors in (("as it is", held), ("compiled", compiled)):
+        found = read(learned(tmp_path / name, "BatchTopKCrossCoder", tensors, **alphas))
+        agree(found, x.flatten(1), codes, y.flatten(1))
+        assert found.claims.l0 == 7 and found.dictionary.config.k == 7
+
+
+def test_a_crosscoder_as_the_hub_has_it(tmp_path, joined):
+    held, x = joined
+    (tmp_path / "a").mkdir()
+    save_file(held, tmp_path / "a" / "model.safetensors")
+    made_with = {"activation_dim": D, "dict_size": F, "num_layers": LAYERS}
+    (tmp_path / "a" / "config.json").write_text(json.dumps(made_with))
+    codes, y = crosscoder(held, x)
+    assert recognise(tmp_path / "a") == "dictionary_learning"
+    agree(read(tmp_path / "a"), x.flatten(1), codes, y.flatten(1))
+
+
+def test_crosscoder_refusals_say_why(tmp_path, joined):
+    held, _ = joined
+    ranked = held | {
+        "k": torch.tensor(7),
+        "threshold": torch.tensor([1.0, 2.0]),
+        "code_normalization_id": torch.tensor(5),
+    }
+    with pytest.raises(BadInput, match="DECOUPLED: a feature has a code for each layer"):
+        read(learned(tmp_path / "a", "BatchTopKCrossCoder", ranked))
+    with pytest.raises(BadInput, match="predicts others than it reads"):
+        read(learned(tmp_path / "b", "CrossCoder", held | {"decoder.weight": random(3, F, D, seed=3)}))

@@ -1,8 +1,8 @@
 """What other tools wrote is read as they read it: their own files, with their own codes, through convert and load.
 
-tests/peers holds small dictionaries written by SAELens, sparsify, dictionary_learning and circuit-tracer themselves (the
-versions are in cases.json), by the grid of what changes numbers, with the codes and reconstructions that each tool gives
-for 16 inputs. ``benchmarks/exchange.py --keep tests/peers`` makes them anew.
+tests/peers holds small dictionaries written by SAELens, sparsify, dictionary_learning and circuit-tracer themselves
+(the versions are in cases.json), by the grid of what changes numbers, with the codes and reconstructions that each tool
+gives for 16 inputs. ``python benchmarks/exchange.py --keep tests/peers`` makes them anew.
 """
 
 import json
@@ -55,8 +55,8 @@ def test_every_option_that_changes_numbers_is_there():
     cases = {library: [case["case"] for case in INDEX["cases"] if case["library"] == library]
              for library in ("SAELens", "sparsify", "dictionary_learning", "circuit-tracer")}  # fmt: skip
     for word in ("standard", "gated", "topk", "jumprelu", "batchtopk", "matryoshka", "matching_pursuit", "skip_",
-                 "layer_norm", "expected_average", "checkpoint", "inference", "by length", "not by length", "b_dec kept",
-                 "b_dec subtracted", "hook_z", "float16", "bfloat16"):  # fmt: skip
+                 "layer_norm", "expected_average", "checkpoint", "inference", "by length", "not by length",
+                 "b_dec kept", "b_dec subtracted", "hook_z", "float16", "bfloat16"):  # fmt: skip
         assert any(word in case for case in cases["SAELens"]), word
     for word in ("transcoder", "skip_connection", "normalize_decoder", "multi_topk", "float16"):
         assert any(word in case for case in cases["sparsify"]), word

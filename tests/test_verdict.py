@@ -66,7 +66,8 @@ def files(tmp_path):
                    "threshold": torch.full((D,), 0.5)}  # fmt: skip
         if change:
             tensors |= change(tensors)
-        about = {"sae_lens_version": "6.0.0", "model_name": "gpt2-small", "hook_name": "blocks.3.hook_resid_post", "prepend_bos": True,
+        about = {"sae_lens_version": "6.0.0", "model_name": "gpt2-small", "prepend_bos": True,
+                 "hook_name": "blocks.3.hook_resid_post",
                  "training_architecture": "batchtopk",
                  "training_architecture_details": {"k": K, "rescale_acts_by_decoder_norm": True}}  # fmt: skip
         said = {"architecture": "jumprelu", "d_in": D, "d_sae": D, "apply_b_dec_to_input": True,

@@ -271,10 +271,9 @@ def _mixed(n: int, *, seed: int) -> Tensor:
 def _trained() -> Iterator[tuple[str, Case]]:
     """What each of the tool's trainers leaves after a few steps, with its inputs scaled and not; read by its loader."""
     from dictionary_learning import training, utils
-    from dictionary_learning.trainers import gated_anneal, gdm, jumprelu, p_anneal, standard
     from dictionary_learning.trainers import batch_top_k as ranked
+    from dictionary_learning.trainers import gated_anneal, gdm, jumprelu, p_anneal, standard, top_k
     from dictionary_learning.trainers import matryoshka_batch_top_k as nested
-    from dictionary_learning.trainers import top_k
 
     quick = {"warmup_steps": 5, "sparsity_warmup_steps": 5}
     trainers: list[tuple[Any, dict[str, Any]]] = [
@@ -302,9 +301,7 @@ def _trained() -> Iterator[tuple[str, Case]]:
             if trainer is gated_anneal.GatedAnnealTrainer:
                 del config["submodule_name"]
             torch.set_grad_enabled(True)
-            training.trainSAE(
-                Data(), [config], STEPS, save_dir=str(folder), normalize_activations=scaled, device="cpu"
-            )
+            training.trainSAE(Data(), [config], STEPS, save_dir=str(folder), normalize_activations=scaled, device="cpu")
             torch.set_grad_enabled(False)
             for each in (folder / "trainer_0").iterdir():
                 each.rename(folder / each.name)

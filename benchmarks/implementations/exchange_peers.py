@@ -1,9 +1,9 @@
 """The real tools, in their own environment: they write files with known codes and read ours. Knows nothing of physalis.
 
 ``exchange.py`` starts ``python -m implementations.exchange_peers make|load|wrong|keep FOLDER``. A case is a folder of
-files with known.safetensors beside it: inputs, codes (dense) and reconstructions, by the tool itself. ``keep`` packs all
-cases of a tool into one archive, with an index that names the tools' versions: tests/peers, which tests read without
-the tools.
+files with known.safetensors beside it: inputs, codes (dense) and reconstructions, by the tool itself. ``keep`` packs
+the cases of each tool into one archive, with an index that names the tools' versions: tests/peers, which tests read
+without the tools.
 """
 
 import json
@@ -20,13 +20,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from implementations.exchange_cases import (
+    Case,
     D,
     F,
-    Case,
     L,
     N,
     dictionary_learning_cases,
@@ -36,6 +33,8 @@ from implementations.exchange_cases import (
     saelens_cases,
     sparsify_cases,
 )
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 KNOWN = "known.safetensors"
 

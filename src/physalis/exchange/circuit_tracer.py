@@ -79,7 +79,7 @@ def _cross_layer(path: Path, cfg: dict[str, Any]) -> Imported:
         own, other = path / f"W_enc_{i}.safetensors", path / f"W_dec_{i}.safetensors"
         found = files.tensors(own)
         enc, b_enc, b_dec = files.take(found, own, f"W_enc_{i}", f"b_enc_{i}", f"b_dec_{i}")
-        (dec,) = files.take(files.tensors(other), other, f"W_dec_{i}")
+        (dec,) = files.take(files.tensors(other), other, f"W_dec_{i}", layered=True)
         features, d = enc.shape
         if tuple(dec.shape) != (features, n - i, len(b_dec)):
             raise BadInput(

@@ -36,7 +36,7 @@ def build(
 ) -> tuple[Dictionary, float | None, list[str]]:
     """The dictionary, the L0 that its files state, and notes. Raises BadInput for what has no counterpart here."""
     enc, b_enc, dec, b_dec = files.take(
-        found, weights, "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"
+        found, weights, "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias", layered=True
     )
     if enc.ndim != 3 or dec.ndim != 3:
         raise BadInput(

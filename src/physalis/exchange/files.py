@@ -63,17 +63,18 @@ def _check_size(path: Path) -> None:
         )
 
 
-def take(found: dict[str, Tensor], path: Path, *names: str) -> list[Tensor]:
-    """The named tensors in float32. Raises BadInput naming the first that is missing, and a weight that is no
-    matrix."""
+def take(found: dict[str, Tensor], path: Path, *names: str, layered: bool = False) -> list[Tensor]:
+    """The named tensors in float32. Weights are matrices, or with ``layered`` one for each layer. Raises BadInput naming
+    the first that is missing or of another shape."""
     for name in names:
         if name not in found:
             raise BadInput(f"{path} has no tensor {name!r}. It holds: {', '.join(sorted(found)[:12])}.")
         last = name.rsplit(".", 1)[-1].lower()
-        if found[name].ndim < 2 and (last == "weight" or last.startswith("w_")):
+        shape = tuple(found[name].shape)
+        if (last == "weight" or last.startswith("w_")) and len(shape) != 2 and not (layered and len(shape) == 3):
             raise BadInput(
-                f"{path}: {name} has shape {tuple(found[name].shape)}, and should be a matrix. The file is damaged, or "
-                "of something else than a dictionary."
+                f"{path}: {name} has shape {shape}, and should be a matrix. The file is damaged, or of something else "
+                "than such a dictionary."
             )
     return [found[name].float() for name in names]
 

@@ -116,7 +116,9 @@ def _cross_layer(path: Path) -> Imported:
     d = features = 0
     for i, each in enumerate(paths):
         found = files.tensors(each)
-        enc, dec, b_enc, b_dec, threshold = files.take(found, each, "w_enc", "w_dec", "b_enc", "b_dec", "threshold")
+        enc, dec, b_enc, b_dec, threshold = files.take(
+            found, each, "w_enc", "w_dec", "b_enc", "b_dec", "threshold", layered=True
+        )
         d, features = enc.shape
         if dec.ndim != 3 or dec.shape[1] != layers:
             raise BadInput(

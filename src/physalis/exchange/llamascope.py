@@ -165,7 +165,7 @@ def _norm(f: float) -> str:
 
 
 def _crosscoder(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weights: Path) -> Imported:
-    enc, b_enc, dec, b_dec = files.take(found, weights, "W_E", "b_E", "W_D", "b_D")
+    enc, b_enc, dec, b_dec = files.take(found, weights, "W_E", "b_E", "W_D", "b_D", layered=True)
     hooks = cfg["hook_points"]
     f = [factor(hook, "in") for hook in hooks]
     k, notes = asked_k(None, dec.shape[1])
@@ -184,10 +184,10 @@ def _crosscoder(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weig
 
 
 def _cross_layer(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weights: Path) -> Imported:
-    enc, b_enc = files.take(found, weights, "W_E", "b_E")
+    enc, b_enc = files.take(found, weights, "W_E", "b_E", layered=True)
     reads, writes = cfg["hook_points_in"], cfg["hook_points_out"]
     layers, d, features = enc.shape
-    dec = [files.take(found, weights, f"W_D.{to}")[0] for to in range(layers)]
+    dec = [files.take(found, weights, f"W_D.{to}", layered=True)[0] for to in range(layers)]
     out = [factor(hook, "out") for hook in writes]
     given: dict[str, Tensor] = {}
     lengths = torch.ones(layers, features)

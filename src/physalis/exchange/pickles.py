@@ -66,6 +66,8 @@ def words(path: Path) -> frozenset[str]:
         else:
             with open(path, "rb") as file:
                 program = file.read(MOST_PROGRAM)
+    except BadInput:
+        raise
     except (OSError, StopIteration, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
         return frozenset()
     found: set[str] = set()

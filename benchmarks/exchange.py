@@ -190,8 +190,8 @@ def loaded(answers: list[dict[str, str]]) -> list[Row]:
             continue
         parent = Path(case["folder"]).parent
         known, found = load_file(parent / "known.safetensors"), load_file(parent / "found.safetensors")
-        apart = [difference(found[name], known[name]) for name in ("codes", "y")]
-        rows.append(Row("written", case["library"], case["case"], *apart))
+        codes, y = (difference(found[name], known[name]) for name in ("codes", "y"))
+        rows.append(Row("written", case["library"], case["case"], codes, y))
     return rows
 
 

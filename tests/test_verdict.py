@@ -195,6 +195,30 @@ def test_another_site_is_named(files):
     assert verdict(files(), Rows(random(400, D + 1, seed=7)))["site"].outcome == "wrong"
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_flag_the_other_way_round_is_named_where_codes_are_not_counted(tmp_path, flag):
+    """An L1 dictionary has no L0 that contradicts, and rebuilds much of the input all the same."""
+    directions = torch.nn.functional.normalize(random(3 * D, D, seed=5), dim=1)
+    generator = torch.Generator().manual_seed(3)
+    fires = torch.rand(512, 3 * D, generator=generator) < 1.5 / D
+    mean = 0.6 * random(D, seed=2)
+    x = (fires * (1 + torch.rand(512, 3 * D, generator=generator))) @ directions + mean
+    centre = mean if flag else torch.zeros(D)
+    pre = (x - centre) @ directions.T
+    tensors = {"W_enc": directions.T, "W_dec": directions, "b_dec": mean,
+               "b_enc": -pre.quantile(0.93, dim=0)}  # fmt: skip
+    save_file({n: v.contiguous().clone() for n, v in tensors.items()}, tmp_path / "sae_weights.safetensors")
+    said = {"architecture": "standard", "d_in": D, "d_sae": 3 * D, "apply_b_dec_to_input": flag, "metadata": {}}
+    (tmp_path / "cfg.json").write_text(json.dumps(said))
+    right = verdict(read(tmp_path), Rows(x))
+    assert right["centring"].outcome == "ok"
+    (tmp_path / "cfg.json").write_text(json.dumps(said | {"apply_b_dec_to_input": not flag}))
+    found = verdict(read(tmp_path), Rows(x))
+    numbers = found["centring"].numbers
+    assert numbers["fvu_other"] > 0.5 * numbers["fvu"]  # not by so much that anything would show it
+    assert found["centring"].outcome == "wrong"
+
+
 def test_a_skip_path_the_other_way_round_is_named(tmp_path):
     x = random(400, D, seed=1)
     skip = random(D, D, seed=2)

@@ -64,8 +64,10 @@ def _check_size(path: Path) -> None:
 
 
 def take(found: dict[str, Tensor], path: Path, *names: str, layered: bool = False) -> list[Tensor]:
-    """The named tensors in float32. Weights are matrices, or with ``layered`` one for each layer. Raises BadInput naming
-    the first that is missing or of another shape."""
+    """The named tensors in float32. Weights are matrices, or with ``layered`` one for each layer.
+
+    Raises BadInput naming the first that is missing or of another shape.
+    """
     for name in names:
         if name not in found:
             raise BadInput(f"{path} has no tensor {name!r}. It holds: {', '.join(sorted(found)[:12])}.")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from physalis.exchange.checks import Check, ok, unverifiable, wrong
-from physalis.exchange.imported import Imported
+from physalis.exchange.imported import Claims, Imported
 from physalis.models import Model
 from physalis.models.packages import hub_name
 from physalis.site import Site
@@ -32,11 +32,21 @@ KINDS = {
 
 def judge(imported: Imported, source: Source | None, model: Model | None) -> Check:
     """Whether the model, or that of the activations, is the one that the files name, as far as names tell."""
-    claimed = imported.claims.model
-    given = model.name if model is not None else None if source is None else source.origin.get("model")
-    deepest = max((Site.parse(site).layer or 0 for site in imported.claims.sites), default=0)
-    if model is not None and deepest >= model.n_layers:
-        return wrong(CHECK, f"The files name layer {deepest}; {model.name} has L0 to L{model.n_layers - 1}.")
+    if model is not None:
+        own = getattr(model.hf.config, "model_type", None)
+        return compared(imported.claims, model.name, kind=own, n_layers=model.n_layers)
+    return compared(imported.claims, None if source is None else source.origin.get("model"))
+
+
+def compared(
+    claims: Claims, given: str | list[str] | None, *, kind: str | None = None, n_layers: int | None = None
+) -> Check:
+    """The check for a model of that name, whose configuration says that it is of this ``kind`` (model_type) and so
+    deep."""
+    claimed = claims.model
+    deepest = max((Site.parse(site).layer or 0 for site in claims.sites), default=0)
+    if n_layers is not None and deepest >= n_layers:
+        return wrong(CHECK, f"The files name layer {deepest}; {_listed(given)} has L0 to L{n_layers - 1}.")
     if given is None:
         said = f"The files name {claimed!r}" if claimed else "The files name none"
         return unverifiable(CHECK, f"{said}; none was given to compare it with.")
@@ -44,10 +54,10 @@ def judge(imported: Imported, source: Source | None, model: Model | None) -> Che
         return unverifiable(CHECK, f"The files name none; the one that was given is {_listed(given)}.")
     if not isinstance(given, str):
         return unverifiable(CHECK, f"The files name {claimed!r}; these activations are of {_listed(given)}.")
-    return _compared(claimed, given, None if model is None else model.hf.config)
+    return _compared(claimed, given, kind)
 
 
-def _compared(claimed: str, given: str, config: object) -> Check:
+def _compared(claimed: str, given: str, own: str | None) -> Check:
     a, b = _plain(claimed), _plain(given)
     known = hub_name(given)
     this = f"{given} ({known})" if known != given else given
@@ -55,7 +65,6 @@ def _compared(claimed: str, given: str, config: object) -> Check:
         return ok(CHECK, f"The files name {claimed}, and the one that was given is {this}.")
     if re.sub(TRAININGS, "", a) == re.sub(TRAININGS, "", b):
         return unverifiable(CHECK, f"The files name {claimed}; {this} is another training of the same model.")
-    own = getattr(config, "model_type", None)
     kinds = {kind for kind, begins in KINDS.items() if re.match(begins, a)}
     if own is not None and kinds and not any(own.removesuffix("_text") == kind for kind in kinds):
         return wrong(CHECK, f"The files name {claimed!r}; {this} is of another kind ({own}).")
@@ -83,5 +92,5 @@ def _is_path(name: str) -> bool:
     )
 
 
-def _listed(names: str | list[str]) -> str:
-    return names if isinstance(names, str) else " and ".join(names)
+def _listed(names: str | list[str] | None) -> str:
+    return names if isinstance(names, str) else " and ".join(names or ["none"])

@@ -198,17 +198,14 @@ def test_another_site_is_named(files):
 @pytest.mark.parametrize("flag", [True, False])
 def test_a_flag_the_other_way_round_is_named_where_codes_are_not_counted(tmp_path, flag):
     """An L1 dictionary has no L0 that contradicts, and rebuilds much of the input all the same."""
-    directions = torch.nn.functional.normalize(random(3 * D, D, seed=5), dim=1)
     generator = torch.Generator().manual_seed(3)
-    fires = torch.rand(512, 3 * D, generator=generator) < 1.5 / D
-    mean = 0.6 * random(D, seed=2)
-    x = (fires * (1 + torch.rand(512, 3 * D, generator=generator))) @ directions + mean
-    centre = mean if flag else torch.zeros(D)
-    pre = (x - centre) @ directions.T
-    tensors = {"W_enc": directions.T, "W_dec": directions, "b_dec": mean,
-               "b_enc": -pre.quantile(0.93, dim=0)}  # fmt: skip
+    fires = torch.rand(512, D, generator=generator) < K / D
+    mean = (0.6 if flag else 0.4) * random(D, seed=2)
+    x = (fires * (1 + torch.rand(512, D, generator=generator))) @ DIRECTIONS + mean
+    tensors = {"W_enc": DIRECTIONS.T, "W_dec": DIRECTIONS, "b_dec": mean,
+               "b_enc": -0.5 - (0 if flag else 1) * (DIRECTIONS @ mean)}  # fmt: skip
     save_file({n: v.contiguous().clone() for n, v in tensors.items()}, tmp_path / "sae_weights.safetensors")
-    said = {"architecture": "standard", "d_in": D, "d_sae": 3 * D, "apply_b_dec_to_input": flag, "metadata": {}}
+    said = {"architecture": "standard", "d_in": D, "d_sae": D, "apply_b_dec_to_input": flag, "metadata": {}}
     (tmp_path / "cfg.json").write_text(json.dumps(said))
     right = verdict(read(tmp_path), Rows(x))
     assert right["centring"].outcome == "ok"

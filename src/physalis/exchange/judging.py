@@ -31,6 +31,7 @@ from physalis.types import Batch
 NEEDS = ("scale", "centring", "L0", "FVU", "site", "BOS", "dead features")
 """What cannot be told without activations."""
 CONTEXTS, CONTEXT = 8, 128  # that go through the model
+EXPLAINS = 0.5  # share of variance left unexplained below which a site is worth a try
 AT_A_SITE = 128  # rows that each of its sites is tried on
 
 
@@ -161,9 +162,10 @@ def _unnamed(imported: Imported, model: Model, needs: list[Check]) -> list[Check
     if best is None:
         return needs
     site, fvu, n = best
+    tells = f"give --site {site} if it was trained there." if fvu < EXPLAINS else "too much to tell."
     said = (
         f"The files name none that has a name here. Of the model's {n} sites of this width it fits {site} best, where "
-        f"{fvu:.2f} of the variance stays unexplained; give --site {site} if it was trained there."
+        f"{fvu:.2f} of the variance stays unexplained; {tells}"
     )
     return [unverifiable("site", said, fvu=fvu) if check.name == "site" else check for check in needs]
 

@@ -178,7 +178,7 @@ def _check_sites(origin: Origin, source: Recorded) -> None:
     if not origin.is_autoencoder or written:
         pairs.append(("writes", origin.writes if not origin.is_autoencoder else (), written))
     for verb, said, found in pairs:
-        if origin.reads and [_place(site) for site in said] != [_place(site) for site in found]:
+        if origin.reads and [place(site) for site in said] != [place(site) for site in found]:
             wanted, got = (", ".join(map(str, sites)) or "nothing else" for sites in (said, found))
             raise BadInput(
                 f"The dictionary {verb} {wanted}, these activations are of {got}. Record {wanted}, or use a dictionary "
@@ -186,8 +186,8 @@ def _check_sites(origin: Origin, source: Recorded) -> None:
             )
 
 
-def _place(site: Site) -> Site:
-    # What enters a block is what left the one before: tools name either.
+def place(site: Site) -> Site:
+    """One name for each tensor: what enters a block is what left the one before, and tools name either."""
     return Site("resid_post", site.layer - 1) if site.name == "resid_pre" and site.layer else site
 
 

@@ -216,14 +216,15 @@ def build_atlas(
 def convert(
     *sources: Path, out: Path, from_: Annotated[str | None, Parameter(name="--from")] = None, to: str | None = None,
     model: str | None = None, activations: list[Path] | None = None, writes: list[Path] | None = None,
-    scale: float | None = None, json: Json = False,
+    site: list[str] | None = None, site_out: list[str] | None = None, scale: float | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Read a dictionary that another tool made, with a verdict on it; or, with --to, write ours for another tool.
 
     Reads SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, OpenAI, circuit-tracer and bare weights,
     found by looking at the files unless --from names one; writes saelens, sparsify and circuit-tracer. ACTIVATIONS are
-    recordings of what it reads, WRITES of what it predicts; with MODEL alone some are recorded. Ends with code 1 if the
-    verdict finds something wrong.
+    recordings of what it reads, WRITES of what it predicts; with MODEL alone some are recorded. SITE is where it reads,
+    and SITE-OUT where a transcoder writes, for files that do not say. Ends with code 1 if the verdict finds something
+    wrong.
     """
     from physalis import Activations, load_model
     from physalis.activations import Pairs
@@ -235,7 +236,8 @@ def convert(
         alone = len(activations) == 1 and not writes
         joined = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
     subject = load_model(model) if model is not None else None
-    made = convert_(list(sources), out, **given(format=from_, to=to, activations=joined, model=subject, scale=scale))
+    options = given(format=from_, to=to, activations=joined, model=subject, scale=scale, sites=site, sites_out=site_out)
+    made = convert_(list(sources), out, **options)
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)

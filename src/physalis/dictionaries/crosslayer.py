@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.rows import Rows
-from physalis.dictionaries.thresholded import SLACK, follow, judged
+from physalis.dictionaries.thresholded import follow
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -74,7 +74,7 @@ class CrossLayer(Dictionary):
 
     def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """Gradient of the features' pre-activations with respect to the input."""
-        out = torch.zeros(len(ids), self.config.d_in, device=self.b_enc.device)
+        out = self.b_dec.new_zeros(len(ids), self.config.d_in)
         for row, f in zip(out, ids.tolist(), strict=True):
             i = f // self.each
             row[i * self.d_in : (i + 1) * self.d_in] = self.enc[i].data[f % self.each]
@@ -82,7 +82,7 @@ class CrossLayer(Dictionary):
 
     def writes(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_out"]:
         """What one unit of each feature adds to the output: nothing to layers before its own."""
-        out = torch.zeros(len(ids), self.config.d_out, device=self.b_dec.device)
+        out = self.b_dec.new_zeros(len(ids), self.config.d_out)
         for row, f in zip(out, ids.tolist(), strict=True):
             row[(f // self.each) * self.d_out :] = self.dec[f // self.each].data[f % self.each]
         return out
@@ -98,8 +98,8 @@ class CrossLayer(Dictionary):
     def _codes(self, enc: Rows, bias: Tensor, part: Tensor, first: int) -> Codes:
         """One layer's."""
         threshold = self.threshold[first : first + self.each]
-        chosen = rows.above(part, enc, bias.detach() - threshold * (1 if enc.half is None else 1 - SLACK))
-        codes = judged(part.contiguous(), enc, bias, chosen, threshold)
+        part = part.contiguous()
+        codes = rows.differentiable(part, enc, bias, candidates.above(part, enc, bias, threshold))
         return Codes(codes.values, codes.ids + first)
 
     def adds(self, layer: int, x: Float[Tensor, "tokens d_layer"]) -> Float[Tensor, "tokens d_rest"]:
@@ -187,6 +187,12 @@ class CrossLayer(Dictionary):
         for enc in self.enc:
             enc.refresh()
         return result
+
+    def to(self, *args: Any, **kwargs: Any) -> "CrossLayer":
+        moved = super().to(*args, **kwargs)
+        for enc in self.enc:
+            enc.refresh()
+        return moved
 
 
 def _joined(parts: list[Codes]) -> Codes:

@@ -6,13 +6,14 @@ dense gradients (``.grad``) work beside it, so an architecture may use plain tor
 """
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from physalis.dictionaries import kernels
@@ -23,7 +24,7 @@ gpu: Any = None
 if torch.cuda.is_available() and find_spec("triton") is not None:
     gpu = import_module("physalis.dictionaries.triton_kernels")
 
-_PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger batch goes in slices
+PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger batch goes in slices
 
 
 class Outer(NamedTuple):
@@ -37,43 +38,85 @@ class Outer(NamedTuple):
 
 
 class Rows(torch.nn.Parameter):
-    """A float32 weight [features, d]. ``half`` is its bfloat16 copy where products are taken in bfloat16."""
+    """A float32 weight [features, d], and beside it the rounded copy that fast products are taken with."""
 
     outers: list[Outer]
     half: Tensor | None
+    """The copy, in bfloat16 or int8, where products are taken in one of these."""
+    scale: Tensor | None
+    """[features]: what an int8 copy's rows are multiplied by."""
     on_sphere: bool
     """Whether the optimiser keeps every row at length 1."""
+    room: int
+    """For so many candidates a token, at least, room is made at first."""
+    _errors: tuple[Tensor, Tensor] | None
 
     def __new__(cls, data: Tensor) -> "Rows":
         rows = torch.Tensor._make_subclass(cls, data.contiguous(), True)
-        rows.outers, rows.half, rows.on_sphere = [], None, False
+        rows.outers, rows.half, rows.scale, rows.on_sphere = [], None, None, False
+        rows.room, rows._errors = 0, None
         return rows
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Rows":
         copy = Rows(self.data.clone())
+        copy.requires_grad_(self.requires_grad)
         copy.on_sphere = self.on_sphere
-        copy.half = None if self.half is None else self.half.clone()
+        copy.half, copy.scale = (None if part is None else part.clone() for part in (self.half, self.scale))
         memo[id(self)] = copy
         return copy
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Take encoder products in ``dtype``; bfloat16 keeps a rounded copy beside the float32 rows."""
-        self.half = self.data.to(dtype) if dtype != torch.float32 else None
+        """Take encoder products in float32, bfloat16 or int8: the latter two with a rounded copy beside the rows."""
+        self.half = None if dtype == torch.float32 else torch.empty_like(self.data, dtype=dtype)
+        self.scale = self.data.new_empty(len(self)) if dtype == torch.int8 else None
+        self.refresh()
 
     def refresh(self) -> None:
-        """Call after changing the data by hand: renews the rounded copy."""
-        if self.half is not None:
+        """Call after changing the data, or moving them to another device: renews the rounded copy."""
+        self._errors = None
+        if self.half is None:
+            return
+        if self.half.dtype == torch.int8:
+            self.half, self.scale = quantised(self.data, _most_int8())
+        elif self.half.device == self.device:
             self.half.copy_(self.data)
+        else:
+            self.half = self.data.to(self.half.dtype)
+
+    def stepped(self) -> None:
+        """Call after changing the data and the rounded copy alike."""
+        self._errors = None
+
+    def errors(self) -> tuple[Float[Tensor, " features"], Float[Tensor, " features"]]:
+        """Lengths of the rows, and of what rounding took from them."""
+        if self._errors is None:
+            seen = self.data if self.half is None else self.half.float()
+            seen = seen if self.scale is None else seen * self.scale[:, None]
+            self._errors = self.data.norm(dim=1), (self.data - seen).norm(dim=1)
+        return self._errors
+
+
+@cache
+def _most_int8() -> int:
+    """The largest number of an int8 weight: 127, or 64 where sums of two products saturate 16 bits, as with AVX2."""
+    seven = torch.full((64, 64), 127, dtype=torch.int8)
+    return 127 if int(torch._int_mm(seven, seven)[0, 0]) == 64 * 127 * 127 else 64
+
+
+def quantised(x: Float[Tensor, "n d"], most: int = 127) -> tuple[Int8[Tensor, "n d"], Float[Tensor, " n"]]:
+    """Each row as int8 numbers and what these are multiplied by."""
+    scale = x.abs().amax(1).clamp_min(1e-30) / most
+    return (x / scale[:, None]).round_().to(torch.int8), scale
 
 
 _buffers: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
 
-def _buffer(n: int, features: int, like: Tensor) -> Tensor:
+def _buffer(n: int, features: int, like: Tensor, dtype: torch.dtype) -> Tensor:
     """A reused array for the encoder product: allocating it anew costs more than selecting from it."""
-    key = (like.device, like.dtype)
+    key = (like.device, dtype)
     if key not in _buffers or _buffers[key].numel() < n * features:
-        _buffers[key] = torch.empty(n * features, device=like.device, dtype=like.dtype)
+        _buffers[key] = torch.empty(n * features, device=like.device, dtype=dtype)
     return _buffers[key][: n * features].view(n, features)
 
 
@@ -153,14 +196,21 @@ def _products(x: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
     n, features = x.shape[0], weight.shape[0]
     x, b = x.to(weight.dtype), bias.to(weight.dtype)
     zero_bias = not bool(bias.any())
-    size = max(1, min(n, _PRODUCT_BYTES // (features * weight.element_size())))
+    size = max(1, min(n, PRODUCT_BYTES // (features * weight.element_size())))
     for piece in x.split(size):
-        product = _buffer(len(piece), features, weight)
+        product = _buffer(len(piece), features, weight, weight.dtype)
         if zero_bias:
             torch.mm(piece, weight.T, out=product)
         else:
             torch.addmm(b, piece, weight.T, out=product)
         yield product
+
+
+def product(x: Float[Tensor, "tokens d"], weight: Tensor) -> Tensor:
+    """``x @ weight.T`` in their dtype, int8 in int32, in memory that the next product takes."""
+    exact = weight.dtype == torch.int8
+    out = _buffer(len(x), len(weight), weight, torch.int32 if exact else weight.dtype)
+    return torch._int_mm(x, weight.T, out=out) if exact else torch.mm(x, weight.T, out=out)
 
 
 @torch.no_grad()
@@ -186,7 +236,7 @@ def dot_rows(vectors: Float[Tensor, "tokens d"], codes: Codes, rows: Tensor) -> 
         return out
     if gpu is not None and vectors.is_cuda:
         return gpu.dot_rows(vectors, codes.ids, codes.values.detach(), rows.detach())
-    size = max(1, _PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
+    size = max(1, PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
     pieces = [
         torch.einsum("nd,nkd->nk", x, rows.detach()[i.long()])
         for x, i in zip(vectors.split(size), codes.ids.split(size), strict=True)

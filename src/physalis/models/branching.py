@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physalis.models.model import Model, Write, _depth, _Pass, _Passed
+from physalis.models.model import Model
+from physalis.models.passing import Pass, Passed, Write, depth
 from physalis.site import Site
 
 LOGITS = Site("logits")
@@ -42,7 +43,7 @@ class Trunk:
         Without ``shared`` each branch computes everything anew. Raises BadInput for a site the model does not have.
         """
         self.model, self.tokens = model, tokens.to(model.device)
-        first = min(changed, key=_depth, default=None)
+        first = min(changed, key=depth, default=None)
         self.skipped = _blocks_before(first) if shared and first is not None else 0
         kept: list[Any] = []
         blocks = {model._blocks[self.skipped - 1], model._blocks[-1]}  # the last one's says what blocks return
@@ -79,19 +80,19 @@ class Trunk:
         self, tokens: Int[Tensor, "n context"], *, read: Iterable[Site] = (), write: Mapping[Site, Write] = {}
     ) -> tuple[Float[Tensor, "n context width"], dict[Site, Tensor]]:
         model, found = self.model, []
-        passing = _Pass(set(read), write, deepest=LOGITS)
+        passing = Pass(set(read), write, deepest=LOGITS, shape=tokens.shape)
 
         def end(_: nn.Module, args: tuple) -> None:
             found.append(args[0])
-            raise _Passed
+            raise Passed
 
         handles = [model._unembed.register_forward_pre_hook(end)]
         try:
-            for site in sorted({*passing.read, *write}, key=_depth):
+            for site in sorted({*passing.read, *write}, key=depth):
                 model.check(site)
                 handles.append(model._hook(passing, site))
             model.hf(tokens, use_cache=False)
-        except _Passed:
+        except Passed:
             pass
         finally:
             for handle in handles:

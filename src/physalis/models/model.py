@@ -21,10 +21,7 @@ from physalis.characters import alone, in_text
 from physalis.errors import BadInput
 from physalis.models import tokens as tokens_
 from physalis.models.families import PLACES, Family
-from physalis.models.passing import ORDER, Write
-from physalis.models.passing import Pass as _Pass
-from physalis.models.passing import Passed as _Passed
-from physalis.models.passing import depth as _depth
+from physalis.models.passing import ORDER, Pass, Passed, Write, depth
 from physalis.site import Site
 
 
@@ -270,7 +267,7 @@ class Model:
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
         that asks for gradients keep nothing for them."""
         read = set(read)
-        sites = sorted({*read, *write}, key=_depth)
+        sites = sorted({*read, *write}, key=depth)
         for site in sites:
             self.check(site)
         if not sites:
@@ -278,7 +275,7 @@ class Model:
         for each in write.values():
             if isinstance(each, OfTokens):
                 each.begin(tokens)
-        passing = _Pass(read, write, deepest=sites[-1], shape=tokens.shape)
+        passing = Pass(read, write, deepest=sites[-1], shape=tokens.shape)
         handles: list[RemovableHandle] = []
         try:
             for site in sites:
@@ -288,14 +285,14 @@ class Model:
             logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
             assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
             passing.visit(sites[-1], logits)
-        except _Passed:
+        except Passed:
             pass
         finally:
             for handle in handles:
                 handle.remove()
         return passing.got
 
-    def _hook(self, passing: "_Pass", site: Site) -> RemovableHandle:
+    def _hook(self, passing: "Pass", site: Site) -> RemovableHandle:
         block = self._blocks[site.layer or 0]
         if site.name in ("embed", "resid_pre"):
             return block.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)

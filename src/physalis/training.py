@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from physalis import artifact, dictionaries, history
 from physalis.adam import Adam
 from physalis.artifact import Manifest
-from physalis.device import compute_dtype, is_out_of_memory
+from physalis.device import is_out_of_memory, ranking_dtype
 from physalis.dictionaries.base import Dictionary, Shape, Tick
 from physalis.errors import BadInput
 from physalis.progress import progress
@@ -145,7 +145,7 @@ def train(
         rows = max(c.n_features for c in configs)
         sample = first(map(frame.apply, source.train.batches(batch_size, seed=seed)), rows)
         for dictionary, own in zip(made, seeds, strict=True):
-            dictionary.compute_in(compute_dtype(sample.x.device))
+            dictionary.compute_in(ranking_dtype(sample.x.device))
             begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
         start = _resume(folders, runs, artifact.digest(jobs))
@@ -366,7 +366,7 @@ def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictio
         step = int(f.metadata()["step"])
     dictionary.load_state_dict(state)
     dictionary.requires_grad_(False)
-    dictionary.compute_in(compute_dtype(torch.device("cpu")))
+    dictionary.compute_in(ranking_dtype(torch.device("cpu")))
     return step, dictionary
 
 

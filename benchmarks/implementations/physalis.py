@@ -6,7 +6,7 @@ import torch
 from implementations.worker import Rows, Setting, serve
 from torch import Tensor
 
-from physalis.device import compute_dtype
+from physalis.device import ranking_dtype
 from physalis.dictionaries import TopK, TopKConfig
 from physalis.training import Run, Schedule, learning_rate, train
 from physalis.types import Batch
@@ -20,7 +20,7 @@ class Physalis:
     def __init__(self, setting: Setting, rows: Rows) -> None:
         self.mean, self.scale = rows.mean, rows.scale
         dictionary = TopK(TopKConfig(d_in=rows.d, d_out=rows.d, n_features=setting.n_features, k=setting.k))
-        dictionary.compute_in(compute_dtype(torch.device("cpu")))
+        dictionary.compute_in(ranking_dtype(torch.device("cpu")))
         # train() starts each feature on a row of the first batches
         n = -(-setting.n_features // setting.batch) * setting.batch
         sample = self._centre(rows.train(0, min(n, rows.n_train)))
@@ -32,7 +32,7 @@ class Physalis:
         self.run, self.at = Run(dictionary), 0
         self.about = (
             f"Adam, lr {lr:g}, {warmup} warm-up steps, linear fall over the last {decay:.0%}; rows centred and scaled; "
-            f"starts half on data; encoder product in {str(compute_dtype(torch.device('cpu'))).removeprefix('torch.')}"
+            f"starts half on data; encoder product in {str(ranking_dtype(torch.device('cpu'))).removeprefix('torch.')}"
         )
 
     def _centre(self, x: Tensor) -> Tensor:

@@ -76,7 +76,9 @@ class Rows(torch.nn.Parameter):
         self._errors = None
         if self.half is None:
             return
-        if self.half.dtype == torch.int8:
+        if self.half.dtype == torch.int8 and self.device.type != "cpu":
+            self.compute_in(torch.bfloat16)  # int8 products are read by kernels for the CPU
+        elif self.half.dtype == torch.int8:
             self.half, self.scale = quantised(self.data, most_int8())
         elif self.half.device == self.device:
             self.half.copy_(self.data)

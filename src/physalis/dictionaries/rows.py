@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int, Int8, Shaped
 from torch import Tensor
 
 from physalis.dictionaries import candidate_kernels, kernels
@@ -144,7 +144,7 @@ class _Scaled(NamedTuple):
         """The k largest positive entries of each row, or all positive ones: (values, ids, how many the fullest row
         has, which may be more than ``room``)."""
         n, features = self.numbers.shape
-        values, ids = torch.empty((n, room)), torch.empty((n, room), dtype=torch.int32)
+        values, ids = torch.zeros((n, room)), torch.zeros((n, room), dtype=torch.int32)
         counts, unused = torch.empty(n, dtype=torch.int32), np.empty((n, room), np.float32)
         sure = (np.zeros(n, np.float32), *(np.zeros(features, np.float32),) * 2, np.float32(0))
         known = (*(part.numpy() for part in self), *sure)
@@ -153,7 +153,6 @@ class _Scaled(NamedTuple):
             candidate_kernels.propose_positive(*known, *found)
         else:
             candidate_kernels.propose_top(*known, k, *found)
-        values.mul_(torch.arange(room) < counts[:, None])
         return values, ids, int(counts.max()) if n else 0
 
 
@@ -249,7 +248,7 @@ def _products(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor) -> 
         yield out
 
 
-def product(x: Float[Tensor, "tokens d"], weight: Tensor) -> Tensor:
+def product(x: Shaped[Tensor, "tokens d"], weight: Shaped[Tensor, "features d"]) -> Shaped[Tensor, "tokens features"]:
     """``x @ weight.T`` in their dtype, int8 in int32, in memory that the next product takes."""
     exact = weight.dtype == torch.int8
     out = _buffer(len(x), len(weight), weight, torch.int32 if exact else weight.dtype)

@@ -14,7 +14,7 @@ from torch import Tensor
 from physalis import dictionaries
 from physalis.artifact import Manifest
 from physalis.deaths.evidence import CHUNK, firings
-from physalis.device import compute_dtype, moved, repeatable
+from physalis.device import moved, ranking_dtype, repeatable
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.progress import progress
@@ -67,7 +67,7 @@ def beginning(source: Source, about: Manifest, change: Change, device: torch.dev
     """The dictionary as its training started on ``device``, changed."""
     config, t = about.config["dictionary"] | change.config, about.config["training"]
     dictionary = dictionaries.make(about.config["architecture"], config).to(device)
-    dictionary.compute_in(compute_dtype(device))
+    dictionary.compute_in(ranking_dtype(device))
     n = config["n_features"]
     sample = first_rows(first(batches(source, about, change, device), n), n, t["batch_size"])
     begin(dictionary, sample, frozen=t["frozen"], seed=about.seed or 0)

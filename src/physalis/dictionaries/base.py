@@ -114,6 +114,14 @@ class Dictionary(nn.Module, ABC):
         before they are read and that is undone after."""
         return x.new_ones(len(x), 1, dtype=torch.float32)
 
+    def check_rows(self, x: Tensor) -> None:
+        """Raises BadInput unless ``x`` is [tokens, d_in]."""
+        if x.ndim != 2 or x.shape[1] != self.config.d_in:
+            raise BadInput(
+                f"This dictionary reads rows of width {self.config.d_in}, [tokens, {self.config.d_in}]; received "
+                f"{list(x.shape)}. Give activations of its own site, with other dimensions flattened: x.flatten(0, -2)."
+            )
+
     @abstractmethod
     def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """Gradient of the features' pre-activations with respect to the input."""

@@ -92,6 +92,7 @@ class CrossLayer(Dictionary):
             enc.compute_in(dtype)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        self.check_rows(x)
         x = x.float() - self.centre
         return _joined([self._codes(*layer) for layer in self._layers(x)])
 

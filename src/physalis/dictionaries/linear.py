@@ -61,7 +61,8 @@ class Linear(Dictionary):
         self.enc.compute_in(dtype)
 
     def inside(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """What the encoder's product is taken with."""
+        """What the encoder's product is taken with. Raises BadInput for rows of another width."""
+        self.check_rows(x)
         x = x.float()
         if self.config.layer_norm:
             x = (x - x.mean(1, keepdim=True)) / _deviation(x)

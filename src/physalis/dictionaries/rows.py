@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int, Int8, Shaped
 from torch import Tensor
 
-from physalis.dictionaries import kernels
+from physalis.dictionaries import candidate_kernels, kernels
 from physalis.types import Codes
 
 gpu: Any = None
@@ -76,8 +76,10 @@ class Rows(torch.nn.Parameter):
         self._errors = None
         if self.half is None:
             return
-        if self.half.dtype == torch.int8:
-            self.half, self.scale = quantised(self.data, _most_int8())
+        if self.half.dtype == torch.int8 and self.device.type != "cpu":
+            self.compute_in(torch.bfloat16)  # int8 products are read by kernels for the CPU
+        elif self.half.dtype == torch.int8:
+            self.half, self.scale = quantised(self.data, most_int8())
         elif self.half.device == self.device:
             self.half.copy_(self.data)
         else:
@@ -97,14 +99,19 @@ class Rows(torch.nn.Parameter):
 
 
 @cache
-def _most_int8() -> int:
+def most_int8() -> int:
     """The largest number of an int8 weight: 127, or 64 where sums of two products saturate 16 bits, as with AVX2."""
-    seven = torch.full((64, 64), 127, dtype=torch.int8)
-    return 127 if int(torch._int_mm(seven, seven)[0, 0]) == 64 * 127 * 127 else 64
+    full = torch.full((64, 64), 127, dtype=torch.int8)
+    return 127 if int(torch._int_mm(full, full)[0, 0]) == 64 * 127 * 127 else 64
 
 
 def quantised(x: Float[Tensor, "n d"], most: int = 127) -> tuple[Int8[Tensor, "n d"], Float[Tensor, " n"]]:
-    """Each row as int8 numbers and what these are multiplied by."""
+    """Each row as int8 numbers up to ``most``, and what these are multiplied by."""
+    if x.device.type == "cpu":
+        x = x.detach().contiguous()
+        numbers, scale = torch.empty_like(x, dtype=torch.int8), torch.empty(len(x))
+        kernels.quantise(x.numpy(), most, numbers.numpy(), scale.numpy())
+        return numbers, scale
     scale = x.abs().amax(1).clamp_min(1e-30) / most
     return (x / scale[:, None]).round_().to(torch.int8), scale
 
@@ -125,8 +132,34 @@ def release_buffers() -> None:
     _buffers.clear()
 
 
-def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
+class _Scaled(NamedTuple):
+    """An int8 product: entry (t, f) stands for ``numbers * by[t] * scale[f] + bias[f]``."""
+
+    numbers: Tensor
+    by: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    def read(self, room: int, k: int | None = None) -> tuple[Tensor, Tensor, int]:
+        """The k largest positive entries of each row, or all positive ones: (values, ids, how many the fullest row
+        has, which may be more than ``room``)."""
+        n, features = self.numbers.shape
+        values, ids = torch.zeros((n, room)), torch.zeros((n, room), dtype=torch.int32)
+        counts, unused = torch.empty(n, dtype=torch.int32), np.empty((n, room), np.float32)
+        sure = (np.zeros(n, np.float32), *(np.zeros(features, np.float32),) * 2, np.float32(0))
+        known = (*(part.numpy() for part in self), *sure)
+        found = (ids.numpy(), values.numpy(), unused, counts.numpy())
+        if k is None:
+            candidate_kernels.propose_positive(*known, *found)
+        else:
+            candidate_kernels.propose_top(*known, k, *found)
+        return values, ids, int(counts.max()) if n else 0
+
+
+def _select(product: Tensor | _Scaled, k: int) -> tuple[Tensor, Tensor]:
     """The k largest positive entries of each row: (values float32, ids int32)."""
+    if isinstance(product, _Scaled):
+        return product.read(k, k)[:2]
     n = product.shape[0]
     if product.device.type == "cpu":
         bits = torch.int16 if product.dtype == torch.bfloat16 else torch.int32
@@ -140,8 +173,13 @@ def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.float().clamp_min_(0), ids.int()
 
 
-def _select_positive(product: Tensor) -> tuple[Tensor, Tensor]:
+def _select_positive(product: Tensor | _Scaled) -> tuple[Tensor, Tensor]:
     """Every positive entry of each row: (values float32, ids int32), 0 pads."""
+    if isinstance(product, _Scaled):
+        values, ids, fullest = product.read(256)
+        if fullest > 256:
+            values, ids, fullest = product.read(fullest)
+        return values[:, : max(1, fullest)].contiguous(), ids[:, : max(1, fullest)].contiguous()
     if product.device.type == "cpu":
         bits = product.view(torch.int16 if product.dtype == torch.bfloat16 else torch.int32).numpy()
         counts = torch.empty(len(product), dtype=torch.int32)
@@ -165,14 +203,15 @@ def top(
 
     ``among`` restricts the choice to those ids, and multiplies only their rows.
     """
-    weight = rows.data if rows.half is None else rows.half
+    weight, scale = rows.data if rows.half is None else rows.half, rows.scale
     if among is not None:
         # padded to few different sizes: the product keeps what it prepared for every size that it meets
         pad = -len(among) % 256
         weight = torch.cat([weight[among], weight.new_zeros(pad, weight.shape[1])])
         bias = torch.cat([bias[among], bias.new_full((pad,), -1.0)])
+        scale = None if scale is None else torch.cat([scale[among], scale.new_ones(pad)])
     k = min(k, len(weight))
-    found = [_select(product, k) for product in _products(x, weight, bias)]
+    found = [_select(product, k) for product in _products(x, weight, scale, bias)]
     values, ids = torch.cat([v for v, _ in found]), torch.cat([i for _, i in found])
     if among is not None:
         ids = among.int()[ids.long().clamp_max(len(among) - 1)]  # a plain top k may name padding, with the value 0
@@ -184,29 +223,34 @@ def above(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " featur
     """Every positive ``x @ rows.T + bias`` of each token, by ascending id, in as many columns as the fullest token
     needs; products in ``rows.half``'s dtype."""
     weight = rows.data if rows.half is None else rows.half
-    found = [_select_positive(product) for product in _products(x, weight, bias)]
+    found = [_select_positive(product) for product in _products(x, weight, rows.scale, bias)]
     width = max(values.shape[1] for values, _ in found)
     pad = torch.nn.functional.pad
     values, ids = (torch.cat([pad(each[i], (0, width - each[i].shape[1])) for each in found]) for i in (0, 1))
     return Codes(values, ids)
 
 
-def _products(x: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
+def _products(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor) -> Iterator[Tensor | _Scaled]:
     """``x @ weight.T + bias`` in slices, each valid until the next: they share one buffer."""
     n, features = x.shape[0], weight.shape[0]
+    if scale is not None:
+        for piece in x.split(max(1, PRODUCT_BYTES // (features * 4))):
+            numbers, by = quantised(piece)
+            yield _Scaled(product(numbers, weight), by, scale, bias.detach())
+        return
     x, b = x.to(weight.dtype), bias.to(weight.dtype)
     zero_bias = not bool(bias.any())
     size = max(1, min(n, PRODUCT_BYTES // (features * weight.element_size())))
     for piece in x.split(size):
-        product = _buffer(len(piece), features, weight, weight.dtype)
+        out = _buffer(len(piece), features, weight, weight.dtype)
         if zero_bias:
-            torch.mm(piece, weight.T, out=product)
+            torch.mm(piece, weight.T, out=out)
         else:
-            torch.addmm(b, piece, weight.T, out=product)
-        yield product
+            torch.addmm(b, piece, weight.T, out=out)
+        yield out
 
 
-def product(x: Float[Tensor, "tokens d"], weight: Tensor) -> Tensor:
+def product(x: Shaped[Tensor, "tokens d"], weight: Shaped[Tensor, "features d"]) -> Shaped[Tensor, "tokens features"]:
     """``x @ weight.T`` in their dtype, int8 in int32, in memory that the next product takes."""
     exact = weight.dtype == torch.int8
     out = _buffer(len(x), len(weight), weight, torch.int32 if exact else weight.dtype)
@@ -351,5 +395,5 @@ def narrow(codes: Codes) -> Codes:
 def frozen(rows: Rows) -> Rows:
     """The same data as rows that take no gradient."""
     copy = Rows(rows.data)
-    copy.half = rows.half
+    copy.half, copy.scale = rows.half, rows.scale
     return copy.requires_grad_(False)  # pyright: ignore[reportReturnType]

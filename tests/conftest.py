@@ -204,6 +204,6 @@ def browse(chromium) -> Iterator[Callable]:
     yield browse_
     for context in contexts:
         context.close()
-    refused = [line for line in said if re.search(r"Failed to load resource.*\b(403|409)\b", line)]
+    refused = [line for line in said if re.search(r"Failed to load resource.*\b(403|404|409)\b", line)]
     assert [line for line in said if line not in refused] == [] and len(refused) == browse_.refusals
     assert strangers == []

@@ -37,21 +37,17 @@ def demo(
     *, out: Out = Path("physalis-demo"), tokens: Amount = None, port: int | None = None,
     serve: Annotated[bool, Parameter(help="Serve the atlas when it is done.")] = True, json: Json = False,
 ) -> None:  # fmt: skip
-    """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve."""
-    from physalis.web.serving import open_app, serve_app
-
-    def make() -> tuple[Path, Path, Path]:
-        from physalis.cli import printing
-        from physalis.cli.demo import run
-
-        made = run(out, **given(tokens=tokens))
-        printing.show(made.record() if json else made, json=json)
-        return made.atlas, made.dictionary, made.activations
-
+    """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve. What is
+    made is shown in the browser from the start."""
     if serve and not json:
-        serve_app(lambda: open_app(*make()), out / "atlas", **given(port=port))
-    else:
-        make()
+        from physalis.cli.making import make_and_serve
+
+        sys.exit(make_and_serve(out, **given(port=port, tokens=tokens)))
+    from physalis.cli import printing
+    from physalis.cli.demo import run
+
+    made = run(out, **given(tokens=tokens))
+    printing.show(made.record() if json else made, json=json)
 
 
 @app.command

@@ -194,9 +194,7 @@ def _slice(rows: Rows, bytes_each: int) -> int:
     return max(1, products.PRODUCT_BYTES // (len(rows) * bytes_each))
 
 
-def _products(
-    x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: Tensor | None
-) -> Iterator[_Product]:
+def _products(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: Tensor | None) -> Iterator[_Product]:
     """``x @ rows.T + bias - floor`` in slices, each valid until the next, in the dtype of ``half`` or in float32."""
     d, weight = x.shape[1], rows.data if half is None else half
     length, missed = rows.errors() if half is not None else (rows.data.norm(dim=1), None)

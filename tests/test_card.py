@@ -27,7 +27,7 @@ from physalis.training import train
 from physalis.types import Batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
-OPTIONS = dict(batch_size=512, epochs=1)
+OPTIONS = dict(batch_size=1024, epochs=1)
 ACROSS = [kind for kind in dictionaries.ARCHITECTURES if kind.__name__ not in ("MatchingPursuit", "ListaMatryoshka")]
 """Those that can predict something else than they read."""
 

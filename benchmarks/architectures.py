@@ -79,7 +79,7 @@ def main() -> None:
         for name, k in wanted
     ]
     pca = {"architecture": "pca", "k": K, "tokens_per_s": None, "dead_fraction": None}
-    rows.append(pca | {m: found["pca"][m] for m in ("fvu", "ce_increase", "l0")})
+    rows.append(pca | {m: found["linear"][m] for m in ("fvu", "ce_increase", "l0")})
     show(Console(stderr=args.json, width=None if sys.stdout.isatty() else 130), rows, load)
     if args.json:
         print(json.dumps(rows, indent=1))

@@ -74,7 +74,7 @@ def synthetic_atlas(folder: Path, n_features: int, *, seed: int = 0) -> Atlas:
                         lines.append(headline(tokens, [0.2] * len(tokens), promoted))
                         words.add(first + i, weighted_words(lines[-1], tokens, promoted, examples))
                 store.finish(
-                    columns=columns, headlines=lines, snippets=snippets, words=words, strings=strings,
+                    columns=columns, headlines=lines, snippets=snippets, words=words, pieces=strings,
                     summary=_summary(n_features), regions=[f"region {i}" for i in range(40)],
                 )  # fmt: skip
             facts = {"n_features": n_features, "bytes": (folder / DATABASE).stat().st_size}

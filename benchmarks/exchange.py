@@ -4,9 +4,11 @@
     python benchmarks/exchange.py --json     # only the list of rows on standard output
 
 1. In an environment of their own (that of train_step.py, and circuit-tracer beside it) SAELens, sparsify,
-   dictionary_learning and circuit-tracer write random dictionaries whose weights hide nothing (no direction of length
-   1, no bias or threshold 0), with their own codes and reconstructions of 256 inputs.
-2. physalis reads the files; the largest differences are reported, relative to the largest value (bar 1e-5).
+   dictionary_learning and circuit-tracer write small dictionaries, by the grid of what changes numbers (architecture,
+   checkpoint or inference file, normalisation, lengths, number formats, trainers), with their own codes and
+   reconstructions of 16 inputs.
+2. physalis converts the files and loads the dictionary as people do; the largest differences are reported, relative to
+   the largest value (bar 1e-5). ``--keep tests/peers`` keeps these files for the tests, which need no tool.
 3. physalis writes each of its architectures for SAELens, sparsify and circuit-tracer; they load the files and encode.
 4. Loads that are wrong in the tools are tried, and what they gave is printed.
 Gemma Scope and Llama Scope have no tool that could be installed: their files are written as documented and read by
@@ -38,7 +40,7 @@ from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
-from physalis.exchange import read, write
+from physalis.exchange import convert, write
 from physalis.types import Batch
 
 BAR = 1e-5
@@ -76,14 +78,14 @@ def circuit_tracer(python: Path, folder: Path) -> Path:
     return folder
 
 
-def ask(python: Path, beside: Path, what: str, folder: Path) -> list[dict[str, str]]:
-    """Run the tools' side; its answer."""
+def ask(python: Path, beside: Path, what: str, folder: Path, *, answer: str | None = None) -> Any:
+    """Run the tools' side; its answer, which stands in the file of that name."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONHOME"}
     command = [str(python), "-m", "implementations.exchange_peers", what, str(folder)]
     done = subprocess.run(command, cwd=HERE, env=env | {"PYTHONPATH": str(beside)}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"The tools' side ended with code {done.returncode}:\n{done.stderr[-3000:]}")
-    return json.loads((folder / f"{what}.json").read_text())
+    return json.loads((folder / (answer or f"{what}.json")).read_text())
 
 
 def dense(dictionary: Dictionary, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,11 +110,11 @@ def read_theirs(folder: Path, made: list[dict[str, str]]) -> list[Row]:
         files = own / "layer_0.safetensors" if (own / "layer_0.safetensors").exists() else own
         known = load_file(own.parent / "known.safetensors")
         try:
-            imported = read(files)
+            convert(files, own.parent / "ours")
         except BadInput as error:
             rows.append(Row("read", case["library"], case["case"], None, None, f"refused: {error}"))
             continue
-        codes, y = dense(imported.dictionary, known["x"])
+        codes, y = dense(dictionaries.load(own.parent / "ours"), known["x"])
         note = "codes are not comparable" if codes.shape != known["codes"].shape else ""
         rows.append(
             Row(
@@ -164,7 +166,7 @@ def write_ours(folder: Path) -> tuple[list[dict[str, str]], list[Row]]:
     cases.append(("Crosscoder", "Crosscoder", {"sites": (D // 2, D // 2)}))
     for i, (name, kind, more) in enumerate(cases):
         source = ours(folder / "ours" / str(i), kind, **dict(more))
-        d = dictionaries.load(source, dtype=torch.float32)
+        d = dictionaries.load(source)
         x = 1.5 * torch.randn(N, d.config.d_in, generator=torch.Generator().manual_seed(7))
         codes, y = dense(d, x)
         for library, to in FORMATS.items():
@@ -188,8 +190,8 @@ def loaded(answers: list[dict[str, str]]) -> list[Row]:
             continue
         parent = Path(case["folder"]).parent
         known, found = load_file(parent / "known.safetensors"), load_file(parent / "found.safetensors")
-        apart = [difference(found[name], known[name]) for name in ("codes", "y")]
-        rows.append(Row("written", case["library"], case["case"], *apart))
+        codes, y = (difference(found[name], known[name]) for name in ("codes", "y"))
+        rows.append(Row("written", case["library"], case["case"], codes, y))
     return rows
 
 
@@ -219,10 +221,15 @@ def main() -> None:
     parser.add_argument(
         "--circuit-tracer", type=Path, default=CACHE / "circuit-tracer", help="folder, made if not there"
     )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="only keep the tools' files there, for the tests")
     args = parser.parse_args()
     console = Console(stderr=args.json, width=None if sys.stdout.isatty() else 140)
     python = peers_python(args.peers.absolute())
     beside = circuit_tracer(python, args.circuit_tracer.absolute())
+    if args.keep:
+        index = ask(python, beside, "keep", args.keep.absolute(), answer="cases.json")
+        print(f"{len(index['cases'])} cases of {index['versions']} are in {args.keep}.", file=sys.stderr)
+        return
     folder = Path(tempfile.mkdtemp(prefix="physalis-exchange-"))
     try:
         rows = read_theirs(folder, ask(python, beside, "make", folder))

@@ -4,6 +4,7 @@ encoder product, on the same real activations, in the same order, in one run.
     python benchmarks/train_step.py                # about 10 minutes on 2 idle cores, the first time 5 more
     python benchmarks/train_step.py --json         # only the list of rows on standard output
     python benchmarks/train_step.py --quick        # 8 steps each: does everything work?
+    python benchmarks/train_step.py --kind vnni    # as if the processor had AVX-512 and VNNI but no bfloat16; or avx2
 
 1. Peers get a virtual environment of their own; SmolLM2-135M's L9.resid_post is recorded on Python's own library (both
    once, kept in the cache) and written out as plain rows, shuffled: train and held out.
@@ -50,6 +51,15 @@ TOKENS = 300_000
 PACKAGES = ("sae-lens==6.54.12", "eai-sparsify==1.3.3", "dictionary-learning==0.1.0", "torch==2.13.0")
 IMPLEMENTATIONS = ("physalis", "saelens", "saelens_autocast", "sparsify", "dictionary_learning", "encode_product")
 PEERS = IMPLEMENTATIONS[1:-1]
+KINDS = {
+    "native": {},
+    "vnni": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "NUMBA_CPU_NAME": "haswell",
+    },
+}  # fmt: skip
+"""The processor as it is, or what the libraries of every implementation are told to take it for."""
 FASTER = {"saelens": 12.0, "saelens_autocast": 6.0, "sparsify": 3.5}  # times that physalis promises
 OF_PRODUCT = 2.0  # of the encoder product that a step of physalis may take
 
@@ -287,6 +297,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="turns that the steps are taken in")
     parser.add_argument("--quick", action="store_true", help="8 steps in 2 turns: to see that everything works")
     parser.add_argument("--only", nargs="+", choices=IMPLEMENTATIONS, default=list(IMPLEMENTATIONS))
+    parser.add_argument("--kind", choices=KINDS, default="native", help="of processor to take this one for")
     parser.add_argument("--peer-lr", type=float, help="the peers' learning rate, instead of each one's own")
     parser.add_argument("--centred", action="store_true", help="peers get rows centred and scaled as physalis's are")
     return parser.parse_args()
@@ -294,6 +305,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    os.environ.update(KINDS[args.kind])
     console = Console(stderr=args.json, width=None if sys.stdout.isatty() else 130)
     with contextlib.redirect_stdout(sys.stderr):
         found = activations(args.activations)

@@ -6,21 +6,18 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 import torch
+from kept import record_text, write_kept, write_text
 from planted import OTHERS, basis, independent, made_of, one_of, write_activations, write_dictionary
 
 from physalis import cli
 from physalis.atlas.building import build_atlas
 from physalis.comparing.comparison import compare
 from physalis.comparing.lineage import grow
-from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
+from physalis.models.generation import Sampler
 from physalis.models.tiny import tiny_model
-from physalis.recording import record
-from physalis.site import Site
-from physalis.training import train
 
 torch.set_num_threads(2)
 
@@ -39,28 +36,18 @@ def tiny():
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory):
     """A folder of 20 short files."""
-    folder = tmp_path_factory.mktemp("tiny_text")
-    rng = np.random.default_rng(0)
-    for i in range(20):
-        words = rng.choice(["alpha", "beta", "gamma", "delta", "if", "else", "\n"], size=200)
-        (folder / f"{i:02d}.txt").write_text(" ".join(words))
-    return folder
+    return write_text(tmp_path_factory.mktemp("tiny_text"))
 
 
 @pytest.fixture(scope="session")
 def tiny_activations(tiny, tiny_text, tmp_path_factory):
-    out = tmp_path_factory.mktemp("tiny") / "activations"
-    site = Site("resid_post", 1)
-    return record(tiny, str(tiny_text), [site], [out], tokens=12_000, context=32, shard_rows=2048)[0]
+    return record_text(tiny, tiny_text, tmp_path_factory.mktemp("tiny") / "activations")
 
 
 @pytest.fixture(scope="session")
 def tiny_dictionary(tiny_activations):
-    """The folder of a trained dictionary."""
-    out = tiny_activations.folder.parent / "dictionary"
-    d = tiny_activations.d
-    train(tiny_activations, [TopKConfig(d_in=d, d_out=d, n_features=4 * d, k=4)], [out], batch_size=512)
-    return out
+    """The folder of a trained dictionary, the same on every machine."""
+    return write_kept("middle", tiny_activations, tiny_activations.folder.parent / "dictionary")
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +68,9 @@ def tiny_atlas(tiny, tiny_activations, tiny_dictionary, tiny_evaluation):
 @pytest.fixture(scope="session")
 def widths(tiny_activations, tiny_dictionary, tmp_path_factory):
     """Trained dictionaries from narrow to wide; the atlas is of the one between."""
-    folder, d = tmp_path_factory.mktemp("widths"), tiny_activations.d
-    for name, n in (("narrow", 2 * d), ("wide", 8 * d)):
-        train(tiny_activations, [TopKConfig(d_in=d, d_out=d, n_features=n, k=4)], [folder / name], batch_size=512)
-    return folder / "narrow", tiny_dictionary, folder / "wide"
+    folder = tmp_path_factory.mktemp("widths")
+    narrow, wide = (write_kept(name, tiny_activations, folder / name) for name in ("narrow", "wide"))
+    return narrow, tiny_dictionary, wide
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +137,19 @@ def grown(planted, tmp_path_factory):
 
 
 @pytest.fixture
+def tell(monkeypatch):
+    """``tell(ids)``: whatever model writes now, it goes on with these."""
+
+    def told(ids: list[int]) -> None:
+        def choose(self, logits, place: int):
+            return torch.full((len(logits),), ids[place % len(ids)])
+
+        monkeypatch.setattr(Sampler, "choose", choose)
+
+    return told
+
+
+@pytest.fixture
 def physalis(monkeypatch, capsys):
     """Runs a command; its (exit code, standard output, standard error)."""
 
@@ -204,6 +203,6 @@ def browse(chromium) -> Iterator[Callable]:
     yield browse_
     for context in contexts:
         context.close()
-    refused = [line for line in said if re.search(r"Failed to load resource.*\b(403|409)\b", line)]
+    refused = [line for line in said if re.search(r"Failed to load resource.*\b(403|404|409)\b", line)]
     assert [line for line in said if line not in refused] == [] and len(refused) == browse_.refusals
     assert strangers == []

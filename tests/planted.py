@@ -56,13 +56,13 @@ def write_activations(folder, x, *, held_out=0.2, site=SITE):
     np.save(folder / TOKENS, np.arange(ROWS, dtype=np.int32).reshape(-1, CONTEXT))
     np.save(folder / DOCUMENTS, documents)
     hygiene = Hygiene(max_norm=1e9, skip_first=False)
-    spans = lay_out(documents, held_out=held_out, contexts_per_shard=150)
+    spans = lay_out(CONTEXTS, held_out=round(held_out * CONTEXTS), contexts_per_shard=150)
     artifact.write_json(folder / "layout.json", {"hygiene": hygiene.to_dict(), "spans": [s.to_dict() for s in spans]})
     bits = x.to(torch.bfloat16).view(torch.uint16).numpy()
     for span in spans:
         at = np.arange(span.start * CONTEXT, span.stop * CONTEXT)
         shard = permuted(bits[at], at, seed=0, number=span.number)
-        write_shard(folder / span.name, folder / span.sidecar, shard, dropped={"bos": 0, "sink": 0})
+        write_shard(folder / span.name, folder / span.sidecar, shard, dropped={"bos": 0, "sink": 0, "not_finite": 0})
     config = {"model": MODEL, "site": site, "context": CONTEXT, "hygiene": hygiene.to_dict()}
     seal(folder, Manifest(kind=KIND, config=config, seed=0, inputs=INPUTS), spans)
     return folder

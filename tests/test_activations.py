@@ -44,7 +44,7 @@ def folder(tmp_path):
     np.save(tmp_path / TOKENS, np.arange(700 * CONTEXT, dtype=np.int32).reshape(-1, CONTEXT))
     np.save(tmp_path / DOCUMENTS, documents)
     hygiene = Hygiene(max_norm=1e9, skip_first=True)
-    spans = lay_out(documents, held_out=0.2, contexts_per_shard=150)
+    spans = lay_out(700, held_out=140, contexts_per_shard=150)
     write_json(tmp_path / LAYOUT, {"hygiene": hygiene.to_dict(), "spans": [s.to_dict() for s in spans]})
     generator = torch.Generator().manual_seed(0)
     for span in spans:
@@ -53,7 +53,12 @@ def folder(tmp_path):
         x = torch.randn(len(at), D, generator=generator) * torch.arange(1, D + 1) + 3
         x[:, 0], x[:, 1] = torch.from_numpy(at // 100).float(), torch.from_numpy(at % 100).float()
         shard = permuted(bits(x), at, seed=0, number=span.number)
-        write_shard(tmp_path / span.name, tmp_path / span.sidecar, shard, dropped={"bos": len(at) // 7, "sink": 0})
+        write_shard(
+            tmp_path / span.name,
+            tmp_path / span.sidecar,
+            shard,
+            dropped={"bos": len(at) // 7, "sink": 0, "not_finite": 0},
+        )
     config = {"model": "made up", "site": "L0.resid_post", "context": CONTEXT, "hygiene": hygiene.to_dict()}
     inputs = {"model": "a" * 64, "tokenizer": "b" * 64}
     seal(tmp_path, Manifest(kind=KIND, config=config, seed=0, inputs=inputs), spans)
@@ -77,6 +82,12 @@ def test_parts_share_no_context_and_no_document(activations):
     assert train.n_tokens + held_out.n_tokens == activations.n_tokens == 700 * (CONTEXT - 1)
     assert held_out.n_tokens == pytest.approx(0.2 * activations.n_tokens, rel=0.05)
     assert train.held_out.n_tokens == 0
+
+
+def test_documents_are_counted(activations):
+    facts = activations.manifest.facts
+    counts = (facts["n_documents"], facts["n_held_out_documents"], facts["n_shared_documents"])
+    assert counts == (70, 14, 0)
 
 
 def test_mean_and_scale_are_those_of_the_train_part(activations):
@@ -231,47 +242,47 @@ def test_activations_of_another_model_or_tokenizer_are_refused(activations):
         activations.require(Other("a" * 64, "c" * 64))
 
 
-def test_hygiene_drops_the_first_position_and_sinks():
+def test_hygiene_drops_the_first_position_sinks_and_what_is_no_number():
     x = torch.randn(4, 10, 16)
     x[:, 0] *= 100
     x[2, 5] *= 50
-    x[3, 7, 0] = torch.nan
+    x[3, 7, 0], x[1, 2, 3], x[0, 0, 1] = torch.nan, -torch.inf, torch.nan
     rule = Hygiene.measured(x, skip_first=True)
     assert 6 * 3 < rule.max_norm < 6 * 5
     keep = rule.keep(x)
-    assert not keep[:, 0].any() and not keep[2, 5] and not keep[3, 7] and keep.sum() == 34
-    assert rule.dropped(keep) == {"bos": 4, "sink": 2}
+    assert not keep[:, 0].any() and not keep[2, 5] and not keep[3, 7] and not keep[1, 2] and keep.sum() == 33
+    assert rule.dropped(x) == {"bos": 4, "sink": 1, "not_finite": 2}
     without = Hygiene(max_norm=rule.max_norm, skip_first=False)
-    assert without.dropped(without.keep(x)) == {"bos": 0, "sink": 6}
+    assert without.dropped(x) == {"bos": 0, "sink": 4, "not_finite": 3}
+    assert sum(without.dropped(x).values()) == (~without.keep(x)).sum()
+    assert not Hygiene(max_norm=torch.inf, skip_first=False).keep(x)[1, 2], "whatever the bound"
     assert Hygiene.from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
     assert torch.equal(rule.keep(x.bfloat16()), keep)
 
 
-def test_the_cut_falls_between_documents():
-    # 20 contexts of 4; documents change inside context 13 and at the start of context 18.
-    documents = np.zeros((20, 4), np.int32)
-    documents[13, 2:] = documents[14:18] = 1
-    documents[18:] = 2
-    spans = lay_out(documents, held_out=0.1, contexts_per_shard=7)
+def test_dimensions_that_vary_far_from_0_have_an_offset():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 100, 5, generator=generator) * torch.tensor([1, 0.45, 3, 1, 0]) + torch.tensor(
+        [0, 3e4, 4, -9, 7]
+    )
+    rule = Hygiene.measured(x, skip_first=False)
+    assert [i for i, _ in rule.offsets] == [1, 3, 4], "of 4 deviations or more"
+    assert torch.allclose(rule.offset(5), torch.tensor([0, 3e4, 0, -9, 7]), atol=0.2)
+    assert Hygiene.from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
+    lost = (rule.rounded(x) - x).flatten(0, 1).var(0) / x.flatten(0, 1).var(0)
+    assert (lost[:4] < 1e-4).all() and (rule.rounded(x)[..., 4] == 7).all()
+    plain = Hygiene(max_norm=rule.max_norm, skip_first=False)
+    assert plain.offset(5) is None and "offsets" not in plain.to_dict()
+    assert plain.rounded(x)[..., 1].var() == 0, "which is what the offset is for"
+
+
+def test_train_contexts_come_first_and_held_out_ones_last():
+    spans = lay_out(20, held_out=3, contexts_per_shard=7)
     assert [(s.start, s.stop, s.held_out) for s in spans] == [
-        (0, 7, False), (7, 14, False), (14, 18, False), (18, 20, True)
+        (0, 7, False), (7, 14, False), (14, 17, False), (17, 20, True)
     ]  # fmt: skip
-    inside = lay_out(documents, held_out=0.3, contexts_per_shard=100)
-    assert [(s.start, s.stop) for s in inside] == [(0, 13), (14, 20)], "the context that holds the seam is in neither"
-
-
-def test_one_long_document_is_cut_through():
-    spans = lay_out(np.zeros((20, 4), np.int32), held_out=0.25, contexts_per_shard=100)
-    assert [(s.start, s.stop, s.held_out) for s in spans] == [(0, 15, False), (15, 20, True)]
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_small_sets_keep_something_to_train_on(n):
-    spans = lay_out(np.arange(4 * n, dtype=np.int32).reshape(n, 4), held_out=0.5, contexts_per_shard=1)
-    assert not spans[0].held_out and spans[0].stop > spans[0].start
-    assert all(not s.held_out for s in lay_out(np.zeros((n, 4), np.int32), held_out=0.0, contexts_per_shard=1))
-
-
-def test_a_share_is_a_share():
-    with pytest.raises(BadInput, match="received 1.5"):
-        lay_out(np.zeros((4, 4), np.int32), held_out=1.5, contexts_per_shard=1)
+    assert [s.number for s in spans] == [0, 1, 2, 3]
+    assert not any(s.held_out for s in lay_out(5, held_out=0, contexts_per_shard=1))
+    for wrong in (-1, 21):
+        with pytest.raises(BadInput, match="cannot be held out"):
+            lay_out(20, held_out=wrong, contexts_per_shard=7)

@@ -26,6 +26,21 @@ def test_it_takes_torchs_steps_on_outer_gradients():
     assert not ours.outers
 
 
+def test_an_int8_copy_follows_the_rows():
+    ours = Rows(torch.randn(50, 16))
+    ours.compute_in(torch.int8)
+    adam = Adam([("w", ours)])
+    ours.errors()
+    for seed in range(3):
+        values = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed)).abs()
+        ours.outers.append(rows.Outer(torch.randint(0, 50, (30, 4), dtype=torch.int32), values, torch.randn(30, 16)))
+        adam.step(0.1)
+    numbers, scale = rows.quantised(ours.data, rows.most_int8())
+    assert torch.equal(ours.half, numbers) and torch.equal(ours.scale, scale)
+    assert torch.allclose(ours.half * ours.scale[:, None], ours.data, atol=0.6 * float(scale.max()))
+    assert torch.allclose(ours.errors()[0], ours.data.norm(dim=1)), "what was measured before the steps is forgotten"
+
+
 def test_it_takes_torchs_steps_on_dense_gradients():
     ours, theirs = (torch.nn.Parameter(torch.ones(7)) for _ in range(2))
     a, b = Adam([("b", ours)]), torch.optim.Adam([theirs], lr=1e-2)

@@ -44,6 +44,50 @@ def test_another_job_is_refused(tmp_path):
         pass
 
 
+def test_another_job_is_told_in_names(tmp_path):
+    old = {
+        "text": {"name": "a.txt"},
+        "sites": ["L1", "L2"],
+        "inputs": {"model": "a" * 64},
+        "training": {"k": 4, "b": 2},
+    }
+    new = {"text": {"name": "b.txt"}, "sites": None, "inputs": {"model": "b" * 64}, "training": {"k": 8, "b": 2}}
+    make(tmp_path / "a", old)
+    for key, said in (
+        ("text", "text name was a.txt, now b.txt."), ("sites", "sites was L1, L2, now not given."),
+        ("inputs", "inputs model was another one."), ("training", "training k was 4, now 8."),
+    ):  # fmt: skip
+        with pytest.raises(BadInput) as refused, artifact.claim(tmp_path / "a", "dictionary", {**old, key: new[key]}):
+            pass
+        assert str(refused.value).startswith(f"{tmp_path / 'a'} already holds another job: {said} Choose")
+
+
+def test_what_came_to_nothing_is_taken_over(tmp_path):
+    with artifact.claim(tmp_path / "a", "dictionary", {"k": 32}):
+        pass
+    with artifact.claim(tmp_path / "a", "dictionary", {"k": 64}):
+        (tmp_path / "a" / "text").write_text("cheap")
+    with (
+        pytest.raises(BadInput, match="another job: k was 64, now 8"),
+        artifact.claim(tmp_path / "a", "dictionary", {"k": 8}),
+    ):
+        pass
+    with (
+        pytest.raises(BadInput, match="kind 'dictionary', not 'atlas'"),
+        artifact.claim(tmp_path / "a", "atlas", {"k": 8}, cheap=["text"]),
+    ):
+        pass
+    with artifact.claim(tmp_path / "a", "dictionary", {"k": 8}, cheap=["text", "more"]):
+        assert not (tmp_path / "a" / "text").exists()
+    make(tmp_path / "a", {"k": 8})
+    (tmp_path / "a" / "job.json").write_bytes(b"\xff{")
+    with (
+        pytest.raises(BadInput, match="already holds something that cannot be told: its job.json is damaged"),
+        artifact.claim(tmp_path / "a", "dictionary", {"k": 8}, cheap=["text"]),
+    ):
+        pass
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(BadInput, match="something else .thesis.doc"), artifact.claim(tmp_path, "atlas", {}):

@@ -12,9 +12,7 @@ import pytest
 import physalis
 from physalis import cli
 from physalis.cli.amounts import amount, count_features
-from physalis.cli.demo import Made
 from physalis.errors import BadInput
-from physalis.web import live, serving
 
 VERBS = {
     "record": [physalis.record], "train": [physalis.train], "evaluate": [physalis.evaluate],
@@ -151,23 +149,6 @@ def test_help_does_not_import_torch():
     assert done.returncode == 0, done.stderr
     assert "build-atlas" in done.stdout
     assert time.monotonic() - started < 20  # a hang, not a race
-
-
-def test_the_demo_serves_what_it_made(tiny, tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, monkeypatch, run):
-    folders = (tiny_activations.folder, tiny_dictionary, tmp_path, tiny_atlas.folder)
-    monkeypatch.setattr(sys.modules["physalis.cli.demo"], "run", lambda out, tokens: Made(*folders, float(tokens)))
-    monkeypatch.setattr(live, "load_model", lambda name: tiny)
-    monkeypatch.setattr(live, "MiniLM", lambda: None)
-    served = []
-    monkeypatch.setattr(serving, "serve_app", lambda make, folder, port: served.append((make(), folder, port)))
-    arguments = ("demo", "--out", tmp_path / "demo", "--tokens", "3k", "--port", "0")
-    code, out, err = run(*arguments)
-    assert code == 0 and str(tiny_atlas.folder) in out, err
-    [(app, folder, port)] = served
-    assert (folder, port) == (tmp_path / "demo" / "atlas", 0)
-    assert {"/api/steering", "/api/features/{id}"} <= set(app.openapi()["paths"])
-    code, out, _ = run(*arguments, "--json")
-    assert code == 0 and json.loads(out)["seconds"] == 3000 and len(served) == 1
 
 
 def test_every_kind_is_trained_without_python(tiny_by_name, tiny_text, tmp_path, run):

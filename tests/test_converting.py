@@ -1,6 +1,7 @@
 """convert: into a folder of ours with its verdict, and out of it into other tools' files that say the same."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
 from physalis.cli import app
 from physalis.errors import BadInput
-from physalis.exchange import convert, read, write
+from physalis.exchange import convert, converting, read, write
+from physalis.recording import record
+from physalis.site import Site
 from physalis.types import Batch
 
 D, F, K, N = 12, 40, 4, 64
@@ -159,8 +162,13 @@ def test_other_refusals(tmp_path):
     with pytest.raises(BadInput, match="holds one dictionary; received 2"):
         write(folders, tmp_path / "b", to="saelens")
     write([folders[0]], tmp_path / "b", to="saelens")
-    with pytest.raises(BadInput, match="is not empty"):
-        write([folders[0]], tmp_path / "b", to="saelens")
+    with pytest.raises(BadInput, match="already holds another job"):
+        write([folders[1]], tmp_path / "b", to="saelens")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="holds something else"):
+        write([folders[0]], tmp_path / "full", to="saelens")
+    assert [each.name for each in (tmp_path / "full").iterdir() if each.name != ".lock"] == ["mine.txt"]
     with pytest.raises(BadInput, match="is a dictionary of ours already"):
         convert(folders[0], tmp_path / "c")
     several = stored(tmp_path / "cross", "Crosscoder", sites=[6, 6])
@@ -186,6 +194,171 @@ def test_convert_writes_a_dictionary_that_keeps_where_it_came_from(tmp_path, x):
 def _other(tmp_path):
     write([tmp_path / "d"], tmp_path / "e", to="saelens")
     return tmp_path / "e"
+
+
+FORMATS = {"saelens": ["sae_weights.safetensors", "cfg.json"], "sparsify": ["sae.safetensors", "cfg.json"],
+           "circuit-tracer": ["layer_0.safetensors", "config.yaml"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_writing_can_be_killed_and_run_again(tmp_path, monkeypatch, to):
+    kind = "L1" if to == "circuit-tracer" else "TopK"
+    folder = stored(tmp_path / "a", kind, site="L0.mlp_in", writes="L0.mlp_out" if to != "saelens" else None)
+    whole = write([folder], tmp_path / "whole", to=to)
+    real = artifact.write_atomic
+
+    def killed(at):
+        def once(path, put):
+            real(path, put)
+            if path.name == at:
+                raise KeyboardInterrupt
+
+        return once
+
+    for i, at in enumerate([artifact.JOB, *FORMATS[to]]):
+        out = tmp_path / f"{i}" / "whole"
+        monkeypatch.setattr(artifact, "write_atomic", killed(at))
+        with pytest.raises(KeyboardInterrupt):
+            write([folder], out, to=to)
+        monkeypatch.setattr(artifact, "write_atomic", real)
+        assert write([folder], out, to=to).files == whole.files
+    assert set(whole.files) == set(FORMATS[to]) and whole.inputs == {
+        "dictionary": artifact.read(folder, "dictionary").hash
+    }
+
+    def never(path, put):
+        raise AssertionError(path)
+
+    monkeypatch.setattr(artifact, "write_atomic", never)
+    assert write([folder], out, to=to) == whole  # finished: only opened
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_model_is_named_as_other_tools_know_it(tmp_path, to):
+    kind = "L1" if to == "circuit-tracer" else "TopK"
+    folder = stored(tmp_path / "a", kind, site="L0.mlp_in", writes="L0.mlp_out" if to != "saelens" else None)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["model"] = "smollm2"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write([folder], tmp_path / "b", to=to)
+    said = json.loads((tmp_path / "b" / FORMATS[to][1]).read_text())
+    named = {"saelens": lambda: said["metadata"]["model_name"], "sparsify": lambda: said["model"],
+             "circuit-tracer": lambda: said["model_name"]}[to]()  # fmt: skip
+    assert named == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    source = tmp_path / "b" / "layer_0.safetensors" if to == "circuit-tracer" else tmp_path / "b"
+    (back,) = convert(source, tmp_path / "c")
+    assert (
+        back.manifest.config["model"] == "smollm2"
+        and back.manifest.config["converted_from"]["claims"]["model"] == named
+    )
+
+
+def test_converting_again_on_other_activations_is_another_job(
+    tmp_path, tiny, tiny_text, tiny_activations, tiny_dictionary
+):
+    write([tiny_dictionary], tmp_path / "a", to="saelens")
+    (first,) = convert(tmp_path / "a", tmp_path / "b", activations=tiny_activations)
+    site = Site("resid_post", 1)
+    (other,) = record(tiny, str(tiny_text), [site], [tmp_path / "acts"], tokens=2_000, context=32, seed=3)
+    for more in ({"activations": other}, {}, {"model": tiny}):
+        with pytest.raises(BadInput, match="another job"):
+            convert(tmp_path / "a", tmp_path / "b", **more)
+    assert convert(tmp_path / "a", tmp_path / "b", activations=tiny_activations)[0] == first
+
+
+def test_a_finished_conversion_is_only_opened(tmp_path, monkeypatch, tiny_activations, tiny_dictionary):
+    write([tiny_dictionary], tmp_path / "a", to="saelens")
+    (first,) = convert(tmp_path / "a", tmp_path / "b", activations=tiny_activations)
+
+    def never(*_):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(converting, "verdict", never)
+    (again,) = convert(tmp_path / "a", tmp_path / "b", activations=tiny_activations)
+    assert again == first and again.verdict["L0"].numbers == first.verdict["L0"].numbers
+
+
+def test_activations_tie_a_dictionary_to_their_model(tmp_path, tiny, tiny_activations, tiny_dictionary):
+    write([tiny_dictionary], tmp_path / "a", to="saelens")
+    (made,) = convert(tmp_path / "a", tmp_path / "b", activations=tiny_activations)
+    assert made.manifest.inputs == {"model": tiny.fingerprint, "tokenizer": tiny.tokenizer_fingerprint}
+    assert (
+        made.manifest.config["model"] == "tiny"
+        and made.manifest.config["hygiene"] == tiny_activations.hygiene.to_dict()
+    )
+
+
+def nameless(tiny_dictionary, folder):
+    """A dictionary in files that name neither a model nor a site."""
+    write([tiny_dictionary], folder, to="saelens")
+    said = json.loads((folder / "cfg.json").read_text())
+    for name in ("model_name", "hook_name"):
+        del said["metadata"][name]
+    (folder / "cfg.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_a_model_alone_says_which_site_a_dictionary_fits(tmp_path, tiny, tiny_dictionary):
+    files = nameless(tiny_dictionary, tmp_path / "a")
+    (made,) = convert(files, tmp_path / "b", model=tiny)
+    check = made.verdict["site"]
+    assert check.outcome == "unverifiable" and re.search(r"it fits L\d\.\w+ best", check.sentence)
+    assert ("give --site" in check.sentence) == (check.numbers["fvu"] < 0.5)
+    assert "site" not in made.manifest.config and made.verdict["L0"].outcome == "unverifiable"
+    (told,) = convert(files, tmp_path / "c", model=tiny, sites=["L1.resid_post"])
+    assert told.manifest.config["site"] == "L1.resid_post" and not told.verdict.wrong
+    assert told.verdict["L0"].outcome == "ok" and "none fits clearly better" in told.verdict["site"].sentence
+    (alone,) = convert(files, tmp_path / "d", sites=["L1.resid_post"])
+    assert alone.manifest.config["site"] == "L1.resid_post"
+
+
+def test_sites_that_contradict_are_refused(tmp_path, tiny_activations, tiny_dictionary):
+    files = nameless(tiny_dictionary, tmp_path / "a")
+    with pytest.raises(BadInput, match="These activations are of L1.resid_post; received --site L2.mlp_out"):
+        convert(files, tmp_path / "b", activations=tiny_activations, sites=["L2.mlp_out"])
+    write([tiny_dictionary], tmp_path / "named", to="saelens")
+    with pytest.raises(BadInput, match="The files say L1.resid_post; received --site L2.mlp_out"):
+        convert(tmp_path / "named", tmp_path / "b", sites=["L2.mlp_out"])
+    (made,) = convert(tmp_path / "named", tmp_path / "b", sites=["L2.resid_pre"])  # the same tensor
+    assert made.manifest.config["site"] == "L1.resid_post"
+    write([stored(tmp_path / "wide", "L1", d_out=7)], tmp_path / "transcoder", to="saelens")
+    cfg = json.loads((tmp_path / "transcoder" / "cfg.json").read_text())
+    cfg["metadata"] = {"sae_lens_version": "6.0.0"}
+    (tmp_path / "transcoder" / "cfg.json").write_text(json.dumps(cfg))
+    with pytest.raises(BadInput, match="too, with --site-out"):
+        convert(tmp_path / "transcoder", tmp_path / "c", sites=["L3.mlp_in"])
+    (made,) = convert(tmp_path / "transcoder", tmp_path / "c", sites=["L3.mlp_in"], sites_out=["L3.mlp_out"])
+    assert made.manifest.config["site"] == "L3.mlp_in" and made.manifest.config["writes"] == "L3.mlp_out"
+
+
+def test_the_same_tensor_by_another_name(tmp_path, tiny, tiny_activations, tiny_dictionary):
+    write([tiny_dictionary], tmp_path / "a", to="saelens")
+    cfg = tmp_path / "a" / "cfg.json"
+    cfg.write_text(cfg.read_text().replace("blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"))
+    for i, more in enumerate(({"activations": tiny_activations}, {"activations": tiny_activations, "model": tiny},
+                              {"model": tiny})):  # fmt: skip
+        (made,) = convert(tmp_path / "a", tmp_path / f"{i}", **more)
+        assert made.verdict["site"].outcome == "ok" and not made.verdict.wrong
+    cfg.write_text(cfg.read_text().replace("blocks.2.hook_resid_pre", "blocks.1.hook_resid_pre"))
+    (made,) = convert(tmp_path / "a", tmp_path / "before", activations=tiny_activations)
+    assert made.verdict["site"].outcome == "wrong"
+
+
+def test_what_cannot_be_converted_is_said(tmp_path, tiny_activations):
+    with pytest.raises(BadInput, match="Name a SOURCE"):
+        convert([], tmp_path / "o")
+    with pytest.raises(BadInput, match="'dictionary_learning' is read here, and not written. Choose one of: saelens"):
+        convert(stored(tmp_path / "a", "L1"), tmp_path / "o", to="dictionary_learning")
+    with pytest.raises(BadInput, match="'keras' is not a format"):
+        convert(tmp_path / "a", tmp_path / "o", to="keras")
+    with pytest.raises(BadInput, match="holds activations of ours, and no dictionary"):
+        convert(tiny_activations.folder, tmp_path / "o")
+    with pytest.raises(BadInput, match="hf download OWNER/NAME --local-dir"):
+        convert("user/repo", tmp_path / "o")
+    write([stored(tmp_path / "b", "L1", site="L0.mlp_in", writes="L0.mlp_out")], tmp_path / "set", to="circuit-tracer")
+    with pytest.raises(BadInput, match="activations are of one"):
+        convert(tmp_path / "set", tmp_path / "o", activations=tiny_activations)
+    assert not (tmp_path / "o").exists()
 
 
 def test_on_activations_the_l0_that_no_file_states_is_measured(tmp_path, tiny, tiny_activations, tiny_dictionary):

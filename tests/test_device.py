@@ -16,3 +16,24 @@ def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     monkeypatch.setattr(device.os.path, "exists", lambda _: False)
     assert device.compute_dtype(torch.device("cpu")) == torch.float32
+
+
+def test_a_cpu_taken_for_a_lesser_one_has_no_bfloat16(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+    cpu = torch.device("cpu")
+    for isa, dtype in (("AVX512_CORE_VNNI", torch.float32), ("avx2", torch.float32), ("ALL", torch.bfloat16)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+        assert device.compute_dtype(cpu) == dtype
+
+
+def test_what_training_ranks_by(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.delenv("PHYSALIS_RANKING", raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert device.ranking_dtype(cpu) == torch.int8
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert device.ranking_dtype(cpu) == device.compute_dtype(cpu)
+    monkeypatch.setenv("PHYSALIS_RANKING", "float32")
+    assert device.ranking_dtype(cpu) == torch.float32

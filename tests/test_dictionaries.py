@@ -371,6 +371,21 @@ def test_bad_input_is_a_sentence():
         dictionaries.make("topk", {"d_in": D, "d_out": D, "n_features": 0, "k": 1})
 
 
+def test_an_architecture_that_is_not_listed_is_named():
+    class Own(dictionaries.Shape):
+        pass
+
+    with pytest.raises(BadInput, match="Own is the config of no architecture"):
+        dictionaries.architecture_of(Own(d_in=2, d_out=2, n_features=8, k=1))
+
+
+@every
+def test_rows_of_another_width_are_a_sentence(kind):
+    d = make(kind)
+    with pytest.raises(BadInput, match=f"reads rows of width {D}.*received .{N}, {D + 2}."):
+        d.encode(some(d=D + 2))
+
+
 def test_what_is_asked_for_falls_to_k():
     falling = dictionaries.asked.falling
     at = [falling(8, Tick(0, progress, torch.zeros(1)), start=4.0, over=0.5) for progress in (0.0, 0.25, 0.5, 0.9)]

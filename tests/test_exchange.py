@@ -199,6 +199,27 @@ def test_saelens_scaled_inputs_are_folded_or_asked_for(tmp_path, w, x):
     agree(read(path, scale=0.4), x, codes / 0.4, y)  # SAELens's own fold counts along directions of length 1
 
 
+@pytest.mark.parametrize("word", ["batchtopk", "matryoshka_batchtopk"])
+@pytest.mark.parametrize("by_length", [True, False])
+def test_saelens_thresholds_follow_a_scale_only_where_lengths_count(tmp_path, w, x, word, by_length):
+    cfg = {"architecture": word, "k": 6, "rescale_acts_by_decoder_norm": by_length, "apply_b_dec_to_input": True,
+           "normalize_activations": "expected_average_only_in"}  # fmt: skip
+    tensors = pick(w, *USUAL) | {"topk_threshold": torch.tensor(1.5)}
+    lengths = w["W_dec"].norm(dim=1) if by_length else torch.ones(F)
+    codes = jump(((0.4 * x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]) * lengths, 1.5)
+    y = ((codes / lengths) @ w["W_dec"] + w["b_dec"]) / 0.4
+    agree(read(saelens(tmp_path / "a", cfg, tensors), scale=0.4), x, codes / (0.4 if by_length else 1), y)
+
+
+def test_saelens_goes_by_the_k_of_its_own_settings(tmp_path, w, x):
+    about = {"training_architecture": "topk", "training_architecture_details": {"k": 9}}
+    cfg = {"architecture": "topk", "k": 4, "apply_b_dec_to_input": True, "metadata": about}
+    found = read(saelens(tmp_path / "a", cfg, pick(w, *USUAL)))
+    codes = topk((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"], 4)
+    agree(found, x, codes, codes @ w["W_dec"] + w["b_dec"])
+    assert found.claims.l0 == 4
+
+
 def test_saelens_matching_pursuit(tmp_path, w, x):
     w["W_dec"] = nn.functional.normalize(w["W_dec"], dim=1)
     cfg = {"architecture": "matching_pursuit", "residual_threshold": 0, "max_iterations": 3,
@@ -260,6 +281,13 @@ def test_sparsify(tmp_path, w, x, transcode, skip):
     assert found.claims.sites_out == (("L5.mlp_out",) if transcode else ("L10.resid_post",))
 
 
+def test_sparsify_multi_topk_is_said(tmp_path, w, x):
+    found = read(sparsify(tmp_path / "a", w, multi_topk=True))
+    codes = topk(((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu(), 4)
+    agree(found, x, codes, codes @ w["W_dec"] + w["b_dec"])
+    assert any("rebuilds from 16 features" in note for note in found.assumptions)
+
+
 def test_sparsify_refusals_say_why(tmp_path, w):
     with pytest.raises(BadInput, match="best feature of each of k groups"):
         read(sparsify(tmp_path / "a", w, activation="groupmax"))
@@ -291,8 +319,11 @@ def test_dictionary_learning(tmp_path, w, x):
         agree(found, x, codes, codes @ w["W_dec"] + tail)
         return found
 
-    found = check("AutoEncoder", usual | {"bias": w["b_dec"]}, pre.relu())
+    lengths = w["W_dec"].norm(dim=1)  # its loader makes them 1
+    found = read(learned(tmp_path / "AutoEncoder", "AutoEncoder", usual | {"bias": w["b_dec"]}))
+    agree(found, x, pre.relu() * lengths, pre.relu() @ w["W_dec"] + tail)
     assert found.claims.sites == ("L3.resid_post",) and any("from_pretrained" in note for note in found.assumptions)
+    assert (found.dictionary.W_dec.norm(dim=1) - 1).abs().max() < 1e-5
     check("AutoEncoderNew", usual | {"decoder.bias": w["b_dec"]}, (x @ w["W_enc"] + w["b_enc"]).relu())
     mag, r = random(F, seed=8), random(F, seed=9, size=0.3)
     gated = {"encoder.weight": enc, "decoder.weight": dec, "decoder_bias": w["b_dec"], "gate_bias": w["b_enc"],

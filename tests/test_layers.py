@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
-    {"types", "site", "artifact", "device", "progress", "frontier"},
+    {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
     {"models", "activations", "dictionaries", "history"},
-    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "objectives"},
+    {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},
     {
         "evaluation",
@@ -36,7 +36,7 @@ LAYERS = (
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
-_COMMANDS = ("__init__", "comments", "comparing", "lab", "notes", "publishing")
+_COMMANDS = ("__init__", "comments", "comparing", "lab", "making", "notes", "publishing")
 LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (

@@ -75,29 +75,95 @@ def test_firing_metrics():
     assert sum(counts) == 2 and len(edges) == len(counts) + 1
 
 
-def test_intervals_cover_the_truth_and_shrink():
+def documents(rng, n, unequal):
+    """Two levels, of true mean 2: documents differ by .5, their tokens by 1 more. (number of its document, value) of
+    every token."""
+    sizes = np.maximum(3, rng.lognormal(np.log(60), unequal, n)).astype(int)
+    of = np.repeat(np.arange(n), sizes)
+    return of, 2 + rng.normal(0, 0.5, n)[of] + rng.normal(0, 1, len(of))
+
+
+def summed(of, x, den=None):
+    sums = Sums()
+    sums.add(metrics.Ratio(torch.from_numpy(x), torch.from_numpy(np.ones_like(x) if den is None else den)), of)
+    return sums
+
+
+def coverage(make, truth, trials=400):
+    found = [e for e in (make() for _ in range(trials)) if e["low"] is not None]  # one document may be nearly all
+    assert len(found) > 0.95 * trials
+    return np.mean([e["low"] <= truth <= e["high"] for e in found])
+
+
+@pytest.mark.parametrize("n", [6, 11, 40, 200])
+@pytest.mark.parametrize("unequal", [0, 1])
+def test_intervals_over_documents_cover_the_truth(n, unequal):
+    rng = np.random.default_rng(n)
+    assert 0.90 <= coverage(lambda: summed(*documents(rng, n, unequal)).estimate(), 2) <= 0.98
+
+
+def test_intervals_over_tokens_or_contexts_would_not():
+    """The data of the test above tell the two apart: as if contexts of 8 tokens were documents, most miss."""
     rng = np.random.default_rng(0)
-    covered, widths = 0, {20: [], 320: []}
-    for trial in range(60):
-        for n in widths:
-            sums = Sums(n)
-            x = torch.from_numpy(rng.normal(2.0, 1.0, n))
-            sums.add(metrics.Ratio(x.float(), torch.ones(n)), torch.arange(n))
-            e = sums.estimate(resamples=300, seed=trial)
-            widths[n].append(e["high"] - e["low"])
-            covered += n == 320 and e["low"] <= 2 <= e["high"]
-    assert covered >= 50  # of 60; 57 expected
-    assert np.mean(widths[320]) == pytest.approx(np.mean(widths[20]) / 4, rel=0.3)
+
+    def by_context():
+        _, x = documents(rng, 11, 1)
+        return summed(np.arange(len(x)) // 8, x).estimate()
+
+    assert coverage(by_context, 2) < 0.75
 
 
-def test_contexts_are_resampled_whole():
-    """Ten copies of the same token in each context do not make the interval narrower."""
-    x = torch.randn(30)
-    once, often = Sums(30), Sums(30)
-    once.add(metrics.Ratio(x, torch.ones(30)), torch.arange(30))
-    often.add(metrics.Ratio(x.repeat(10), torch.ones(300)), torch.arange(30).repeat(10))
-    a, b = once.estimate(), often.estimate()
-    assert a["low"] == pytest.approx(b["low"], abs=1e-6) and a["high"] == pytest.approx(b["high"], abs=1e-6)
+def test_intervals_shrink_with_the_root_of_the_documents():
+    rng = np.random.default_rng(0)
+    width = {
+        n: np.mean([e["high"] - e["low"] for e in (summed(*documents(rng, n, 0)).estimate() for _ in range(40))])
+        for n in (20, 320)
+    }
+    assert width[320] == pytest.approx(width[20] / 4, rel=0.3)
+
+
+def test_documents_count_whole():
+    """Ten copies of the same token in each document do not make the interval narrower, nor does their order."""
+    x = np.random.default_rng(0).normal(size=30)
+    once, often = summed(np.arange(30), x).estimate(), Sums()
+    of = np.random.default_rng(1).permutation(np.repeat(np.arange(30), 10))
+    for part in np.split(of, 7 * np.arange(1, 40)):
+        often.add(metrics.Ratio(torch.from_numpy(x[part]), torch.ones(len(part))), torch.from_numpy(part))
+    assert often.estimate() == pytest.approx(once)
+
+
+def test_sums_take_memory_for_the_documents_they_met():
+    sums = summed(np.array([2_000_000_000, 7, 2_000_000_000]), np.array([1.0, 2.0, 3.0]))
+    assert (sums.ids.tolist(), sums.num.tolist(), sums.den.tolist()) == ([7, 2_000_000_000], [2, 4], [1, 2])
+
+
+def test_too_few_documents_give_no_interval():
+    for n in range(1, metrics.ENOUGH):
+        assert summed(np.arange(n), np.arange(1.0, n + 1)).estimate() == {
+            "value": pytest.approx((n + 1) / 2), "low": None, "high": None,
+        }  # fmt: skip
+    x, one_is_nearly_all = np.arange(1.0, 10), np.array([1e4, *np.ones(8)])
+    assert summed(np.arange(9), x).estimate()["low"] is not None
+    assert summed(np.arange(9), x, one_is_nearly_all).estimate()["low"] is None
+    with pytest.raises(ValueError, match="nothing"):
+        Sums().estimate()
+
+
+def test_a_paired_difference_is_known_better_than_either():
+    rng = np.random.default_rng(0)
+    narrower = []
+
+    def paired():
+        of, x = documents(rng, 11, 1)
+        a, b = summed(of, x + 0.1 + rng.normal(0, 0.3, len(x))), summed(of, x)
+        found, alone = metrics.difference(a, b), a.estimate()
+        narrower.append((found["high"] - found["low"]) / (alone["high"] - alone["low"]))
+        return found
+
+    assert 0.90 <= coverage(paired, 0.1) <= 0.98
+    assert np.mean(narrower) < 0.3
+    with pytest.raises(ValueError, match="same documents"):
+        metrics.difference(summed(np.arange(9), np.ones(9)), summed(np.arange(8), np.ones(8)))
 
 
 def test_shares_of_features_have_wilsons_interval():

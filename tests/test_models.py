@@ -1,6 +1,7 @@
 """Model.run, load_model and tokens: what a pass returns, where it stops, what it leaves behind, and what it refuses."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -105,6 +106,13 @@ def test_fingerprint_follows_weights_and_nothing_else() -> None:
     assert wider.fingerprint != a.fingerprint
 
 
+@pytest.mark.parametrize(("rows", "known"), [(258, 258), (300, 258), (100, 100)])
+def test_ids_without_a_token_are_known_as_such(rows: int, known: int) -> None:
+    padded = tiny_model(config=TinyConfig(vocab_size=rows)).known_ids
+    assert padded.shape == (rows,) and padded.dtype == torch.bool
+    assert padded[:known].all() and not padded[known:].any()
+
+
 def test_a_byte_tokenizer_reads_back(tiny: Model) -> None:
     ids = tiny.encode(["hé\n"])[0]
     assert ids == [104, 195, 169, 10]
@@ -154,9 +162,10 @@ def test_token_strings_join_to_the_text(tmp_path: Path) -> None:
     assert model.token_strings([*model.encode(["é"])[0], 0]) == ["\\xc3", "\\xa9", "<s>"]
 
 
-def test_loads_a_gguf_file(tmp_path: Path) -> None:
+def save_gguf(path: Path) -> dict[str, torch.Tensor]:
+    """A Llama of one layer in a GGUF file; its weights."""
     torch.manual_seed(0)
-    path, characters = tmp_path / "small.gguf", sorted(pre_tokenizers.ByteLevel.alphabet())
+    characters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = ["<|endoftext|>", *characters, "th", "the"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
@@ -187,13 +196,19 @@ def test_loads_a_gguf_file(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return weights
 
+
+def test_loads_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSALIS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "small.gguf"
+    weights = save_gguf(path)
     model = load_model(str(path), device="cpu", dtype=torch.float32)
     ids = model.encode(["the t  5"])[0]
     assert model.token_strings(ids) == ["the", " ", "t", " ", " ", "5"]
     got = model.run(torch.tensor([ids]), read=[Site("embed"), Site("logits")])
     torch.testing.assert_close(got[Site("embed")][0], weights["token_embd"][ids])
-    assert got[Site("logits")].shape == (1, 6, len(vocab))
+    assert got[Site("logits")].shape == (1, 6, len(weights["output"]))
 
 
 def test_gemma2_keeps_its_soft_cap(tmp_path: Path) -> None:
@@ -211,20 +226,20 @@ def test_gemma2_keeps_its_soft_cap(tmp_path: Path) -> None:
     torch.testing.assert_close(model.run(tokens, read=[Site("logits")])[Site("logits")], made(tokens).logits)
 
 
-def test_an_unknown_architecture_says_how_to_name_its_modules(tmp_path: Path) -> None:
+def test_an_architecture_without_a_row_is_found_or_named(tmp_path: Path) -> None:
     save_llama(tmp_path)
     config = transformers.StableLmConfig(
         vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
         num_key_value_heads=4,
     )  # fmt: skip
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(BadInput, match=r"'stablelm' is not one that physalis knows.*family=Family\("):
-        load_model(str(tmp_path))
     mine = Family(
         model_types=("stablelm",), blocks="model.layers", final_norm="model.norm", attn_out="self_attn",
         z="self_attn.o_proj", mlp_in="mlp", mlp_out="mlp", resid_mid="post_attention_layernorm",
     )  # fmt: skip
-    assert load_model(str(tmp_path), family=mine).n_layers == 1
+    assert load_model(str(tmp_path)).family == load_model(str(tmp_path), family=mine).family == mine
+    with pytest.raises(BadInput, match=r"at L0.mlp_out, .*from physalis.models import Family"):
+        load_model(str(tmp_path), family=replace(mine, mlp_out="mlp.up_proj"))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "missing.gguf", "a/b/c"])

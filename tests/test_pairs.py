@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from physalis import artifact, checkpoints, training
-from physalis.activations import Activations, Pairs
+from physalis.activations import Activations, Pairs, joining
 from physalis.dictionaries import WEIGHTS, CrosscoderConfig, CrossLayerConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.models.tiny import TinyConfig, tiny_model
@@ -152,6 +152,14 @@ def test_two_models_are_joined_where_both_have_a_row(folders, other_model, turne
     batches = list(pairs.batches(64, seed=0))
     assert all(tuple(row.tolist()) in known for b in batches for row in b.x)
     assert len(batches) == pairs.n_batches(64)
+
+
+def test_what_was_recorded_together_is_joined_without_reading_its_places(folders, other_model, monkeypatch):
+    read, places = [], joining._places
+    monkeypatch.setattr(joining, "_places", lambda shard: read.append(shard) or places(shard))
+    assert Pairs.open(folders[:2], folders[2:]).left_out == 0 and not read
+    Pairs.open([folders[0], other_model])
+    assert read
 
 
 def test_wide_rows_are_read_in_smaller_buffers(folders, monkeypatch):

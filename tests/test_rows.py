@@ -58,7 +58,7 @@ def test_selection_of_nothing_positive_is_padding():
 
 def test_selection_does_not_depend_on_slices(x, weight, bias, monkeypatch):
     whole = rows.top(x, weight, bias, K)
-    monkeypatch.setattr(rows, "_PRODUCT_BYTES", 4 * F * 10)
+    monkeypatch.setattr(rows, "PRODUCT_BYTES", 4 * F * 10)
     sliced = rows.top(x, weight, bias, K)
     assert torch.equal(whole.ids, sliced.ids)
     assert torch.allclose(whole.values, sliced.values)
@@ -104,6 +104,27 @@ def test_exact_recomputes_values_in_float32(x, weight, bias):
     pre = x @ weight.data.T + bias
     used = codes.values > 0
     assert torch.allclose(codes.values[used], pre.gather(1, codes.ids.long())[used], atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", ["top", "above"])
+def test_an_int8_product_ranks_as_the_numbers_that_it_stands_for(x, weight, bias, kept):
+    weight.compute_in(torch.int8)
+    (q, by), rounded = rows.quantised(x), weight.half.float() * weight.scale[:, None]
+    wanted = (q.float() * by[:, None] @ rounded.T + bias).clamp_min(0)
+    if kept == "top":
+        codes = rows.top(x, weight, bias, K)
+        wanted = wanted * (wanted >= wanted.topk(K, dim=1).values[:, -1:])
+    else:
+        codes = rows.above(x, weight, bias)
+    assert torch.allclose(dense(codes, F), wanted, atol=1e-4)
+    assert (rounded - weight.data).norm() < 0.02 * weight.data.norm()
+
+
+def test_products_of_two_int8_numbers_never_saturate():
+    for sign in (1, -1):
+        x = torch.full((64, 96), 127, dtype=torch.int8)
+        w = torch.full((64, 96), sign * rows.most_int8(), dtype=torch.int8)
+        assert torch.equal(torch._int_mm(x, w.T).long(), x.long() @ w.long().T)
 
 
 def test_a_kernel_gives_the_same_bits_with_any_number_of_threads(x, weight):

@@ -13,6 +13,8 @@ from physalis.steering import doses as doses_
 from physalis.web import create_app
 from physalis.web.live import beside
 from physalis.web.records import Steerable
+from physalis.web.steering import steering_router
+from physalis.web.turns import Turns
 
 ROOT = Path(__file__).parent.parent
 EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
@@ -80,8 +82,67 @@ def test_openai_clients_are_answered(client):
     assert whole["usage"] == {"prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17}
     chunks = events(client.post("/v1/completions", json={**asked, "stream": True}).text)
     assert "".join(c["choices"][0]["text"] for c in chunks) == choice["text"]
-    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None] * 6 + ["length"]
+    *before, last = [c["choices"][0]["finish_reason"] for c in chunks]
+    assert last == "length" and 0 < len(before) <= 6 and set(before) == {None}
     assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+
+
+def contents(text: str) -> str:
+    return "".join(c["choices"][0].get("text", "") for c in events(text))
+
+
+def test_what_is_answered_is_text(client, tell):
+    words = "日本 🌱 и"
+    ids = list(words.encode())
+    tell(ids)
+    asked = {"prompt": "alpha", "max_tokens": len(ids)}
+    whole = client.post("/v1/completions", json=asked).json()
+    assert whole["choices"][0]["text"] == words and whole["usage"]["completion_tokens"] == len(ids)
+    chunks = client.post("/v1/completions", json={**asked, "stream": True}).text
+    assert contents(chunks) == words and len(events(chunks)) == len(words) + 1
+    steps = events(client.post("/api/steer", json={"text": "alpha", "tokens": len(ids)}).text)
+    assert len(steps) == len(ids) and "".join(step["plain"] for step in steps) == words
+    cut = client.post("/v1/completions", json={**asked, "max_tokens": len(ids) - 1}).json()["choices"][0]
+    assert cut["text"] == words[:-1] + "\ufffd" and cut["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("path, asked", [
+    ("/api/steer", {"text": "alpha"}),
+    ("/v1/completions", {"prompt": "alpha"}),
+    ("/v1/completions", {"prompt": "alpha", "stream": True}),
+])  # fmt: skip
+def test_a_full_queue_is_told_before_an_answer_begins(tiny, tiny_dictionary, tiny_atlas, path, asked):
+    turns = Turns(waiting=0)
+    _, router = steering_router(tiny, tiny_dictionary, turns=turns)
+    app = create_app(tiny_atlas)
+    app.include_router(router)
+    with turns.take():
+        answer = TestClient(app).post(path, json=asked)
+    assert answer.status_code == 503 and "busy" in answer.json()["detail"] and answer.headers["retry-after"] == "2"
+    assert TestClient(app).post(path, json=asked).status_code == 200  # and nobody holds the model now
+
+
+@pytest.mark.parametrize("path, asked, sentence", [
+    ("/api/steer", {"messages": []}, "no chat template"),
+    ("/api/steer", {"text": "alpha", "edits": [{**EDIT, "strength": 1e308}]}, "strength=1e+308"),
+    ("/v1/completions", {"prompt": "alpha", "edits": [{**EDIT, "strength": 1e308}], "stream": True}, "1e+308"),
+    ("/api/steer", {"text": "a" * 300}, "The prompt has 301 tokens; tiny reads at most 256"),
+    ("/v1/completions", {"prompt": "a" * 300, "stream": True}, "The prompt has 301 tokens; tiny reads at most 256"),
+    ("/api/steer", {"text": "a" * 200, "tokens": 100}, "has 201 tokens, and 100 after it are asked for"),
+    ("/api/doses", {"feature": 3, "strengths": [1.0, 1e308]}, "compared with the median norm"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_a_sentence(client, path, asked, sentence):
+    answer = client.post(path, json=asked)
+    assert 400 <= answer.status_code < 500 and sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**70), -1])
+def test_any_whole_number_is_a_seed(client, seed):
+    for path, asked in (
+        ("/api/steer", {"text": "a", "tokens": 3}),
+        ("/v1/completions", {"prompt": "a", "max_tokens": 3}),
+    ):
+        assert client.post(path, json={**asked, "seed": seed}).status_code == 200
 
 
 def test_an_atlas_without_its_model_says_so(tiny_atlas):

@@ -155,7 +155,7 @@ TOY = '''
 from dataclasses import dataclass
 from typing import final
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Loss, Shape
 from physalis.dictionaries.linear import Linear
 
@@ -173,7 +173,7 @@ class Toy(Linear):
         self._make(config)
 
     def choose(self, x):
-        return rows.top(x, self.enc, self.b_enc, self.config.k)
+        return candidates.top(x, self.enc, self.b_enc, self.config.k)
 
     def loss(self, batch, tick):
         codes = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))

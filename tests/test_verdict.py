@@ -66,7 +66,8 @@ def files(tmp_path):
                    "threshold": torch.full((D,), 0.5)}  # fmt: skip
         if change:
             tensors |= change(tensors)
-        about = {"sae_lens_version": "6.0.0", "hook_name": "blocks.3.hook_resid_post", "prepend_bos": True,
+        about = {"sae_lens_version": "6.0.0", "model_name": "gpt2-small", "prepend_bos": True,
+                 "hook_name": "blocks.3.hook_resid_post",
                  "training_architecture": "batchtopk",
                  "training_architecture_details": {"k": K, "rescale_acts_by_decoder_norm": True}}  # fmt: skip
         said = {"architecture": "jumprelu", "d_in": D, "d_sae": D, "apply_b_dec_to_input": True,
@@ -192,6 +193,27 @@ def test_another_site_is_named(files):
     elsewhere = verdict(files(), Rows(0.2 * random(400, D, seed=7)))
     assert elsewhere["FVU"].outcome == "wrong"
     assert verdict(files(), Rows(random(400, D + 1, seed=7)))["site"].outcome == "wrong"
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_flag_the_other_way_round_is_named_where_codes_are_not_counted(tmp_path, flag):
+    """An L1 dictionary has no L0 that contradicts, and rebuilds much of the input all the same."""
+    generator = torch.Generator().manual_seed(3)
+    fires = torch.rand(512, D, generator=generator) < K / D
+    mean = (0.6 if flag else 0.4) * random(D, seed=2)
+    x = (fires * (1 + torch.rand(512, D, generator=generator))) @ DIRECTIONS + mean
+    tensors = {"W_enc": DIRECTIONS.T, "W_dec": DIRECTIONS, "b_dec": mean,
+               "b_enc": -0.5 - (0 if flag else 1) * (DIRECTIONS @ mean)}  # fmt: skip
+    save_file({n: v.contiguous().clone() for n, v in tensors.items()}, tmp_path / "sae_weights.safetensors")
+    said = {"architecture": "standard", "d_in": D, "d_sae": D, "apply_b_dec_to_input": flag, "metadata": {}}
+    (tmp_path / "cfg.json").write_text(json.dumps(said))
+    right = verdict(read(tmp_path), Rows(x))
+    assert right["centring"].outcome == "ok"
+    (tmp_path / "cfg.json").write_text(json.dumps(said | {"apply_b_dec_to_input": not flag}))
+    found = verdict(read(tmp_path), Rows(x))
+    numbers = found["centring"].numbers
+    assert numbers["fvu_other"] > 0.5 * numbers["fvu"]  # not by so much that anything would show it
+    assert found["centring"].outcome == "wrong"
 
 
 def test_a_skip_path_the_other_way_round_is_named(tmp_path):

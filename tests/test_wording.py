@@ -16,7 +16,7 @@ def test_headlines() -> None:
     assert headline([], [], []) == "(never fires)"
     assert headline([" import", "import", "from"], [0.6, 0.2, 0.1], []) == "import · from"
     assert headline([" self", "x"], [0.9, 0.01], []) == "self"
-    assert headline([" the", "x"], [0.9, 0.01], [], " of") == "of the"
+    assert headline([" the", "x"], [0.9, 0.01], [], " of the") == "of the"
     assert headline(["a", "b", "c", "d", "e"], [0.03] * 5, []) == "a · b · c · d …"
     assert headline(["a", "b"], [0.03, 0.02], ["ly", "ity", "ness", "x"]) == "→ ly · ity · ness"
 

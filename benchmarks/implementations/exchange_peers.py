@@ -1,187 +1,42 @@
 """The real tools, in their own environment: they write files with known codes and read ours. Knows nothing of physalis.
 
-``exchange.py`` starts ``python -m implementations.exchange_peers make|load|wrong FOLDER``. A case is a folder of files
-with known.safetensors beside it: inputs, codes (dense) and reconstructions, by the tool itself.
+``exchange.py`` starts ``python -m implementations.exchange_peers make|load|wrong|keep FOLDER``. A case is a folder of
+files with known.safetensors beside it: inputs, codes (dense) and reconstructions, by the tool itself. ``keep`` packs
+the cases of each tool into one archive, with an index that names the tools' versions: tests/peers, which tests read
+without the tools.
 """
 
 import json
 import sys
+import tempfile
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+from implementations.exchange_cases import (
+    Case,
+    D,
+    F,
+    L,
+    N,
+    dictionary_learning_cases,
+    fill,
+    inputs,
+    random,
+    saelens_cases,
+    sparsify_cases,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-D, F, K, N, L = 48, 160, 6, 256, 3
 KNOWN = "known.safetensors"
-Case = Callable[[Path], tuple[Tensor, Tensor, Tensor]]
-"""Writes files into a folder; returns (x, codes, y)."""
-
-
-def random(*shape: int, seed: int, size: float = 1.0) -> Tensor:
-    return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def inputs(width: int = D) -> Tensor:
-    return 2 + 1.5 * random(N, width, seed=1000)
-
-
-@torch.no_grad()
-def fill(module: torch.nn.Module) -> None:
-    """Weights that hide nothing: no length 1, no bias or threshold 0."""
-    for i, (name, value) in enumerate([*module.named_parameters(), *module.named_buffers()]):
-        own = name.rsplit(".", 1)[-1]
-        if own in ("k", "group_sizes"):
-            continue
-        if "threshold" in own:
-            value.copy_(0.5 + random(*value.shape, seed=i, size=0.2).abs())
-        elif own in ("r_mag", "W_skip"):
-            value.copy_(random(*value.shape, seed=i, size=0.2))
-        elif value.ndim >= 2:
-            value.copy_(random(*value.shape, seed=i, size=0.3))
-        else:
-            value.copy_(random(*value.shape, seed=i, size=0.5))
-
-
-# SAELens
-
-
-def saelens_cases() -> Iterator[tuple[str, Case]]:
-    from sae_lens import saes
-
-    usual = {"d_in": D, "d_sae": F}
-    across = {"d_out": 40, "apply_b_dec_to_input": False}
-    plain: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("standard", saes.StandardSAE, saes.StandardSAEConfig, {"apply_b_dec_to_input": True}),
-        ("standard, b_dec not subtracted", saes.StandardSAE, saes.StandardSAEConfig, {"apply_b_dec_to_input": False}),
-        ("standard, layer_norm", saes.StandardSAE, saes.StandardSAEConfig, {"normalize_activations": "layer_norm"}),
-        ("gated", saes.GatedSAE, saes.GatedSAEConfig, {}),
-        ("topk", saes.TopKSAE, saes.TopKSAEConfig, {"k": K}),
-        ("topk, by decoder length", saes.TopKSAE, saes.TopKSAEConfig, {"k": K, "rescale_acts_by_decoder_norm": True}),
-        ("topk, layer_norm", saes.TopKSAE, saes.TopKSAEConfig, {"k": K, "normalize_activations": "layer_norm"}),
-        ("jumprelu", saes.JumpReLUSAE, saes.JumpReLUSAEConfig, {}),
-        ("transcoder", saes.Transcoder, saes.TranscoderConfig, across),
-        ("skip_transcoder", saes.SkipTranscoder, saes.SkipTranscoderConfig, across),
-        ("jumprelu_transcoder", saes.JumpReLUTranscoder, saes.JumpReLUTranscoderConfig, across),
-        ("jumprelu_skip_transcoder", saes.JumpReLUSkipTranscoder, saes.JumpReLUSkipTranscoderConfig, across),
-        ("matching_pursuit", saes.MatchingPursuitSAE, saes.MatchingPursuitSAEConfig,
-         {"residual_threshold": 0.0, "max_iterations": K, "stop_on_duplicate_support": False}),
-    ]  # fmt: skip
-    for name, kind, config, more in plain:
-
-        def case(folder: Path, kind: Any = kind, config: Any = config, more: dict[str, Any] = more) -> Any:
-            sae = kind(config(**usual, **more))
-            fill(sae)
-            if kind is saes.MatchingPursuitSAE:
-                sae.W_dec.data = torch.nn.functional.normalize(sae.W_dec.data, dim=1)
-            sae.save_model(folder)
-            x = inputs()
-            codes = sae.encode(x)
-            y = sae(x) if "Skip" in kind.__name__ else sae.decode(codes)
-            return x, codes, y
-
-        yield name, case
-    trained: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("topk, trained", saes.TopKTrainingSAE, saes.TopKTrainingSAEConfig, {"k": K}),
-        ("batchtopk", saes.BatchTopKTrainingSAE, saes.BatchTopKTrainingSAEConfig, {"k": K}),
-        ("matryoshka_batchtopk", saes.MatryoshkaBatchTopKTrainingSAE, saes.MatryoshkaBatchTopKTrainingSAEConfig,
-         {"k": K, "matryoshka_widths": [32, F]}),
-        ("jumprelu, trained", saes.JumpReLUTrainingSAE, saes.JumpReLUTrainingSAEConfig, {}),
-    ]  # fmt: skip
-    for name, kind, config, more in trained:
-        for form in ("inference", "checkpoint"):
-
-            def case(folder: Path, kind: Any = kind, config: Any = config, more: Any = more, form: str = form) -> Any:
-                sae = kind(config(**usual, **more))
-                fill(sae)
-                sae.save_inference_model(folder / "inference")
-                (sae.save_model if form == "checkpoint" else sae.save_inference_model)(folder)
-                sae = saes.SAE.load_from_disk(folder / "inference")
-                for each in (folder / "inference").iterdir():
-                    each.unlink()
-                (folder / "inference").rmdir()
-                x = inputs()
-                return x, sae.encode(x), sae.decode(sae.encode(x))
-
-            yield f"{name}, {form}", case
-
-    def scaled(folder: Path) -> Any:
-        config = saes.StandardTrainingSAEConfig(**usual, normalize_activations="expected_average_only_in")
-        sae = saes.StandardTrainingSAE(config)
-        fill(sae)
-        sae.save_model(folder)
-        (folder / "activation_scaler.json").write_text('{"scaling_factor": 0.35}')
-        x = inputs()
-        codes = sae.encode(0.35 * x)
-        return x, codes, sae.decode(codes) / 0.35
-
-    yield "standard, scaled inputs, checkpoint", scaled
-
-
-# sparsify, dictionary_learning, circuit-tracer
-
-
-def sparsify_cases() -> Iterator[tuple[str, Case]]:
-    from sparsify import SparseCoder, SparseCoderConfig
-
-    for transcode in (False, True):
-        for skip in (False, True):
-
-            def case(folder: Path, transcode: bool = transcode, skip: bool = skip) -> Any:
-                coder = SparseCoder(D, SparseCoderConfig(num_latents=F, k=K, transcode=transcode, skip_connection=skip))
-                fill(coder)
-                coder.save_to_disk(folder)
-                x = inputs()
-                out = coder(x)
-                codes = torch.zeros(N, F).scatter_(1, out.latent_indices, out.latent_acts)
-                return x, codes, out.sae_out
-
-            yield ("transcoder" if transcode else "topk") + (", skip" if skip else ""), case
-
-
-def dictionary_learning_cases() -> Iterator[tuple[str, Case]]:
-    from dictionary_learning import dictionary
-    from dictionary_learning.trainers.batch_top_k import BatchTopKSAE
-    from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKSAE
-    from dictionary_learning.trainers.top_k import AutoEncoderTopK
-
-    kinds: list[tuple[Any, tuple[Any, ...]]] = [
-        (dictionary.AutoEncoder, ()), (dictionary.AutoEncoderNew, ()), (dictionary.GatedAutoEncoder, ()),
-        (dictionary.JumpReluAutoEncoder, ()), (AutoEncoderTopK, (K,)), (BatchTopKSAE, (K,)),
-        (MatryoshkaBatchTopKSAE, (K, [32, F - 32])),
-    ]  # fmt: skip
-    for kind, more in kinds:
-        for form in ("finished", "interrupted"):
-
-            def case(folder: Path, kind: Any = kind, more: Any = more, form: str = form) -> Any:
-                if kind is dictionary.AutoEncoderNew and form == "interrupted":
-                    raise NotImplementedError("it has no scale_biases, so the tool cannot train it on scaled inputs")
-                ae = kind(D, F, *more)
-                fill(ae)
-                trainer = {
-                    "dict_class": kind.__name__,
-                    "k": K,
-                    "lm_name": "gpt2",
-                    "submodule_name": "resid_post_layer_3",
-                }
-                (folder / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {"io": "out"}}))
-                state = {name: value.clone() for name, value in ae.state_dict().items()}
-                if form == "interrupted":
-                    held = {"step": 5, "ae": state, "optimizer": {}, "config": trainer, "norm_factor": 3.0}
-                    torch.save(held, folder / "ae.pt")
-                    ae.scale_biases(3.0)
-                else:
-                    torch.save(state, folder / "ae.pt")
-                x = inputs()
-                return x, ae.encode(x), ae.decode(ae.encode(x))
-
-            yield f"{kind.__name__}, {form}", case
 
 
 def circuit_tracer_cases() -> Iterator[tuple[str, Case]]:
@@ -318,6 +173,30 @@ def make(folder: Path) -> list[dict[str, str]]:
     return made
 
 
+PACKAGES = ("sae-lens", "eai-sparsify", "dictionary-learning", "circuit-tracer", "torch")
+INDEX = "cases.json"
+
+
+def keep(folder: Path) -> dict[str, Any]:
+    """The same cases, for tests: an archive for each tool, the same bytes from the same numbers, and the index."""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = make(Path(temporary))
+        rows = []
+        for library in LIBRARIES:
+            archive = f"{library.replace(' ', '_').replace(chr(39), '')}.zip"
+            own = [row for row in made if row["library"] == library and not row["failed"]]
+            with zipfile.ZipFile(folder / archive, "w", zipfile.ZIP_DEFLATED) as out:
+                for i, row in enumerate(own):
+                    files = Path(row["folder"])
+                    for path in sorted(each for each in files.parent.rglob("*") if each.is_file()):
+                        name = f"{i}/{path.relative_to(files.parent)}"
+                        out.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+                    rows.append({"library": library, "case": row["case"], "archive": archive,
+                                 "folder": f"{i}/{files.name}"})  # fmt: skip
+    failed = [{name: row[name] for name in ("library", "case", "failed")} for row in made if row["failed"]]
+    return {"versions": {name: version(name) for name in PACKAGES}, "cases": rows, "failed": failed}
+
+
 def load(folder: Path) -> list[dict[str, str]]:
     """Load what another tool wrote, as named by job.json, and store this tool's codes and reconstructions."""
     from implementations.exchange_loads import LOADERS
@@ -341,6 +220,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     what, folder = sys.argv[1], Path(sys.argv[2])
     torch.manual_seed(0)
+    if what == "keep":
+        (folder / INDEX).write_text(json.dumps(keep(folder), indent=1) + "\n")
+        return
     if what == "wrong":
         from implementations.exchange_loads import wrong
 

@@ -7,7 +7,7 @@ import torch
 from implementations.worker import Rows, Setting, serve
 from torch import Tensor
 
-from physalis.device import compute_dtype, repeatable
+from physalis.device import ranking_dtype, repeatable
 from physalis.dictionaries import TopK, TopKConfig
 from physalis.training import Run, Schedule, learning_rate, train
 from physalis.types import Batch
@@ -21,7 +21,7 @@ class Physalis:
     def __init__(self, setting: Setting, rows: Rows) -> None:
         self.mean, self.scale = rows.mean, rows.scale
         dictionary = TopK(TopKConfig(d_in=rows.d, d_out=rows.d, n_features=setting.n_features, k=setting.k))
-        dtype = compute_dtype(torch.device(setting.device))
+        dtype = ranking_dtype(torch.device(setting.device))
         dictionary.to(setting.device)
         dictionary.compute_in(dtype)
         # train() starts each feature on a row of the first batches

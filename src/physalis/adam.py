@@ -95,16 +95,20 @@ class Adam:
                 main.ids, main.coefficients.detach(), main.at, vectors, more, p.data, m, v, p.half,
                 on_sphere=p.on_sphere, lr=lr, b1=self.b1, b2=self.b2, c1=c1, c2=c2, eps=self.eps,
             )  # fmt: skip
+            p.stepped()
             return
-        half = np.zeros((0, 0), np.int16)
+        half, scale = np.zeros((0, 0), np.int16), np.zeros(len(p), np.float32)
         if p.half is not None:
-            half = p.half.view(torch.int16).numpy()
+            half = (p.half if p.half.dtype == torch.int8 else p.half.view(torch.int16)).numpy()
+        if p.scale is not None:
+            scale = p.scale.numpy()
         extra = np.zeros((0, p.shape[1]), np.float32) if more is None else more.numpy()
         numbers = (np.float32(number) for number in (lr, self.b1, self.b2, c1, c2, self.eps))
         kernels.adam_outer(
             _by_feature(main, p), _by_feature(second, p), extra, p.detach().numpy(), m.numpy(), v.numpy(), half,
-            p.on_sphere, *numbers,
+            scale, rows.most_int8(), p.on_sphere, *numbers,
         )  # fmt: skip
+        p.stepped()
 
 
 def _by_feature(outer: Outer, p: Rows) -> tuple[np.ndarray, ...]:

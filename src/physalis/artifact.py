@@ -11,8 +11,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ SCHEMA = 1
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
 LOOK_S = 0.1
+HASH = re.compile("[0-9a-f]{40,}")
 
 
 class Manifest(BaseModel):
@@ -93,11 +95,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | None]:
+def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] = ()) -> Iterator[Manifest | None]:
     """Hold ``folder`` for one writer while the artefact is made; yields its manifest if that very job is finished.
 
-    ``job`` is everything that decides the content. Raises BadInput if another process is writing there, if the folder
-    holds another artefact or another job, or if it holds files that are not ours.
+    ``job`` is everything that decides the content. A folder of another job of this kind that came no further than files
+    named in ``cheap`` is taken over: they are deleted. Raises BadInput if another process is writing there, if the
+    folder holds another artefact or another job, or if it holds files that are not ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "w") as lock:
@@ -108,20 +111,38 @@ def claim(folder: Path, kind: str, job: dict[str, Any]) -> Iterator[Manifest | N
         said = {"kind": kind, "schema_version": SCHEMA, "job": job}
         said = json.loads(json.dumps(said))
         if (folder / JOB).exists():
-            found = json.loads((folder / JOB).read_text())
-            if found != said:
+            found = _job(folder)
+            if found != said and found.get("kind", kind) == kind and not _loss(folder, cheap):
+                for name in cheap:
+                    (folder / name).unlink(missing_ok=True)
+                write_json(folder / JOB, said)
+            elif found != said:
                 raise BadInput(
                     f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
                 )
         else:
-            strangers = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not p.name.endswith(".tmp"))
-            if strangers:
+            if strangers := _loss(folder, ()):
                 raise BadInput(
                     f"{folder} holds something else ({', '.join(strangers[:3])}). "
                     "Choose a new or empty folder for --out; nothing there was touched."
                 )
             write_json(folder / JOB, said)
         yield read(folder, kind) if (folder / MANIFEST).exists() else None
+
+
+def _job(folder: Path) -> dict[str, Any]:
+    # Empty where the file is damaged.
+    try:
+        found = json.loads((folder / JOB).read_text())
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _loss(folder: Path, cheap: Sequence[str]) -> list[str]:
+    # What the folder holds besides our own small files.
+    ours = {JOB, LOCK, *cheap}
+    return sorted(p.name for p in folder.iterdir() if p.name not in ours and not p.name.endswith(".tmp"))
 
 
 def _lock(file: IO[Any], kind: int) -> bool:
@@ -142,13 +163,35 @@ def is_claimed(folder: Path) -> bool:
 
 
 def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:
+    if not found:
+        return f"something that cannot be told: its {JOB} is damaged"
     if found.get("kind") != said["kind"]:
         return f"an artefact of kind {found.get('kind')!r}, not {said['kind']!r}"
     if found.get("schema_version") != said["schema_version"]:
         return f"schema version {found.get('schema_version')}; this physalis writes {said['schema_version']}"
     old, new = found.get("job", {}), said["job"]
-    keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-    return "another job: " + ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in keys[:3])
+    return "another job: " + ", ".join(list(_differing(old, new))[:3])
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any], inside: str = "") -> Iterator[str]:
+    # Each key with both values, as a person would say them: names, not tables and hashes.
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        name = f"{inside} {key}" if inside else key
+        if was == now:
+            continue
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differing(was, now, name)
+        elif any(isinstance(each, str) and HASH.fullmatch(each) for each in (was, now)):
+            yield f"{name} was another one"
+        else:
+            yield f"{name} was {_in_words(was)}, now {_in_words(now)}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "empty"
+    return "not given" if value is None else "given" if isinstance(value, dict) else str(value)
 
 
 def finish(folder: Path, manifest: Manifest, files: list[str]) -> Manifest:

@@ -34,10 +34,15 @@ class Ordered(Protocol):
 
 
 @torch.no_grad()
-def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK) -> Iterator[Encoded]:
-    """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32."""
+def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK, start: int = 0) -> Iterator[Encoded]:
+    """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32; ``start``
+    rows, as far as they are whole chunks, are passed over."""
     device = next(dictionary.parameters()).device
+    seen = 0
     for rows in part.ordered(size):
+        seen += len(rows.at)
+        if seen <= start:
+            continue
         x = rows.x.to(device, non_blocking=True).float()
         y = x if rows.y is rows.x else rows.y.to(device, non_blocking=True).float()
         yield Encoded(x, y, rows.at, dictionary.encode(x))

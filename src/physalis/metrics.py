@@ -2,17 +2,30 @@
 
 A Ratio holds, for each token (or feature), its share of two sums. Whoever aggregates adds both over everything and
 divides once: averaging the ratios of batches gives another number, which has reached published benchmarks more than
-once. The shares also give the interval: whole contexts are resampled, for tokens of one context are not independent.
+once. The shares also give the interval. Its unit is the document: what is alike inside one repeats in all of its
+contexts, so resampling contexts or tokens gives intervals that are several times too narrow.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int, Int64
+from scipy.special import stdtrit
 from torch import Tensor
 
 from physalis.types import Codes
+
+ENOUGH = 5
+"""Fewer documents say too little of how documents differ: there is no interval then."""
+
+
+class Interval(TypedDict):
+    """A measured number with the ends of its 95 % interval; None where there are too few documents for one."""
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 class Ratio(NamedTuple):
@@ -118,39 +131,81 @@ def log_density_histogram(f: Firing, bins: int = 40) -> tuple[list[float], list[
 
 
 class Sums:
-    """Both sums of a Ratio, kept apart by context so that contexts can be resampled."""
+    """Both sums of a Ratio, kept apart by document. Takes memory for the documents that were added, no others."""
 
-    def __init__(self, n_contexts: int) -> None:
-        self.num = torch.zeros(n_contexts, dtype=torch.float64)
-        self.den = torch.zeros(n_contexts, dtype=torch.float64)
+    ids: Int64[np.ndarray, " documents"]
+    """Numbers of the documents, ascending; ``num`` and ``den`` are theirs."""
+    num: Float64[np.ndarray, " documents"]
+    den: Float64[np.ndarray, " documents"]
 
-    def add(self, ratio: Ratio, contexts: Int[Tensor, " n"]) -> None:
-        """Add a batch's shares; ``contexts[i]`` is the context that share i belongs to."""
-        self.num.index_add_(0, contexts.cpu().long(), ratio.num.detach().cpu().double())
-        self.den.index_add_(0, contexts.cpu().long(), ratio.den.detach().cpu().double())
+    def __init__(self) -> None:
+        self.ids = np.empty(0, np.int64)
+        self.num, self.den = np.empty(0), np.empty(0)
 
-    def estimate(self, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
-        """``{value, low, high}``: the ratio and its 95 % percentile bootstrap interval over contexts."""
-        used = self.den.ne(0) | self.num.ne(0)
-        num, den = self.num[used].numpy(), self.den[used].numpy()
-        return _bootstrap(num, den, resamples, seed)
+    def add(self, ratio: Ratio, documents: Int[Tensor, " n"] | Int[np.ndarray, " n"]) -> None:
+        """Add a batch's shares; ``documents[i]`` is the document of share i, by any number that names it."""
+        given = documents.cpu().numpy() if isinstance(documents, Tensor) else documents
+        new, where = np.unique(given, return_inverse=True)
+        every = np.union1d(self.ids, new)
+        old, here = np.searchsorted(every, self.ids), np.searchsorted(every, new)[where]
+        for name, shares in (("num", ratio.num), ("den", ratio.den)):
+            sums = np.bincount(here, shares.detach().cpu().double().numpy(), len(every))
+            sums[old] += getattr(self, name)
+            setattr(self, name, sums)
+        self.ids = every
+
+    def estimate(self) -> Interval:
+        """The ratio and its 95 % interval over documents; raises ValueError if nothing was added.
+
+        Each document is left out in turn (the jackknife, which for a ratio is the delta method with a large document's
+        own pull on the ratio put right), and the spread of what remains is read by Student's t. Its degrees of freedom
+        are those of as many documents of equal size as would be worth these (Kish's effective number), less one. On
+        simulated documents of sizes up to 40-fold apart this covers 93 to 95 % of the time with 6 to 120 documents, a
+        percentile bootstrap 80 to 93 %. There is no interval for fewer than 5 documents, or where they are worth fewer
+        than 2.
+        """
+        if not self:
+            raise ValueError("nothing was measured")
+        return _interval(self._ratio(), self._without(), self._documents())
+
+    def __bool__(self) -> bool:
+        """Whether there is something to divide by."""
+        return bool(self.den.sum())
+
+    def _ratio(self) -> float:
+        return float(self.num.sum() / self.den.sum())
+
+    def _without(self) -> Float64[np.ndarray, " documents"]:
+        """The ratio with each document left out."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.num.sum() - self.num) / (self.den.sum() - self.den)
+
+    def _documents(self) -> tuple[int, float]:
+        """How many were measured, and how many of equal size they are worth."""
+        n = int(np.count_nonzero((self.num != 0) | (self.den != 0)))
+        return n, float(np.abs(self.den).sum() ** 2 / np.square(self.den).sum())
 
 
-def _bootstrap(num: np.ndarray, den: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    if len(num) == 0 or den.sum() == 0:
-        raise ValueError("nothing was measured")
-    value = float(num.sum() / den.sum())
-    rng = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(resamples):
-        weight = np.bincount(rng.integers(0, len(num), len(num)), minlength=len(num))
-        below = weight @ den
-        ratios.append(weight @ num / below if below else np.nan)
-    low, high = np.nanquantile(ratios, [0.025, 0.975])
-    return {"value": value, "low": float(low), "high": float(high)}
+def difference(a: Sums, b: Sums) -> Interval:
+    """The ratio of ``a`` less that of ``b``, with its 95 % interval over the documents that both were measured on.
+
+    Two dictionaries do well and badly on the same documents, so their difference is known better than either: intervals
+    that overlap do not mean that there is none. Raises ValueError if nothing was added, or other documents.
+    """
+    if not (a and b) or not np.array_equal(a.ids, b.ids):
+        raise ValueError("a paired difference needs both measured on the same documents")
+    return _interval(a._ratio() - b._ratio(), a._without() - b._without(), min(a._documents(), b._documents()))
 
 
-def share_estimate(ratio: Ratio) -> dict[str, float]:
+def _interval(value: float, without: Float64[np.ndarray, " documents"], documents: tuple[int, float]) -> Interval:
+    n, worth = documents
+    if n < ENOUGH or worth < 2 or not np.isfinite(without).all():
+        return {"value": value, "low": None, "high": None}
+    half = float(stdtrit(worth - 1, 0.975) * np.sqrt((n - 1) / n * np.square(without - value).sum()))
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def share_estimate(ratio: Ratio) -> Interval:
     """``{value, low, high}`` of a share of features, with Wilson's 95 % interval: how far the share would move with
     another dictionary of the same kind, if features were independent."""
     n, p = float(ratio.den.sum()), float(ratio.num.sum() / ratio.den.sum())

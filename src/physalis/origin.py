@@ -35,7 +35,7 @@ class Origin:
     is_autoencoder: bool
     """Whether it predicts what it reads: nothing else is said to be written."""
     models: tuple[str, ...]
-    """The names of the model, or of each site's; empty where the manifest does not say."""
+    """The name of the model, or of each site's where they are several; empty where the manifest does not say."""
     model_hash: str | None
     tokenizer_hash: str | None
     hygienes: tuple[Hygiene, ...]
@@ -52,7 +52,7 @@ class Origin:
             hygienes = (Hygiene.from_dict(rules),)
         else:
             keys = names if len(models) < 2 else [f"{m} {s}" for m, s in zip(models, names, strict=False)]
-            hygienes = tuple(Hygiene.from_dict(rules[key]) for key in keys if key in rules)
+            hygienes = tuple(Hygiene.from_dict(rules[key]) for key in dict.fromkeys(keys) if key in rules)
         return cls(
             reads=tuple(map(Site.parse, reads)), writes=tuple(map(Site.parse, writes or reads)),
             is_autoencoder=not writes, models=tuple(models), model_hash=manifest.inputs.get("model"),
@@ -62,7 +62,7 @@ class Origin:
     @property
     def model(self) -> str:
         """The model's name, to load it by. Raises BadInput where there are several, or none is named."""
-        if len(set(self.models)) != 1:
+        if len(self.models) != 1:
             raise BadInput(
                 f"The dictionary is of {', '.join(self.models) or 'a model that its files do not name'}: "
                 "name the one to use with --model."
@@ -73,9 +73,15 @@ class Origin:
         """One rule for positions, of the first site that is read; where it is unsaid, all but the first position."""
         return self.hygienes[0] if self.hygienes else Hygiene(max_norm=float("inf"), skip_first=True)
 
+    @property
+    def rules(self) -> dict[Site, Hygiene]:
+        """The rule of each site that has one."""
+        sites = dict.fromkeys([*self.reads, *self.writes])
+        return dict(zip(sites, self.hygienes or [self.hygiene()], strict=False))
+
     def check_model(self, model: Model) -> None:
-        """Raise BadInput if the manifest names another model than this one."""
-        if len(set(self.models)) > 1:
+        """Raise BadInput if the manifest names another model than this one, or another tokenizer."""
+        if len(self.models) > 1:
             raise BadInput(
                 f"The dictionary reads several models at once ({', '.join(self.models)}); this needs one that a single "
                 "model computes. Its features can be compared, not edited or spliced."
@@ -84,6 +90,11 @@ class Origin:
             raise BadInput(
                 f"The dictionary belongs to another model ({self.models[0] if self.models else '?'!r}) than "
                 f"{model.name}: its directions mean nothing there. Use the model it was trained on."
+            )
+        if self.tokenizer_hash not in (None, model.tokenizer_fingerprint):
+            raise BadInput(
+                f"The dictionary was trained on text of another tokenizer than that of {model.name}: the same ids are "
+                "other tokens there. Use the tokenizer it was trained with."
             )
 
 
@@ -167,7 +178,7 @@ def _check_sites(origin: Origin, source: Recorded) -> None:
     if not origin.is_autoencoder or written:
         pairs.append(("writes", origin.writes if not origin.is_autoencoder else (), written))
     for verb, said, found in pairs:
-        if origin.reads and [_place(site) for site in said] != [_place(site) for site in found]:
+        if origin.reads and [place(site) for site in said] != [place(site) for site in found]:
             wanted, got = (", ".join(map(str, sites)) or "nothing else" for sites in (said, found))
             raise BadInput(
                 f"The dictionary {verb} {wanted}, these activations are of {got}. Record {wanted}, or use a dictionary "
@@ -175,8 +186,8 @@ def _check_sites(origin: Origin, source: Recorded) -> None:
             )
 
 
-def _place(site: Site) -> Site:
-    # What enters a block is what left the one before: tools name either.
+def place(site: Site) -> Site:
+    """One name for each tensor: what enters a block is what left the one before, and tools name either."""
     return Site("resid_post", site.layer - 1) if site.name == "resid_pre" and site.layer else site
 
 

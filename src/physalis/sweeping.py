@@ -1,22 +1,24 @@
 """sweep(): a grid of dictionaries on one read of the activations, judged on held-out tokens, and its frontier drawn.
 
 What an architecture is worth shows only at equal sparsity: FVU against L0, a curve for each architecture and width, its
-seeds as a band. The picture is an SVG file that needs nothing else.
+seeds as a band, beside the best linear map that has as many components. Dictionaries that differ only in architecture
+are compared document by document. The picture is an SVG file that needs nothing else.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations
+from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
-from physalis.evaluation import PCA, reconstructions
+from physalis.evaluation import LinearMap, reconstructions, too_wide
 from physalis.frontier import Curve, Dot, draw
+from physalis.metrics import Interval, Sums, difference
 from physalis.training import train
 
 PICTURE, POINTS = "frontier.svg", "sweep.json"
@@ -24,7 +26,8 @@ PICTURE, POINTS = "frontier.svg", "sweep.json"
 
 @dataclass(frozen=True)
 class Point:
-    """One dictionary of a sweep. Metrics are ``{value, low, high}``, 95 %."""
+    """One dictionary of a sweep. Metrics are ``{value, low, high}``, 95 %, over documents; no ends where too few of
+    them were held out."""
 
     architecture: str
     n_features: int
@@ -32,9 +35,20 @@ class Point:
     seed: int
     folder: str
     """Under the sweep's folder."""
-    fvu: dict[str, float]
-    l0: dict[str, float]
-    dead_fraction: dict[str, float]
+    fvu: Interval
+    l0: Interval
+    dead_fraction: Interval
+    difference: Interval | None
+    """Its FVU less that of the first architecture at the same width, k and seed, on the same documents: known better
+    than either is. None for the first architecture."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The best linear map of rank k: PCA where a dictionary predicts what it reads."""
+
+    k: int
+    fvu: Interval
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Sweep:
     """What was found, and where the picture is."""
 
     points: list[Point]
+    baselines: list[Baseline]
     picture: str
     manifest: str
 
@@ -51,7 +66,7 @@ class Sweep:
 
 
 def sweep(
-    activations: Activations,
+    activations: Activations | Pairs,
     out: str | Path,
     *,
     architectures: Sequence[str] = ("topk", "batchtopk", "jumprelu"),
@@ -62,23 +77,23 @@ def sweep(
     batch_size: int = 2048,
     firing_tokens: int = 100_000,
 ) -> Sweep:
-    """Train every architecture at every k, width (8 times the site's unless given) and seed, all on the same batches,
-    and draw their frontier into ``out``/frontier.svg.
+    """Train every architecture at every k, width (8 times what is read unless given) and seed, all on the same batches,
+    and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones.
 
     Each dictionary is a folder of its own that ``evaluate`` and ``build_atlas`` read. A sweep that was killed goes on
     where it stopped; one that is finished is only read. Raises BadInput for an unknown architecture, a k that is not
     below the width, nothing held out, or a folder that holds something else.
     """
     out = Path(out)
-    d = activations.d
-    widths = [8 * d] if widths is None else widths
+    widths = [8 * activations.d_in] if widths is None else widths
     if activations.held_out.n_tokens == 0:
-        raise BadInput(f"{activations.folder} holds nothing out, so nothing can be judged. Record with --held-out 0.1.")
+        raise BadInput(
+            f"{activations.reads[0].folder} holds nothing out, so nothing can be judged. Record with --held-out 0.1."
+        )
     grid = list(product(architectures, widths, ks, seeds))
     if not grid:
         raise BadInput("A sweep needs at least one architecture, one k, one width and one seed.")
-    shapes = [{"d_in": d, "d_out": d, "n_features": width, "k": k} for _, width, k, _ in grid]
-    configs = [dictionaries.make(point[0], shape).config for point, shape in zip(grid, shapes, strict=True)]
+    configs = [dictionaries.make(name, _shape(activations, name, width, k)).config for name, width, k, _ in grid]
     names = ["-".join(map(str, point)) for point in grid]
     job = {
         "grid": grid, "epochs": epochs, "batch_size": batch_size, "firing_tokens": firing_tokens,
@@ -90,25 +105,50 @@ def sweep(
         folders = [out / name for name in names]
         options = {"epochs": epochs, "batch_size": batch_size, "seeds": [seed for *_, seed in grid]}
         trained = dict(zip(names, train(activations, configs, folders, **options), strict=True))
-        found = reconstructions(activations, trained, PCA.fit(activations, max(ks)), firing_tokens, 0)
+        maps = {} if too_wide(activations) else dict(zip(map(str, ks), LinearMap.fit(activations, ks), strict=True))
+        sums, shares, _ = reconstructions(activations, trained, maps, firing_tokens=firing_tokens)
         points = [
             Point(
                 architecture, width, k, seed, name,
-                fvu=found[name]["fvu"], l0=found[name]["l0"], dead_fraction=found[name]["dead_fraction"],
+                fvu=sums[name]["fvu"].estimate(), l0=sums[name]["l0"].estimate(),
+                dead_fraction=shares[name]["dead_fraction"],
+                difference=_difference(sums, name, "-".join(map(str, (architectures[0], width, k, seed)))),
             )
             for (architecture, width, k, seed), name in zip(grid, names, strict=True)
         ]  # fmt: skip
-        about = f"{activations.site} of {activations.manifest.config['model']}, {activations.n_tokens:,} tokens"
-        picture = draw(_curves(points), title="Variance unexplained against features that fire", about=about)
+        baselines = [Baseline(k, sums[str(k)]["fvu"].estimate()) for k in sorted(set(ks)) if str(k) in maps]
+        said = activations.origin
+        where = f"{_listed(said['site'])}{' to ' + _listed(said['writes']) if 'writes' in said else ''}"
+        about = f"{where} of {_listed(said['model'])}, {activations.n_tokens:,} tokens"
+        curves = _curves(points) + _baseline(baselines, "writes" in said)
+        picture = draw(curves, title="Variance unexplained against features that fire", about=about)
         artifact.write_atomic(out / PICTURE, lambda path: path.write_text(picture))
-        artifact.write_json(out / POINTS, [asdict(point) for point in points])
+        found = {"points": [asdict(each) for each in points], "baselines": [asdict(each) for each in baselines]}
+        artifact.write_json(out / POINTS, found)
         manifest = Manifest(kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=job["inputs"])
         return _read(out, artifact.finish(out, manifest, [PICTURE, POINTS]))
 
 
+def _shape(source: Activations | Pairs, architecture: str, width: int, k: int) -> dict[str, Any]:
+    """A config's fields. What joins sites is told how many there are, and how wide."""
+    sites = [len(part.mean) for part in source.parts[1] or source.parts[0]]
+    joins = {"crosslayer": {"layers": len(sites)}, "crosscoder": {"sites": sites}}.get(architecture.lower(), {})
+    return {"d_in": source.d_in, "d_out": source.d_out, "n_features": width, "k": k, **joins}
+
+
+def _difference(sums: Mapping[str, Mapping[str, Sums]], name: str, first: str) -> Interval | None:
+    return None if name == first else difference(sums[name]["fvu"], sums[first]["fvu"])
+
+
+def _listed(said: str | list[str]) -> str:
+    return said if isinstance(said, str) else ", ".join(dict.fromkeys(said))
+
+
 def _read(out: Path, manifest: Manifest) -> Sweep:
-    points = [Point(**point) for point in json.loads((out / POINTS).read_text())]
-    return Sweep(points, str(out / PICTURE), manifest.hash)
+    found = json.loads((out / POINTS).read_text())
+    points = [Point(**each) for each in found["points"]]
+    baselines = [Baseline(**each) for each in found["baselines"]]
+    return Sweep(points, baselines, str(out / PICTURE), manifest.hash)
 
 
 def _curves(points: Sequence[Point]) -> list[Curve]:
@@ -122,11 +162,21 @@ def _curves(points: Sequence[Point]) -> list[Curve]:
         dots = []
         for same in by_k.values():
             values = [point.fvu["value"] for point in same]
-            # with one seed the band is what held-out contexts leave open; with several, what seeds do
-            low = min(values) if len(same) > 1 else same[0].fvu["low"]
-            high = max(values) if len(same) > 1 else same[0].fvu["high"]
             l0 = sum(point.l0["value"] for point in same) / len(same)
-            dots.append(Dot(l0, sum(values) / len(values), low, high))
+            # with one seed the band is what held-out documents leave open; with several, what seeds do
+            one = _dot(l0, same[0].fvu)
+            dots.append(one if len(same) == 1 else Dot(l0, sum(values) / len(values), min(values), max(values)))
         name = f"{architecture}, {width:,}" if several else architecture
         curves.append(Curve(name, sorted(dots)))
     return curves
+
+
+def _baseline(baselines: Sequence[Baseline], transcoder: bool) -> list[Curve]:
+    name = "best linear map" if transcoder else "PCA"
+    return [Curve(name, [_dot(each.k, each.fvu) for each in baselines])] if baselines else []
+
+
+def _dot(l0: float, fvu: Interval) -> Dot:
+    """Without a band where too few documents were held out for one."""
+    low, high = (fvu["value"] if end is None else end for end in (fvu["low"], fvu["high"]))
+    return Dot(l0, fvu["value"], low, high)

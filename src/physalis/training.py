@@ -26,7 +26,7 @@ from physalis import artifact, dictionaries, history
 from physalis.adam import Adam
 from physalis.artifact import Manifest
 from physalis.checkpoints import Checkpoint, Kept
-from physalis.device import chosen, compute_dtype, is_out_of_memory, moved, repeatable
+from physalis.device import chosen, is_out_of_memory, moved, ranking_dtype, repeatable
 from physalis.dictionaries.base import Dictionary, Shape, Tick
 from physalis.errors import BadInput
 from physalis.progress import progress
@@ -156,7 +156,7 @@ def train(
         rows = max(c.n_features for c in configs)
         sample = first(framed(source.train.batches(batch_size, seed=seed)), rows)
         for dictionary, own in zip(made, seeds, strict=True):
-            dictionary.compute_in(compute_dtype(device))
+            dictionary.compute_in(ranking_dtype(device))
             begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         del sample
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
@@ -165,7 +165,8 @@ def train(
         state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
         logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
-        with progress("train", steps * batch_size, "tokens", done=start * batch_size) as advance:
+        title = "train" if frozen is None else f"baseline: random {frozen}oder"
+        with progress(title, steps * batch_size, "tokens", done=start * batch_size) as advance:
             for step, batch in zip(range(start, steps), batches, strict=False):
                 for run, schedule, log in zip(runs, schedules, logs, strict=True):
                     row = run.descend(batch, step, schedule, dead_after)
@@ -376,7 +377,7 @@ def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictio
         step = int(f.metadata()["step"])
     dictionary.load_state_dict(state)
     dictionary.requires_grad_(False)
-    dictionary.compute_in(compute_dtype(torch.device("cpu")))
+    dictionary.compute_in(ranking_dtype(torch.device("cpu")))
     return step, dictionary
 
 

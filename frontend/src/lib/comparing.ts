@@ -66,6 +66,8 @@ export interface Summary {
   codes: Matched | null;
   agreement: Estimate | null;
   in_place: Estimate | null;
+  fvu_difference: Estimate | null;
+  l0_difference: Estimate | null;
   n_tokens: number;
   n_held_out: number;
   provenance: Record<string, string>;

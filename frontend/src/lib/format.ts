@@ -63,7 +63,8 @@ export function tenToThe(exponent: number): string {
 }
 
 /** ".132–.140", "1.2–1.9 %". */
-export function interval(ends: { low: number; high: number }, as: (value: number) => string): string {
+export function interval(ends: { low: number | null; high: number | null }, as: (value: number) => string): string {
+  if (ends.low === null || ends.high === null) return 'too few documents for an interval';
   const [low, high] = [as(ends.low), as(ends.high)];
   const unit = '\u00a0%';
   return `${low.endsWith(unit) && high.endsWith(unit) ? low.slice(0, -unit.length) : low}–${high}`;

@@ -1,10 +1,10 @@
 // The records of physalis.atlas.records, field by field. tests/test_web.py compares the two.
 
-/** A measured number with its 95 % interval. */
+/** A measured number with its 95 % interval; no ends where there were too few documents for one. */
 export interface Estimate {
   value: number;
-  low: number;
-  high: number;
+  low: number | null;
+  high: number | null;
 }
 
 /** A window of text around one firing: `codes[i]` is the feature's code at `tokens[i]`, `position` its peak. */

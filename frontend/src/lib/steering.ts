@@ -44,8 +44,8 @@ export interface Step {
 
 export interface Measured {
   value: number;
-  low: number;
-  high: number;
+  low: number | null;
+  high: number | null;
 }
 export interface Dose {
   strength: number;

@@ -1,10 +1,15 @@
 // Tokens as they are shown: white space made visible without being made loud.
 
-/** A run of a token's text. `mark` runs stand for white space that would not be seen. */
+/** A run of a token's text. `mark` runs stand for what would not be seen: white space, or a cut, told in `title`. */
 export interface Piece {
   text: string;
   mark: boolean;
+  title?: string;
 }
+
+/** At the end of a token whose last character the next one completes: physalis.characters.CUT. */
+export const CUT = '\u2060';
+const CUTS: Piece = { text: '¦', mark: true, title: 'The character that follows begins in this token: the cut lies inside it' };
 
 const INVISIBLE: Record<string, string> = { '\n': '↵', '\t': '⇥', '\r': '␍', '\u00a0': '⍽', '\u200b': '∅' };
 
@@ -16,7 +21,7 @@ export function pieces(token: string): Piece[] {
   const out: Piece[] = [];
   const push = (text: string, mark: boolean) => {
     const last = out.at(-1);
-    if (last && last.mark === mark) last.text += text;
+    if (last && last.mark === mark && !last.title) last.text += text;
     else out.push({ text, mark });
   };
   const characters = [...token];
@@ -25,7 +30,8 @@ export function pieces(token: string): Piece[] {
       const next = characters[i + 1];
       const leads = i === 0 && next !== undefined && next.trim() !== '';
       push(leads ? ' ' : '·', !leads);
-    } else if (c in INVISIBLE) push(INVISIBLE[c], true);
+    } else if (c === CUT) out.push({ ...CUTS });
+    else if (c in INVISIBLE) push(INVISIBLE[c], true);
     else if (c < ' ') push('�', true);
     else push(c, false);
   });
@@ -41,8 +47,9 @@ export function alone(token: string): Piece[] {
 
 /** How a token reads aloud. */
 export function spoken(token: string): string {
-  const text = token.trim();
+  const text = token.replaceAll(CUT, '').trim();
   if (text) return text;
+  if (token.includes(CUT)) return 'part of a character';
   if (token.includes('\n')) return 'line break';
   if (token.includes('\t')) return 'tab';
   return token.length === 1 ? 'space' : `${token.length} spaces`;

@@ -26,6 +26,7 @@ export interface Watched {
   since: number | null;
   curves: Curves;
   readable: string;
+  note: string;
 }
 
 export interface Glimpse {

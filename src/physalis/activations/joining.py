@@ -16,10 +16,11 @@ from physalis.activations.shards import Shard
 class Joined:
     """Several shards read as one whose rows are theirs, concatenated."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        """The shards hold the same contexts."""
+    def __init__(self, shards: Sequence[Shard], *, alike: bool = False) -> None:
+        """The shards hold the same contexts. ``alike`` says that they hold the same positions in the same order, so
+        that their places need not be read to know it."""
         self.shards = shards
-        places = [_places(shard) for shard in shards] if len(shards) > 1 else []
+        places = [_places(shard) for shard in shards] if len(shards) > 1 and not alike else []
         self.orders: list[Int64[np.ndarray, " rows"]] | None = None
         """For each shard the rows of it that are read, in order; None where all are, as they lie."""
         if any(not np.array_equal(places[0], other) for other in places[1:]):

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Int64, UInt16
+from jaxtyping import BFloat16, Float, Int64, UInt16
 from torch import Tensor
 
 from physalis.device import pinned
@@ -47,12 +47,12 @@ class Readable(Protocol):
 class Rows(NamedTuple):
     """Activations and where they come from."""
 
-    x: BFloat16[Tensor, "n d"]
+    x: Float[Tensor, "n d"]
     at: Int64[Tensor, " n"]
     """context_index * context + position."""
 
     @property
-    def y(self) -> BFloat16[Tensor, "n d"]:
+    def y(self) -> Float[Tensor, "n d"]:
         """What is to be predicted: what is read."""
         return self.x
 

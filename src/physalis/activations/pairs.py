@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Bool, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
 
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
 from physalis.activations.mixing import Round, ahead, mixed
-from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
+from physalis.activations.parts import Part, frame_of, inputs_of, offset_of, origin_of
+from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.store import DOCUMENTS, TOKENS, Activations, Fingerprinted, mark_kept
 from physalis.errors import BadInput
 from physalis.types import Batch, Frame
@@ -27,8 +28,8 @@ from physalis.types import Batch, Frame
 class PairedRows(NamedTuple):
     """What is read, what is predicted, and where both come from."""
 
-    x: BFloat16[Tensor, "n d_in"]
-    y: BFloat16[Tensor, "n d_out"]
+    x: Float[Tensor, "n d_in"]
+    y: Float[Tensor, "n d_out"]
     at: Int64[Tensor, " n"]
     """context_index * context + position."""
 
@@ -61,7 +62,11 @@ class Pairs:
         every = [*opened[0], *opened[1]]
         for other in every[1:]:
             _check_lined_up(every[0], other)
-        shards = [Joined(shards) for shards in zip(*(each.shards for each in every), strict=True)]
+        places = zip(*([shard["at"] for shard in each.manifest.facts["shards"]] for each in every), strict=True)
+        shards = [
+            Joined(shards, alike=len(set(at)) == 1)
+            for shards, at in zip(zip(*(each.shards for each in every), strict=True), places, strict=True)
+        ]
         pairs = cls(opened[0], opened[1], every[0].spans, shards)
         if pairs.n_tokens == 0:
             raise BadInput(
@@ -141,12 +146,12 @@ class Pairs:
 
     @property
     def train(self) -> "Pairs":
-        """The part to train on: the beginning of the corpus."""
+        """The part to train on: all contexts but the last."""
         return self._part(held_out=False)
 
     @property
     def held_out(self) -> "Pairs":
-        """The part to judge by: the end of the corpus."""
+        """The part to judge by: a random sample of documents, which the last contexts hold."""
         return self._part(held_out=True)
 
     def _part(self, *, held_out: bool) -> "Pairs":
@@ -158,10 +163,11 @@ class Pairs:
         return self.n_tokens * epochs // size
 
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
-        """Batches of exactly ``size`` rows, bf16, shuffled and resumed as those of Activations: sites recorded together
-        give the same positions in the same order, joined or alone."""
+        """Batches of exactly ``size`` rows, shuffled and resumed as those of Activations: sites recorded together give
+        the same positions in the same order, joined or alone."""
         rounds = (Round(self.shards, [seed, epoch]) for epoch in range(epochs))
-        return (Batch(*self._split(rows)) for rows in mixed(rounds, self._width, size, skip=start * size))
+        stored = mixed(rounds, self._width, size, skip=start * size)
+        return (Batch(*self._split(rows)) for rows in all_read_back(stored, self.offset))
 
     def ordered(self, size: int) -> Iterator[PairedRows]:
         """Every row once with its place, shard after shard, at most ``size`` at a time."""
@@ -175,7 +181,7 @@ class Pairs:
             at = torch.empty(rows, dtype=torch.int64)
             shard.read_x(start, both.view(torch.uint16).numpy())
             shard.read_at(start, at.numpy())
-            return PairedRows(*self._split(both), at)
+            return PairedRows(*self._split(read_back(both, self.offset)), at)
 
         return ahead(load, pieces)
 
@@ -195,7 +201,12 @@ class Pairs:
     def _width(self) -> int:
         return self.d_in + (self.d_out if self.writes else 0)
 
-    def _split(self, rows: BFloat16[Tensor, "n d"]) -> tuple[BFloat16[Tensor, "n d_in"], BFloat16[Tensor, "n d_out"]]:
+    @cached_property
+    def offset(self) -> Float32[Tensor, " d"] | None:
+        """What stored rows lack of their values, those of every site side by side; None where that is nothing."""
+        return offset_of([*self.parts[0], *self.parts[1]])
+
+    def _split(self, rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
         return (rows[:, : self.d_in], rows[:, self.d_in :]) if self.writes else (rows, rows)
 
 

@@ -35,6 +35,15 @@ def frame_of(reads: Sequence[Part], writes: Sequence[Part]) -> Frame:
     return Frame(mean_in, scale_in, mean_out, scale_out)
 
 
+def offset_of(parts: Sequence[Part]) -> Float32[Tensor, " d"] | None:
+    """What stored rows of these parts, side by side, lack of their values; None where that is nothing."""
+    each = [part.hygiene.offset(len(part.mean)) for part in parts]
+    if all(offset is None for offset in each):
+        return None
+    zeros = (torch.zeros_like(part.mean) for part in parts)
+    return torch.cat([zero if offset is None else offset for zero, offset in zip(zeros, each, strict=True)])
+
+
 def origin_of(reads: Sequence[Part], writes: Sequence[Part]) -> dict[str, Any]:
     """For a dictionary's manifest: "site" is one name or, joined, the list of those it reads; "writes" is there where
     it predicts others; "model" is a list, in the order of reads and then writes, where there are several."""

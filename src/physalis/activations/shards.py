@@ -1,5 +1,5 @@
 """shards: one safetensors file of shuffled rows: ``x`` bf16 [rows, d] and ``at`` int64 [rows], written whole and read
-in ranges.
+in ranges. ``x`` is stored less the offset of each dimension (``Hygiene.offsets``, mostly none), and so are its sums.
 
 numpy has no bfloat16, so rows travel as their 16 bits (uint16) until they become a torch tensor.
 ``at`` is context_index * context + position: the row's place in tokens.npy.
@@ -124,16 +124,18 @@ def merge_sums(parts: list[Sums]) -> Sums:
     return Sums(sum(part.rows for part in parts), total, squares)
 
 
-def moments(s: Sums) -> tuple[Float32[np.ndarray, " d"], float]:
-    """The mean, and the scale for which the centred and scaled rows have a mean squared norm of d."""
+def moments(s: Sums, offset: Float32[np.ndarray, " d"] | None = None) -> tuple[Float32[np.ndarray, " d"], float]:
+    """The mean, and the scale for which the centred and scaled rows have a mean squared norm of d. ``offset`` is what
+    the rows that were summed lack of their values."""
     mean = s.total / s.rows
     variance = float((s.squares / s.rows - mean**2).sum())
-    return mean.astype(np.float32), float(np.sqrt(len(mean) / variance)) if variance > 0 else 1.0
+    whole = mean if offset is None else mean + offset
+    return whole.astype(np.float32), float(np.sqrt(len(mean) / variance)) if variance > 0 else 1.0
 
 
 def write_shard(path: Path, sidecar: Path, shard: MemoryShard, *, dropped: dict[str, int]) -> dict[str, Any]:
-    """Write a shard and then its sidecar, which says that it is whole: rows, bytes, sha256, sums and dropped
-    positions."""
+    """Write a shard and then its sidecar, which says that it is whole: rows, bytes, sha256 of all and of ``at`` alone,
+    sums and dropped positions."""
     rows, d = shard.x.shape
     split = 8 * rows
     header: dict[str, Any] = {
@@ -157,6 +159,7 @@ def write_shard(path: Path, sidecar: Path, shard: MemoryShard, *, dropped: dict[
         "rows": rows,
         "bytes": sum(len(part) for part in parts),
         "sha256": sha.hexdigest(),
+        "at": hashlib.sha256(_bytes(shard.at).data).hexdigest(),
         "dropped": dropped,
         "sum": s.total.tolist(),
         "sum_squares": s.squares.tolist(),

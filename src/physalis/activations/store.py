@@ -16,6 +16,7 @@ from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span
 from physalis.activations.mixing import Round, Rows, ahead, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
+from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.shards import Shard, Sums, merge_sums, moments
 from physalis.artifact import Manifest, finish, read, write_atomic
 from physalis.errors import BadInput
@@ -50,7 +51,8 @@ class Activations:
     """Recorded activations of one site: all of them, or with ``train`` and ``held_out`` a part.
 
     Reads are raw: ``(x - mean) * scale`` is what has mean 0 and a mean squared norm of d. Mean and scale come from the
-    train part, whichever part is read, so that nothing held out is known to a dictionary.
+    train part, whichever part is read, so that nothing held out is known to a dictionary. Rows are bfloat16, or float32
+    where a dimension varies about a mean so far from 0 that it has an offset (``Hygiene.offsets``).
     """
 
     def __init__(
@@ -148,6 +150,11 @@ class Activations:
         to ``kept`` only."""
         return Hygiene.from_dict(self.manifest.config["hygiene"])
 
+    @cached_property
+    def offset(self) -> Float32[Tensor, " d"] | None:
+        """What stored rows lack of their values; None where that is nothing."""
+        return self.hygiene.offset(self.d)
+
     @property
     def context(self) -> int:
         """Tokens a context."""
@@ -171,13 +178,13 @@ class Activations:
 
     @property
     def train(self) -> "Activations":
-        """The part to train on: the beginning of the corpus."""
+        """The part to train on: all contexts but the last."""
         return self._part(held_out=False)
 
     @property
     def held_out(self) -> "Activations":
-        """The part to judge by: the end of the corpus. It shares no document with ``train`` where documents allow
-        it."""
+        """The part to judge by: a random sample of documents, which the last contexts hold. It shares no document with
+        ``train`` but those that are too long to be held out whole (``facts["n_shared_documents"]``)."""
         return self._part(held_out=True)
 
     def _part(self, *, held_out: bool) -> "Activations":
@@ -190,13 +197,14 @@ class Activations:
         return self.n_tokens * epochs // size
 
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
-        """Batches of exactly ``size`` rows, bf16, shuffled anew each epoch over the whole set; ``y is x``.
+        """Batches of exactly ``size`` rows, shuffled anew each epoch over the whole set; ``y is x``.
 
         A batch may span two epochs; the rows left at the very end are dropped. ``start`` batches are passed over
         without being read: what follows is what an unbroken iteration would give.
         """
         rounds = (Round(self.shards, [seed, epoch]) for epoch in range(epochs))
-        return (Batch(x, x) for x in mixed(rounds, self.d, size, skip=start * size))
+        stored = mixed(rounds, self.d, size, skip=start * size)
+        return (Batch(x, x) for x in all_read_back(stored, self.offset))
 
     def ordered(self, size: int) -> Iterator[Rows]:
         """Every row once with its place, shard after shard, at most ``size`` at a time: the fastest way through.
@@ -213,7 +221,7 @@ class Activations:
             at = torch.empty(rows, dtype=torch.int64)
             shard.read_x(start, x.view(torch.uint16).numpy())
             shard.read_at(start, at.numpy())
-            return Rows(x, at)
+            return Rows(read_back(x, self.offset), at)
 
         return ahead(load, pieces)
 
@@ -262,17 +270,32 @@ def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
         (span, Sums(s["rows"], np.array(s["sum"]), np.array(s["sum_squares"])))
         for span, s in zip(spans, said, strict=True)
     ]
-    mean, scale = moments(merge_sums([sums for span, sums in parts if not span.held_out]))
+    summed = merge_sums([sums for span, sums in parts if not span.held_out])
+    offset = Hygiene.from_dict(manifest.config["hygiene"]).offset(len(summed.total))
+    mean, scale = moments(summed, None if offset is None else offset.numpy())
     write_atomic(folder / STATISTICS, lambda temporary: save_file({"mean": torch.from_numpy(mean)}, temporary))
     facts = {
         "scale": scale,
         "n_train": sum(sums.rows for span, sums in parts if not span.held_out),
         "n_held_out": sum(sums.rows for span, sums in parts if span.held_out),
+        **_count_documents(np.load(folder / DOCUMENTS, mmap_mode="r"), spans),
         "dropped": {reason: sum(s["dropped"][reason] for s in said) for reason in said[0]["dropped"]},
         "shards": [
-            {"span": span.to_dict(), "rows": s["rows"], "bytes": s["bytes"]}
+            {"span": span.to_dict(), "rows": s["rows"], "bytes": s["bytes"], "at": s["at"]}
             for span, s in zip(spans, said, strict=True)
         ],
     }
     files = [DOCUMENTS, TOKENS, LAYOUT, STATISTICS, *(span.sidecar for span in spans)]
     return finish(folder, manifest.model_copy(update={"facts": facts}), files)
+
+
+def _count_documents(documents: Int32[np.ndarray, "contexts context"], spans: list[Span]) -> dict[str, int]:
+    train, held = (
+        np.unique(np.concatenate([documents[s.start : s.stop].reshape(-1) for s in spans if s.held_out == out] or [[]]))
+        for out in (False, True)
+    )
+    shared = np.intersect1d(train, held, assume_unique=True)
+    return {
+        "n_documents": len(train) + len(held) - len(shared), "n_held_out_documents": len(held),
+        "n_shared_documents": len(shared),
+    }  # fmt: skip

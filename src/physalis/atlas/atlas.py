@@ -17,7 +17,7 @@ import numpy as np
 import zstandard
 
 from physalis import artifact
-from physalis.atlas.pages import PageShape, codes_of, decode, string_table, unpack
+from physalis.atlas.pages import PageShape, StringTable, codes_of, decode, unpack
 from physalis.atlas.records import Causes, Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.store import DATABASE, LAYOUT, METRICS, PLACE, SNIPPET
 from physalis.atlas.words import score
@@ -235,8 +235,9 @@ class Atlas:
         return PageShape(**json.loads(self._meta("shape")))
 
     @cached_property
-    def _strings(self) -> np.ndarray:
-        return string_table(*json.loads(zstandard.decompress(self._meta("strings"))))
+    def _strings(self) -> StringTable:
+        ids, pieces = json.loads(zstandard.decompress(self._meta("strings")))
+        return StringTable(ids, [each if isinstance(each, str) else bytes.fromhex(each["hex"]) for each in pieces])
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
@@ -263,8 +264,8 @@ class Atlas:
             row = self._db.execute(f"SELECT {_ROW} FROM features WHERE id = ?", (id,)).fetchone()
             values = dict(zip(("id", *METRICS, *PLACE, "headline"), row, strict=False))
             snippet = np.frombuffer(row[-1], SNIPPET)[0]
-            tokens = snippet["tokens"][snippet["tokens"] >= 0].tolist()
-            values["snippet"] = self._strings[tokens].tolist()
+            tokens = snippet["tokens"][snippet["tokens"] >= 0]
+            (values["snippet"],) = self._strings.in_text(tokens[None])
             values["snippet_codes"] = codes_of(snippet["codes"][: len(tokens)], values["max_code"])
             found[id] = values
         return found

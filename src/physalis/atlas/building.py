@@ -1,6 +1,7 @@
 """build_atlas: everything an atlas tells, from one pass over the stored activations, in bounded memory.
 
-1. Encode every stored token once and keep the codes on disk, by token and by feature (see firings).
+1. Encode every stored token once and keep the codes on disk, by token and by feature (see firings). What the dictionary
+   predicts, which is what it reads unless it writes another site, is rebuilt on a sample to measure how well.
 2. Directions alone: nearest features, effects on the logits, the map (see effects and layout).
 3. Feature by feature with all of its firings at hand: counts, examples, co-firing (see counting and examples).
 4. The model, edited: what the most striking features do, and what they depend on (see causes).
@@ -21,11 +22,10 @@ import numpy as np
 import torch
 
 from physalis import __version__, artifact, dictionaries
-from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.atlas.atlas import Atlas
 from physalis.atlas.causes import measure, ranked
-from physalis.atlas.effects import Effects, direct_effects, nearest_directions, no_effects
+from physalis.atlas.effects import Effects, direct_effects, nearest_directions, no_effects, to_the_logits
 from physalis.atlas.firings import Coded, Firings, group, write_segments
 from physalis.atlas.layout import lay_out
 from physalis.atlas.pages import PageShape
@@ -33,12 +33,14 @@ from physalis.atlas.profiles import WORKERS, Text, profiles
 from physalis.atlas.records import Baseline, Causes, Estimate, Histogram, Summary
 from physalis.atlas.rows import FeatureRows, Strings
 from physalis.atlas.store import DATABASE, StoreWriter
-from physalis.atlas.subject import Picks, Subject, can_edit
+from physalis.atlas.subject import Picks, Subject
 from physalis.atlas.wording import region_names, striking
-from physalis.dictionaries import Linear
+from physalis.dictionaries import Dictionary
+from physalis.encoding import CHUNK, encoded
 from physalis.errors import BadInput
 from physalis.metrics import (
     Firing,
+    Interval,
     Ratio,
     Reconstruction,
     Sums,
@@ -49,8 +51,9 @@ from physalis.metrics import (
     share_estimate,
 )
 from physalis.models import Model
+from physalis.origin import Origin, Recorded, Recordings, recorded
+from physalis.place import Place
 from physalis.progress import progress
-from physalis.site import Site
 from physalis.types import Codes
 
 FIRINGS = "firings"
@@ -59,25 +62,21 @@ FIRINGS = "firings"
 CAUSES = "causes"
 """Folder of what was measured so far, likewise."""
 
-CHUNK = 4096
-"""Tokens encoded at a time."""
-
-MEASURED = 8
-"""One chunk in so many is decoded to measure fvu, and of that every fourth token: decoding all would cost as much as
-encoding. A shard's rows are in random order, so these are a fair sample of its contexts."""
+MEASURED = 1 << 16
+"""Rows rebuilt to measure fvu, at most: the held-out ones, or where none are held out all, every so many of them.
+Rebuilding all would cost as much as encoding. A shard's rows are in random order, so these are a fair sample."""
 
 GRAPH = 16
 """Nearest features that the map joins each feature to."""
 
-WRITES_TO_RESIDUAL = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
-
 
 def build_atlas(
     dictionary: Path | str,
-    activations: Path | str,
+    activations: Recordings,
     model: Model,
     out: Path | str,
     *,
+    writes: Recordings | None = None,
     evaluation: Path | str | None = None,
     top: int = 16,
     intervals: int = 6,
@@ -89,92 +88,81 @@ def build_atlas(
 ) -> Atlas:
     """Build the atlas of a trained dictionary over stored activations, and open it.
 
+    ``activations`` are of what the dictionary reads, several folders where it reads several sites. ``writes`` are of
+    what a transcoder predicts; those that were recorded with the activations and stand beside them are found. What
+    features do to the model is said, and measured, of the sites that they write.
+
     Each feature gets ``top`` examples of its largest codes and ``per_interval`` from each of ``intervals`` equal
     intervals of code, with up to ``before`` and ``after`` tokens of text around the firing. ``evaluation`` is the
-    folder of the dictionary's evaluation on held-out text; without one the summary is measured on the atlas's text.
+    folder of the dictionary's evaluation; without one the summary's FVU and L0 are measured here, on the held-out part
+    of the activations where there is one.
 
     ``causes`` is for how many features the model is edited, the most striking first, to see what they do and what they
     depend on: each costs the model about as much as reading 1,500 tokens. 0 leaves it alone.
 
     Run again after a kill, it goes on where it stopped and gives the same bytes; a finished atlas is only opened.
-    Raises BadInput if the three do not belong together, or if ``out`` holds something else.
+    Raises BadInput if dictionary, activations and model do not belong together, if the dictionary is of several models,
+    or if ``out`` holds something else.
     """
     if causes < 0:
         raise BadInput(f"causes counts features, from 0 for none; received {causes}.")
     out = Path(out)
-    stored = Activations.open(activations)
-    coder = dictionaries.load(dictionary)
-    if not isinstance(coder, Linear):
-        raise BadInput(f"An atlas needs one direction for each feature, which {type(coder).__name__} does not have.")
     trained = artifact.read(Path(dictionary), "dictionary")
     evaluated = artifact.read(Path(evaluation), "evaluation") if evaluation is not None else None
-    _check(stored, trained, evaluated, model)
+    if evaluated is not None and evaluated.inputs.get("dictionary") != trained.hash:
+        raise BadInput("The evaluation is of another dictionary. Evaluate this one, or leave the evaluation out.")
+    Origin.of(trained).check_model(model)
+    stored = recorded(trained, activations, writes)
+    stored.require(model)
+    place = Place.of(stored.parts, model)
+    coder = dictionaries.load(dictionary, device=model.device)
     shape = PageShape(
         top=top, intervals=intervals, per_interval=per_interval, before=before, after=after,
         tokens=16, effects=12, neighbours=12, bins=40, token_bytes=2 if model.vocab_size < 1 << 16 else 4,
     )  # fmt: skip
-    inputs = {"activations": stored.manifest.hash, "dictionary": trained.hash, "model": model.fingerprint}
+    inputs = {"activations": stored.inputs["activations"], "dictionary": trained.hash, "model": model.fingerprint}
     inputs |= {"evaluation": evaluated.hash} if evaluated else {}
     job = {"shape": asdict(shape), "seed": seed, "inputs": inputs} | ({"causes": causes} if causes else {})
     with artifact.claim(out, "atlas", job) as done:
         if done is None:
             if not (out / DATABASE).exists():
-                firings = _encode(coder, stored, out / FIRINGS, model.device)
-                summary = _summary(stored, trained, evaluated, firings, Path(dictionary).resolve().name)
-                subject = _subject(coder, stored, trained, model)
-                edit = None
-                if subject is not None and causes:
-                    edit = partial(measure, subject, n=causes, folder=out / CAUSES, seed=seed)
+                firings = _encode(coder, stored, out / FIRINGS)
+                summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
+                subject = Subject(model, coder, place)
+                edit = partial(measure, subject, n=causes, folder=out / CAUSES, seed=seed) if causes else None
                 write = partial(
-                    _write, firings=firings, coder=coder, stored=stored, model=model, summary=summary, shape=shape,
-                    edit=edit, seed=seed,
+                    _write, firings=firings, subject=subject, stored=stored, summary=summary, shape=shape, edit=edit,
+                    seed=seed,
                 )  # fmt: skip
                 artifact.write_atomic(out / DATABASE, write)
             for folder in (FIRINGS, CAUSES):
                 shutil.rmtree(out / folder, ignore_errors=True)
             facts = {"n_features": coder.config.n_features, "bytes": (out / DATABASE).stat().st_size}
-            about = {"shape": asdict(shape), "site": str(stored.site), "causes": causes}
+            about = {"shape": asdict(shape), "site": str(place), "causes": causes}
             made = Manifest(kind="atlas", config=about, seed=seed, inputs=inputs, facts=facts)
             artifact.finish(out, made, [DATABASE])
     return Atlas.open(out)
 
 
-def _check(stored: Activations, trained: Manifest, evaluated: Manifest | None, model: Model) -> None:
-    stored.require(model)
-    if trained.inputs.get("model") != model.fingerprint or trained.config["site"] != str(stored.site):
-        raise BadInput(
-            f"The dictionary was trained at {trained.config['site']} of {trained.config.get('model')!r}; these are "
-            f"activations of {stored.site} of {model.name!r}. Give the activations of the site it was trained at."
-        )
-    if evaluated is not None and evaluated.inputs.get("dictionary") != trained.hash:
-        raise BadInput("The evaluation is of another dictionary. Evaluate this one, or leave the evaluation out.")
-
-
-def _subject(coder: Linear, stored: Activations, trained: Manifest, model: Model) -> Subject | None:
-    """The dictionary in its place, if what it writes can be taken away there: not where it writes several sites."""
-    writes = trained.config.get("writes", str(stored.site))
-    if not isinstance(writes, str) or not can_edit(stored.site, Site.parse(writes)):
-        return None
-    return Subject(model, coder, stored.site, Site.parse(writes), stored.hygiene)
-
-
-def _encode(coder: Linear, stored: Activations, folder: Path, device: torch.device) -> Firings:
+def _encode(coder: Dictionary, stored: Recorded, folder: Path) -> Firings:
     """The codes of every stored token."""
-    coder.to(device)
-    sizes = group([shard["rows"] for shard in stored.manifest.facts["shards"]])
+    sizes = group([shard.rows for shard in stored.shards])
+    mean = stored.frame.mean_out.to(next(coder.parameters()).device)
+    judged = stored.held_out if stored.held_out.n_tokens else stored
+    every = -(-judged.n_tokens // MEASURED)
+    is_judged = np.zeros(len(stored.tokens), bool)
+    is_judged[judged.contexts] = True
 
     def read(start: int) -> Iterator[Coded]:
-        seen = 0
-        for number, (x, at) in enumerate(stored.ordered(CHUNK)):
-            seen += len(x)
-            if seen <= start:
-                continue
-            x = x.to(device)
-            codes = coder.encode(x)
+        for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start):
             measured = np.empty((0, 3))
-            if number % MEASURED == 0:
-                few = Codes(*(part[::4].contiguous() for part in codes))
-                measured = _measure(coder, x[::4], few, at[::4], stored)
+            sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
+            if len(sample):
+                rows = sample.to(x.device)
+                few = Codes(*(part[rows] for part in codes))
+                ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
+                columns = (at[sample], ratio.num, ratio.den)
+                measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
             yield Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured)
             advance(len(x))
 
@@ -183,27 +171,20 @@ def _encode(coder: Linear, stored: Activations, folder: Path, device: torch.devi
     return Firings(folder, coder.config.n_features, len(sizes))
 
 
-def _measure(coder: Linear, x: torch.Tensor, codes: Codes, at: torch.Tensor, stored: Activations) -> np.ndarray:
-    """[tokens, 3]: each token's context, and its two shares of fvu."""
-    y = x.float()
-    ratio = fvu(Reconstruction(y, coder.decode(codes), codes, stored.mean.to(y.device)))
-    return torch.stack([(at // stored.context).double(), ratio.num.cpu().double(), ratio.den.cpu().double()], 1).numpy()
-
-
 def _write(
-    path: Path, firings: Firings, coder: Linear, stored: Activations, model: Model, summary: Summary, shape: PageShape,
+    path: Path, firings: Firings, subject: Subject, stored: Recorded, summary: Summary, shape: PageShape,
     edit: Callable[..., dict[int, Causes]] | None, seed: int,
 ) -> None:  # fmt: skip
-    n = firings.n_features
+    n, model = firings.n_features, subject.model
     living = firings.n_fired > 0
     with ThreadPoolExecutor(WORKERS) as pool, StoreWriter(path, shape) as store:
-        directions = coder.W_dec.detach().float()
+        directions = subject.coder.writes(torch.arange(n, device=model.device)).detach().float()
         nearest = nearest_directions(directions, torch.from_numpy(living).to(directions.device), n=GRAPH)
-        effects = _effects(directions, stored.site, model, shape, pool)
+        effects = _effects(directions, subject.place, model, shape, pool)
         # Beside the profiles, not the products: those want every core at once.
         layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
         text = _text(firings, stored)
-        strings = Strings(model.token_strings)
+        strings = Strings(model.pieces)
         strings.learn(np.unique(text.tokens))
         rows = FeatureRows(n, strings, text.share)
         picks = Picks(n, shape, text)
@@ -227,69 +208,75 @@ def _write(
             headlines=rows.headlines,
             snippets=rows.snippets,
             words=rows.words,
-            strings=rows.strings.known,
+            pieces=rows.strings.pieces,
             summary=summary.model_copy(update={"striking": first}),
             regions=region_names(place.region, rows.telling, rows.telling_share, rows.strings.known),
         )
 
 
-def _text(firings: Firings, stored: Activations) -> Text:
+def _text(firings: Firings, stored: Recorded) -> Text:
     # A plain view: the kernels are compiled for arrays, not for numpy's class of mapped ones.
     tokens, documents = (np.asarray(part).reshape(-1) for part in (stored.tokens, stored.documents))
     counts = np.zeros(int(tokens.max()) + 1, np.int64)
     for at, _ in firings.by_token():
         counts += np.bincount(tokens[at], minlength=len(counts))
-    lead = 1 if stored.hygiene.skip_first else 0
+    lead = int(any(part.hygiene.skip_first for side in stored.parts for part in side))
     return Text(tokens, documents, stored.context, lead, counts / max(1, counts.sum()))
 
 
-def _effects(directions: torch.Tensor, site: Site, model: Model, shape: PageShape, pool: Executor) -> Effects:
-    if site.name not in WRITES_TO_RESIDUAL or directions.shape[1] != model.d_model:
+def _effects(directions: torch.Tensor, place: Place, model: Model, shape: PageShape, pool: Executor) -> Effects:
+    written = to_the_logits(directions, place, model.d_model)
+    if written is None:
         return no_effects(len(directions), n=shape.effects, bins=shape.bins)
     unembedding = model.unembedding().to(directions.device)
     with torch.no_grad():
-        return direct_effects(directions, unembedding, n=shape.effects, bins=shape.bins, pool=pool)
+        return direct_effects(written, unembedding, known=model.known_ids, n=shape.effects, bins=shape.bins, pool=pool)
 
 
 def _summary(
-    stored: Activations, trained: Manifest, evaluated: Manifest | None, firings: Firings, name: str
+    stored: Recorded, place: Place, trained: Manifest, evaluated: Manifest | None, firings: Firings, name: str
 ) -> Summary:
-    config, recorded = trained.config["dictionary"], stored.manifest
+    config, recording = trained.config["dictionary"], stored.reads[0].manifest
     fired = Firing(torch.from_numpy(firings.n_fired), firings.n_tokens)
     edges, counts = log_density_histogram(fired)
     said = evaluated.facts if evaluated else {"metrics": _metrics(stored, firings, fired), "baselines": []}
     return Summary(
         name=name,
-        model=recorded.config["model"],
-        site=str(stored.site),
+        model=recording.config["model"],
+        site=str(place),
         architecture=trained.config["architecture"],
         n_features=firings.n_features,
         k=config["k"],
         d_in=config["d_in"],
         n_tokens=firings.n_tokens,
         n_trained=trained.facts.get("n_tokens"),
-        text=_text_name(recorded.config["text"]),
+        text=_text_name(recording.config["text"]),
         metrics={name: Estimate(**value) for name, value in said["metrics"].items()},
-        held_out=evaluated is not None,
+        held_out=evaluated is not None or stored.held_out.n_tokens > 0,
         baselines=[Baseline.model_validate(baseline) for baseline in said["baselines"]],
-        left_out=recorded.facts["dropped"],
+        left_out=recording.facts["dropped"],
         density_histogram=Histogram(edges=edges, counts=counts),
         n_dead=int((firings.n_fired == 0).sum()),
         striking=[],
         provenance={
-            "physalis": __version__, "activations": recorded.hash, "dictionary": trained.hash, **recorded.inputs,
+            "physalis": __version__, "dictionary": trained.hash, **stored.inputs,
         },
     )  # fmt: skip
 
 
-def _metrics(stored: Activations, firings: Firings, fired: Firing) -> dict[str, dict[str, float]]:
-    """Measured on the text of the atlas itself, of which most was trained on."""
-    unexplained, active = Sums(len(stored.tokens)), Sums(len(stored.tokens))
-    context, num, den = torch.from_numpy(firings.measured).T
-    unexplained.add(Ratio(num, den), context.long())
-    for at, count in firings.by_token():
-        number = torch.from_numpy(count)
-        active.add(Ratio(number, torch.ones_like(number)), torch.from_numpy(at) // stored.context)
+def _metrics(stored: Recorded, firings: Firings, fired: Firing) -> dict[str, Interval]:
+    """What is measured without an evaluation: FVU and L0 on the held-out part where there is one, the shares of
+    features on all of the atlas's text."""
+    unexplained, active = Sums(), Sums()
+    documents, context = np.asarray(stored.documents).reshape(-1), stored.context
+    at, num, den = torch.from_numpy(firings.measured).T
+    unexplained.add(Ratio(num, den), documents[at.long().numpy()])
+    judged = np.zeros(len(stored.tokens), bool)
+    judged[(stored.held_out if stored.held_out.n_tokens else stored).contexts] = True
+    for places, count in firings.by_token():
+        here = judged[places // context]
+        number = torch.from_numpy(count[here])
+        active.add(Ratio(number, torch.ones_like(number)), documents[places[here]])
     return {
         "fvu": unexplained.estimate(), "l0": active.estimate(),
         "dead_fraction": share_estimate(dead_fraction(fired)), "dense_fraction": share_estimate(dense_fraction(fired)),

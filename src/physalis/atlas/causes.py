@@ -1,32 +1,36 @@
 """causes: what a feature's page can say because the model, or its text, was edited, and not only watched.
 
 1. ``ranked``: the features worth a first look come first, for not all can be edited everywhere.
-2. Of each, an example of every group goes through the model with the feature and without it (see ablation).
+2. Of each, examples of every level of code go through the model with the feature and without it (see ablation); each
+   level counts by its share of the firings (see strata), so that what is told is what a typical firing does.
 3. One of its largest is read again with each token up to the peak replaced (see leaving).
 
-Cost. With E examples a feature (1 + the intervals), L tokens from the start of an example's context to the end of its
+Cost. With E examples a feature (1 + SAMPLED), L tokens from the start of an example's context to the end of its
 window, W of them in the window up to the peak, P up to the peak in all, and R replacements, a feature takes 3 E L
-tokens through the whole model and (1 + W R) P tokens through its layers up to the site. Measured on SmolLM2-135M at
-L9.resid_post in bfloat16, E = 7, L = 38, P = 22, W = 21, R = 3: 1.7 and .7 processor seconds a feature.
+tokens through the whole model and E L + (1 + W R) P tokens through its layers up to the site. Measured on SmolLM2-135M
+at L9.resid_post in bfloat16, with E = 7, L = 38, P = 22, W = 21, R = 3, before the codes were read in a pass of their
+own: 1.7 and .7 processor seconds a feature.
 
 Nothing depends on the clock: the arguments alone decide what is measured, and so do the bytes.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from physalis import artifact
-from physalis.atlas.ablation import Removed, ablate, over_examples
+from physalis.atlas.ablation import Removed, ablate
 from physalis.atlas.leaving import LeftOut, leave_one_out
 from physalis.atlas.records import AblatedExample, Ablation, Causes, Estimate, LeaveOneOut, TokenNeed, TokenShift
+from physalis.atlas.strata import over_firings
 from physalis.atlas.subject import Case, Picks, Subject
+from physalis.models import Model
 from physalis.progress import progress
 
 FEWEST = 3
-"""Examples that an interval needs to mean anything: features with fewer are passed over."""
+"""Examples of levels of code that an interval needs to mean anything: features with fewer are passed over."""
 
 TOGETHER = 8
 """Features measured together, and then kept if the build is stopped."""
@@ -90,36 +94,38 @@ def causes_of(
     needs = [leave_one_out(subject, case, share, replacements=replacements, seed=seed) for case in left_out]
     return {
         f: Causes(
-            ablation=_ablation(of[f], likely[f], len(promoted[f]) > 0, subject.model.token_strings),
+            ablation=_ablation(of[f], likely[f], len(promoted[f]) > 0, subject.model),
             leave_one_out=[_leave_one_out(each) for each in needs if each is not None and each.case.feature == f],
         )
         for f in likely
-        if len(of[f]) >= FEWEST
+        if sum(each.case.share > 0 for each in of[f]) >= FEWEST
     }
 
 
-def _ablation(
-    removed: Sequence[Removed], likely: np.ndarray, promotes: bool, strings: Callable[[Sequence[int]], list[str]]
-) -> Ablation:
-    tokens = np.array([len(each.changes) for each in removed])
-    change = np.array([each.changes.sum() for each in removed])
-    random = np.array([each.random.sum() for each in removed])
-    fired = np.array([each.fired for each in removed])
-    written = np.array([each.promoted for each in removed])
-    before, after, baseline = likely / fired.sum()
+def _ablation(removed: Sequence[Removed], likely: np.ndarray, promotes: bool, model: Model) -> Ablation:
+    counted = [each for each in removed if each.case.share > 0]
+    tokens = np.array([len(each.changes) for each in counted])
+    change = np.array([each.changes.sum() for each in counted])
+    random = np.array([each.random.sum() for each in counted])
+    fired = np.array([each.fired for each in counted])
+    written = np.array([each.promoted for each in counted])
+    levels = np.array([each.case.group for each in counted]), np.array([each.case.share for each in counted])
+    before, after, baseline = likely
+    known = model.known_ids.cpu().numpy()
 
     def shifts(by: np.ndarray) -> list[TokenShift]:
+        by = np.where(known, by, 0.0)
         ids = [int(i) for i in np.argsort(-by, kind="stable")[:SHIFTS] if by[i] >= LEAST_SHIFT]
         return [
             TokenShift(token=token, id=i, before=_p(before[i]), after=_p(after[i]), random=_p(baseline[i]))
-            for i, token in zip(ids, strings(ids), strict=True)
+            for i, token in zip(ids, model.token_strings(ids), strict=True)
         ]
 
     return Ablation(
-        change=_rounded(over_examples(change, tokens)),
-        random=_rounded(over_examples(random, tokens)),
-        beyond_random=_rounded(over_examples(change - random, tokens)),
-        promoted=_rounded(over_examples(written, fired)) if promotes else None,
+        change=_rounded(over_firings(change, tokens, *levels)),
+        random=_rounded(over_firings(random, tokens, *levels)),
+        beyond_random=_rounded(over_firings(change - random, tokens, *levels)),
+        promoted=_rounded(over_firings(written, fired, *levels)) if promotes else None,
         fell=shifts(before - after),
         rose=shifts(after - before),
         examples=[

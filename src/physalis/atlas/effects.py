@@ -20,7 +20,14 @@ from torch import Tensor
 
 from physalis.device import compute_dtype
 from physalis.dictionaries.rows import dot_rows
+from physalis.place import Place, depth
 from physalis.types import Codes
+
+STREAM = ("embed", "resid_pre", "resid_mid", "resid_post")
+"""Sites that are the residual stream."""
+
+ADDS = ("attn_out", "mlp_out")
+"""Sites whose values are added to it."""
 
 BLOCK = 1 << 24
 """Numbers of a product in memory at once."""
@@ -59,21 +66,45 @@ class Nearest(NamedTuple):
 
 
 def no_effects(n_features: int, *, n: int, bins: int) -> Effects:
-    """For a site whose width is not the residual stream's: there is no direct path to the logits."""
+    """For sites from which no direct path leads to the logits."""
     ids, logits = np.full((n_features, n), -1, np.int32), np.zeros((n_features, n), np.float32)
     counts, span = np.zeros((n_features, bins), np.uint32), np.zeros((n_features, 2), np.float32)
     return Effects(ids, logits, ids, logits, counts, span, np.zeros(n_features, np.float32))
+
+
+def to_the_logits(
+    directions: Float[Tensor, "features d_out"], place: Place, width: int
+) -> Float[Tensor, "features d_model"] | None:
+    """What each feature adds to the residual stream as it reaches the unembedding on the direct path; None where none
+    leads there.
+
+    Of several sites that are written, those of the stream itself hold it one after another, so the last of them is what
+    there is; what attention and MLPs write after it is added.
+    """
+    parts = place.split(directions)
+    last = max((site for site in parts if site.name in STREAM), key=depth, default=None)
+    on_the_way = [s for s in parts if s == last or s.name in ADDS and (last is None or depth(s) > depth(last))]
+    if not on_the_way or any(parts[site].shape[1] != width for site in on_the_way):
+        return None
+    return torch.stack([parts[site] for site in on_the_way]).sum(0)
 
 
 def direct_effects(
     directions: Float[Tensor, "features d_model"],
     unembedding: Float[Tensor, "vocab d_model"],
     *,
+    known: Bool[Tensor, " vocab"] | None = None,
     n: int,
     bins: int,
     pool: Executor,
 ) -> Effects:
-    """How one unit of each feature changes every token's logit: the ``n`` largest and smallest, and how all lie."""
+    """How one unit of each feature changes every token's logit: the ``n`` largest and smallest, and how all lie. Ids
+    that no tokenizer knows (where ``known`` is False) count nowhere."""
+    if known is not None and not known.all():
+        ids = known.nonzero()[:, 0]
+        found = direct_effects(directions, unembedding[ids], n=n, bins=bins, pool=pool)
+        names = np.append(ids.cpu().numpy(), -1).astype(np.int32)  # -1, which pads, stays so
+        return found._replace(promoted=names[found.promoted], suppressed=names[found.suppressed])
     none = no_effects(len(directions), n=n, bins=bins)
     out = Effects(*(array.copy() for array in none))
     n_candidates = min(n + SPARE, len(unembedding))

@@ -175,7 +175,10 @@ def _open(path: Path) -> dict[str, np.ndarray]:
 
 
 def _segment(pieces: list[Coded], n_features: int) -> dict[str, np.ndarray]:
-    values, ids, at, measured = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    # Where a threshold decides, pieces are as wide as their fullest token.
+    width = max(piece.values.shape[1] for piece in pieces)
+    values, ids = (np.concatenate([_widened(piece[i], width) for piece in pieces]) for i in range(2))
+    at, measured = (np.concatenate([piece[i] for piece in pieces]) for i in (2, 3))
     order = np.argsort(at)
     by_token, by_feature = _count(values, ids, order, n_features)
     n = int(by_token[-1])
@@ -186,6 +189,11 @@ def _segment(pieces: list[Coded], n_features: int) -> dict[str, np.ndarray]:
         "at": at[order], "by_token": by_token.astype(np.uint32), "ids": token_ids,
         "by_feature": by_feature, "rows": rows, "values": code, "measured": measured,
     }  # fmt: skip
+
+
+def _widened(columns: np.ndarray, width: int) -> np.ndarray:
+    """With columns of 0, which are padding, up to ``width``."""
+    return np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
 
 
 @njit(cache=True, nogil=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from physalis.atlas.counting import Counted, count_codes, count_preceding, count_tokens, empty_counted
 from physalis.atlas.firings import Block, Coded
-from physalis.atlas.pages import PageShape, empty_pages, groups_of, string_table
+from physalis.atlas.pages import PageShape, StringTable, empty_pages, groups_of
 from physalis.atlas.profiles import TELLING, Text, fill_examples
 from physalis.atlas.records import Example, Record
 from physalis.atlas.rows import Strings
@@ -71,10 +71,11 @@ def glimpse(
     n_fired = np.diff(block.offsets)
     known = strings.learn(c.telling, c.preceding, pages["example_tokens"])
     chosen = _choose(c, n_fired, len(coded.values), text, known, kept, n)
-    table = string_table(list(known), list(known.values()))
+    table = StringTable(list(strings.pieces), list(strings.pieces.values()))
     return [
         Glimpse(
-            id=i, headline=_headline(c, i, known), density=_significant(float(n_fired[i] / len(coded.values))),
+            id=i, headline=_headline(c, i, strings, pages["example_tokens"][i]),
+            density=_significant(float(n_fired[i] / len(coded.values))),
             max_code=_significant(float(c.max_code[i])), examples=groups_of(pages[i], shape, table)[0].examples,
         )
         for i in chosen
@@ -91,9 +92,10 @@ def _block(coded: Coded, n_features: int) -> Block:
     return Block(0, offsets, at[order], row[order].astype(np.int64), values)
 
 
-def _headline(c: Counted, i: int, strings: dict[int, str]) -> str:
-    told = [strings[t] for t in c.telling[i].tolist() if t >= 0]
-    return headline(told, c.telling_share[i].tolist()[: len(told)], [], strings[int(c.preceding[i])])
+def _headline(c: Counted, i: int, strings: Strings, texts: np.ndarray) -> str:
+    told = strings.told([t for t in c.telling[i].tolist() if t >= 0], texts.tolist())
+    pair = strings.pair(int(c.preceding[i]), int(c.telling[i, 0]))
+    return headline(told, c.telling_share[i].tolist()[: len(told)], [], pair)
 
 
 def _choose(

@@ -67,9 +67,9 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
 
 def _codes(subject: Subject, case: Case, rows: np.ndarray) -> np.ndarray:
     """[rows] float64: the feature's code at the last token of each; 0 where hygiene leaves that out."""
-    x = subject.model.run(torch.from_numpy(rows), read=[subject.reads])[subject.reads]
-    keep = subject.hygiene.keep(x)[:, -1]
+    x, kept = subject.read(torch.from_numpy(rows))
+    x, keep = x[:, -1], kept[:, -1]
     codes = torch.zeros(len(rows), device=x.device)
     features = torch.full((int(keep.sum()),), case.feature, device=x.device)
-    codes[keep] = subject.codes(x[keep, -1], features)
+    codes[keep] = subject.codes(x[keep], features)
     return codes.double().cpu().numpy()

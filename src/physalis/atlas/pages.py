@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import zstandard
+from jaxtyping import Int
 
 from physalis.atlas.records import Example, ExampleGroup, Histogram, Neighbour, TokenCount, TokenEffect
+from physalis.characters import Piece, alone, in_text
 
 FULL = 65535
 """A stored code of this means the feature's largest code."""
@@ -121,8 +123,32 @@ def unpack(blob: bytes, shape: PageShape) -> np.void:
     return page
 
 
+class StringTable:
+    """The text of token ids: alone, and in a text, where characters that tokens cut are whole (see ``characters``)."""
+
+    def __init__(self, ids: Sequence[int], pieces: Sequence[Piece]) -> None:
+        # Arrays, from which thousands are taken at once; the last entry, which is also -1, pads.
+        size = max(ids, default=-1) + 2
+        self._alone, self._pieces = np.full(size, "", object), np.full(size, "", object)
+        self._cuts = np.zeros(size, bool)
+        self._alone[ids] = [alone(each) for each in pieces]
+        self._pieces[ids] = pieces
+        self._cuts[ids] = [isinstance(each, bytes) for each in pieces]
+
+    def __getitem__(self, id: int) -> str:
+        """Of one token by itself."""
+        return self._alone[id]
+
+    def in_text(self, ids: Int[np.ndarray, "texts n"]) -> list[list[str]]:
+        """Of the tokens of some texts, each in its order."""
+        texts = self._alone[ids].tolist()
+        for i in np.flatnonzero(self._cuts[ids].any(1)).tolist():
+            texts[i] = in_text(self._pieces[ids[i]].tolist())
+        return texts
+
+
 def decode(
-    page: np.void, shape: PageShape, strings: np.ndarray, headlines: Callable[[Sequence[int]], dict[int, str]]
+    page: np.void, shape: PageShape, strings: StringTable, headlines: Callable[[Sequence[int]], dict[int, str]]
 ) -> dict[str, Any]:
     """The fields of a Feature that its page holds. The records are built without validation: their content was checked
     when it was written, and validating some thousand codes would take longer than everything else."""
@@ -163,22 +189,15 @@ def codes_of(stored: np.ndarray, largest: float) -> list[float]:
     return np.round(stored * (largest / FULL), places).tolist()
 
 
-def string_table(ids: Sequence[int], strings: Sequence[str]) -> np.ndarray:
-    """The text of each token id as an array, from which thousands are taken at once."""
-    table = np.full(max(ids, default=-1) + 2, "", object)  # the last, which is also -1, pads
-    table[ids] = strings
-    return table
-
-
-def groups_of(page: np.void, shape: PageShape, strings: np.ndarray) -> list[ExampleGroup]:
-    """A page's examples, the largest codes first, then level by level. ``strings`` is a ``string_table``."""
+def groups_of(page: np.void, shape: PageShape, strings: StringTable) -> list[ExampleGroup]:
+    """A page's examples, the largest codes first, then level by level."""
     largest = float(page["max_code"])
     if largest <= 0:
         return []
     codes = codes_of(page["example_codes"].reshape(-1), largest)
     tokens = page["example_tokens"]
     lengths = (tokens >= 0).sum(1).tolist()
-    texts, peaks, documents = strings[tokens].tolist(), page["example_peak"].tolist(), page["example_document"].tolist()
+    texts, peaks, documents = strings.in_text(tokens), page["example_peak"].tolist(), page["example_document"].tolist()
 
     def examples(group: slice) -> list[Example]:
         return [

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from physalis.atlas.counting import Counted, count_codes, count_cofiring, count_preceding, count_tokens, empty_counted
+from physalis.atlas.counting import (
+    Counted,
+    beyond_chance,
+    count_codes,
+    count_cofiring,
+    count_preceding,
+    count_tokens,
+    empty_counted,
+)
 from physalis.atlas.effects import Effects, Nearest
 from physalis.atlas.examples import SPARE, choose, cut
 from physalis.atlas.firings import Block, Firings, TokenFeatures
@@ -91,7 +99,8 @@ def _profile(
     count_preceding(
         offsets, block.at, block.values, text.tokens, text.share, text.context, text.lead, c.telling_share, c.preceding
     )
-    count_cofiring(first, offsets, block.row, together.offsets, together.ids, fired, c.cofiring, c.correlation)
+    z = beyond_chance(len(fired))
+    count_cofiring(first, offsets, block.row, together.offsets, together.ids, fired, z, c.cofiring, c.correlation)
     pages = empty_pages(shape, n)
     _fill_counts(pages, c, np.diff(offsets))
     places = fill_examples(pages, c, block, offsets, first, text, shape, seed)

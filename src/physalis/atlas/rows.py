@@ -1,6 +1,7 @@
 """rows: what lists and searches need of each feature, collected part by part while its page is made."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from physalis.atlas.profiles import TELLING, Profiles
 from physalis.atlas.store import SNIPPET, SNIPPET_AFTER, SNIPPET_BEFORE
 from physalis.atlas.wording import DEFINITE, LISTED, headline, weighted_words
 from physalis.atlas.words import WordIndex
+from physalis.characters import Piece, alone, in_text, parts, piece, plain
 
 SEARCHED = 12
 """Examples that a search looks at, from the top: those say most clearly what a feature is."""
@@ -19,9 +21,12 @@ NEARBY = 4
 class Strings:
     """The text of token ids, asked of a tokenizer once each."""
 
-    def __init__(self, token_strings: Callable[[Sequence[int]], list[str]]) -> None:
-        self._ask = token_strings
+    def __init__(self, ask: Callable[[Sequence[int]], list[Piece]]) -> None:
+        """``ask`` is a model's ``pieces``."""
+        self._ask = ask
+        self.pieces: dict[int, Piece] = {-1: ""}
         self.known: dict[int, str] = {-1: ""}
+        """Of each token alone."""
         self._is_known = np.zeros(1, bool)
 
     def learn(self, *ids: np.ndarray) -> dict[int, str]:
@@ -32,8 +37,29 @@ class Strings:
         new = np.unique(flat[~self._is_known[flat] & (flat >= 0)]).tolist()
         if new:
             self._is_known[new] = True
-            self.known.update(zip(new, self._ask(new), strict=True))
+            self.pieces.update(zip(new, self._ask(new), strict=True))
+            self.known.update((i, alone(self.pieces[i])) for i in new)
         return self.known
+
+    def told(self, ids: Sequence[int], texts: Iterable[Sequence[int]]) -> list[str]:
+        """Tokens as a headline has them: one that is part of a character as the character that it is part of most often
+        in ``texts``, the cut shown."""
+        found: dict[int, Counter[str]] = {i: Counter() for i in ids if isinstance(self.pieces[i], bytes)}
+        for text in texts if found else ():
+            for i, whole in zip(text, parts([self.pieces[i] for i in text]), strict=True):
+                if whole and i in found:
+                    found[i][whole] += 1
+        return [found[i].most_common(1)[0][0] if found.get(i) else self.known[i] for i in ids]
+
+    def pair(self, before: int, id: int) -> str:
+        """Two tokens as one text; empty where there is none before, or both together are no text either."""
+        both = [self.pieces[before], self.pieces[id]]
+        data = b"".join(each.encode() if isinstance(each, str) else each for each in both)
+        return self.text([before, id]) if before >= 0 and isinstance(piece(data), str) else ""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say one after another, characters that they cut whole."""
+        return plain("".join(in_text([self.pieces[i] for i in ids])))
 
 
 class FeatureRows:
@@ -69,10 +95,11 @@ class FeatureRows:
         for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             telling, shares, preceding, promoted_ids, says, tokens, examples = row
             promoted = [known[t] for t in promoted_ids if t >= 0]
-            told = [known[t] for t in telling if t >= 0]
-            line = headline(told, shares[: len(told)], promoted if says else [], known[preceding])
+            told = self.strings.told([t for t in telling if t >= 0], examples)
+            pair = self.strings.pair(preceding, telling[0])
+            line = headline(told, shares[: len(told)], promoted if says else [], pair)
             self.headlines.append(line)
-            texts = ["".join([known[t] for t in example]) for example in examples if example[NEARBY] >= 0]
+            texts = [self.strings.text(example) for example in examples if example[NEARBY] >= 0]
             self.words.add(part.first + i, weighted_words(line, [known[t] for t in tokens if t >= 0], promoted, texts))
 
 

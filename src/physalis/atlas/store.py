@@ -25,6 +25,7 @@ import zstandard
 from physalis.atlas.pages import LEVEL, PageShape
 from physalis.atlas.records import Causes, Summary
 from physalis.atlas.words import WordIndex
+from physalis.characters import Piece
 
 DATABASE = "atlas.db"
 
@@ -104,19 +105,20 @@ class StoreWriter:
         headlines: Sequence[str],
         snippets: np.ndarray,
         words: WordIndex,
-        strings: Mapping[int, str],
+        pieces: Mapping[int, Piece],
         summary: Summary,
         regions: Sequence[str],
     ) -> None:
-        """Add everything else and close. ``columns`` holds every metric and place, a number a feature; ``strings`` the
-        text of every token id that the pages mention."""
+        """Add everything else and close. ``columns`` holds every metric and place, a number a feature; ``pieces`` the
+        text of every token id that the pages mention, or its bytes where it is only part of a character."""
         numbers = [columns[name].tolist() for name in (*METRICS, *PLACE)]
         blobs = (snippet.tobytes() for snippet in snippets)
         rows = zip(range(len(headlines)), *numbers, headlines, blobs, strict=True)
         self._db.executemany(f"INSERT INTO features VALUES ({', '.join('?' * (len(numbers) + 3))})", rows)
         self._db.executemany("INSERT INTO words VALUES (?, ?, ?)", words.rows())
-        ids = sorted(strings)
-        table = json.dumps([ids, [strings[i] for i in ids]], ensure_ascii=False, separators=(",", ":"))
+        ids = sorted(pieces)
+        written = [each if isinstance(each, str) else {"hex": each.hex()} for each in map(pieces.__getitem__, ids)]
+        table = json.dumps([ids, written], ensure_ascii=False, separators=(",", ":"))
         meta = {
             "regions": json.dumps(list(regions), ensure_ascii=False),
             "shape": json.dumps(asdict(self._shape)),

@@ -46,19 +46,19 @@ def distinct(tokens: Sequence[str]) -> list[str]:
     return list(seen.values())
 
 
-def headline(telling: Sequence[str], shares: Sequence[float], promoted: Sequence[str], preceding: str = "") -> str:
+def headline(telling: Sequence[str], shares: Sequence[float], promoted: Sequence[str], pair: str = "") -> str:
     """A line for a list.
 
     ``telling`` are the tokens that set its code apart from the text, with their shares of the code. Where those are too
-    many, ``promoted`` says more: pass it if it is definite. ``preceding`` goes before the token of a feature of one
-    token: "of the" is a feature of "the" after "of".
+    many, ``promoted`` says more: pass it if it is definite. ``pair`` is the text of a feature of one token that always
+    follows another: "of the" is a feature of "the" after "of".
     """
     if not telling:
         return SILENT
     # What adds little only distracts.
     kept = distinct([word for word, share in zip(telling, shares, strict=True) if share >= 0.1 * shares[0]])[:LISTED]
-    if preceding:
-        return readable(preceding + telling[0])
+    if pair:
+        return readable(pair)
     if sum(shares[:LISTED]) >= ENOUGH:
         return SEPARATOR.join(kept)
     if promoted:

@@ -70,7 +70,7 @@ def _promoted(promoted: Sequence[TokenEffect], causes: Causes | None) -> Worth:
         return Worth(panel="promoted", level="correlational", why=f"{product} {UNTRIED}")
     moved = causes.ablation.promoted
     done = f"Removing it moved these tokens' logits by {_estimate(moved)} beyond those of all tokens"
-    if moved.high < 0:
+    if moved.high is not None and moved.high < 0:
         return Worth(panel="promoted", level="tested", why=f"{product} {done}: it does promote them.")
     return Worth(panel="promoted", level="correlational", why=f"{product} {done}: that it promotes them is not shown.")
 
@@ -88,13 +88,13 @@ def _ablation(causes: Causes | None, unmeasured: str) -> Worth:
     found = causes.ablation
     beyond = found.beyond_random
     verdict = "which it is not shown to differ from"
-    if beyond.low > 0:
+    if beyond.low is not None and beyond.low > 0:
         verdict = "so it helps to predict more than a direction does by chance"
-    elif beyond.high < 0:
+    elif beyond.high is not None and beyond.high < 0:
         verdict = "so it helps to predict less than a direction does by chance"
     why = (
-        f"Removed inside the model on {len(found.examples)} examples, it changed the loss by {_estimate(found.change)} "
-        f"nats a token; a random direction of its length by {_estimate(found.random)}, {verdict}."
+        f"Removed inside the model on {len(found.examples)} examples, each level of code counting by its share of the "
+        f"firings, it changed the loss by {_estimate(found.change)} nats a token; a random direction of its length by {_estimate(found.random)}, {verdict}."
     )
     return Worth(panel="ablation", level="causal", why=why)
 
@@ -115,6 +115,8 @@ def _leave_one_out(causes: Causes | None, unmeasured: str) -> Worth:
 
 
 def _estimate(e: Estimate) -> str:
+    if e.low is None or e.high is None:
+        return f"{e.value:+.2g}"
     return f"{e.value:+.2g} ({e.low:+.2g} to {e.high:+.2g})"
 
 

@@ -22,7 +22,8 @@ from physalis.errors import BadInput
 app = cyclopts.App(
     name="physalis",
     version=__version__,
-    help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.",
+    help="Open up a neural network: record activations, learn sparse features, browse them in an atlas.\n\n"
+    "With --no-cache what a GGUF file holds is not kept for the next command.",
     help_format="plaintext",
 )
 for part in (comments.app, comparing.app, lab.app, lab.counterexample, notes.app):
@@ -36,21 +37,17 @@ def demo(
     *, out: Out = Path("physalis-demo"), tokens: Amount = None, port: int | None = None,
     serve: Annotated[bool, Parameter(help="Serve the atlas when it is done.")] = True, json: Json = False,
 ) -> None:  # fmt: skip
-    """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve."""
-    from physalis.web.serving import open_app, serve_app
-
-    def make() -> tuple[Path, Path, Path]:
-        from physalis.cli import printing
-        from physalis.cli.demo import run
-
-        made = run(out, **given(tokens=tokens))
-        printing.show(made.record() if json else made, json=json)
-        return made.atlas, made.dictionary, made.activations
-
+    """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve. What is
+    made is shown in the browser from the start."""
     if serve and not json:
-        serve_app(lambda: open_app(*make()), out / "atlas", **given(port=port))
-    else:
-        make()
+        from physalis.cli.making import make_and_serve
+
+        sys.exit(make_and_serve(out, **given(port=port, tokens=tokens)))
+    from physalis.cli import printing
+    from physalis.cli.demo import run
+
+    made = run(out, **given(tokens=tokens))
+    printing.show(made.record() if json else made, json=json)
 
 
 @app.command
@@ -62,8 +59,9 @@ def record(
     """Record a model's activations at a site, for instance L9.resid_post, on text. With several --site, one forward
     pass records each to its own folder inside OUT, as OUT/L9.resid_post, all at the same positions.
 
-    MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, a .jsonl or
-    .parquet file with --field, or the name of a Hugging Face dataset.
+    MODEL is smollm2, a hub name, a local folder or a GGUF file. TEXT is stdlib, a file, a folder, a glob, several with
+    commas between, or the name of a Hugging Face dataset (OWNER/NAME or OWNER/NAME:CONFIG). Rows of .jsonl, .json,
+    .csv, .tsv and .parquet files give the text in FIELD.
     """
     from physalis import load_model
     from physalis import record as record_
@@ -77,6 +75,16 @@ def record(
     )
     made = record_(load_model(model, **given(device=device)), text, sites, outs, **options)
     printing.show(made[0] if len(made) == 1 else made, json=json)
+
+
+@app.command(name="model")
+def model_(name: str, /, *, json: Json = False) -> None:
+    """Say what a model is made of and which sites it has, from its config where that suffices. NAME is smollm2, a hub
+    name, a local folder or a GGUF file."""
+    from physalis.cli import inspections
+    from physalis.models import inspect_model
+
+    inspections.show(inspect_model(name), json=json)
 
 
 @app.command
@@ -106,19 +114,23 @@ def train(
 
 @app.command
 def evaluate(
-    dictionary: Path, activations: Path, /, *, out: Path | None = None, model: str | None = None,
-    splice_tokens: Amount = None, seed: int | None = None, device: Device = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, out: Path | None = None,
+    model: str | None = None, splice_tokens: Amount = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
-    """Say how faithful a dictionary is, with intervals and beside its baselines. OUT is DICTIONARY-evaluation unless
-    given; MODEL is the one that the activations were recorded from unless given."""
+    """Say how faithful a dictionary is, with intervals and beside its baselines. ACTIVATIONS are those it reads, WRITES
+    those it predicts, which are looked for beside the first. OUT is DICTIONARY-evaluation unless given; MODEL is the
+    one that the activations were recorded from unless given."""
+    from physalis import artifact
     from physalis import evaluate as evaluate_
     from physalis.cli import printing
 
     out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
-    subject = printing.model_of(activations, model, device)
-    printing.show(
-        evaluate_(dictionary, activations, subject, out=out, **given(splice_tokens=splice_tokens, seed=seed)), json=json
-    )
+    models = artifact.read(dictionary, "dictionary").config.get("model")
+    one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
+    subject = printing.model_of(activations[0], model, device) if one else None
+    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
+    printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
 
 
 @app.command
@@ -140,18 +152,22 @@ def autopsy(
 
 @app.command
 def sweep(
-    activations: Path, /, *, out: Out, dictionary: list[str] | None = None, k: list[int] | None = None,
-    features: list[int] | None = None, seed: list[int] | None = None, epochs: int | None = None,
-    batch_size: Amount = None, json: Json = False,
+    activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: list[str] | None = None,
+    k: list[int] | None = None, features: list[str] | None = None, seed: list[int] | None = None,
+    epochs: int | None = None, batch_size: Amount = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
-    K, FEATURES and SEED may each be given several times."""
-    from physalis import Activations
+    K, FEATURES (a number, or 8x) and SEED may each be given several times. ACTIVATIONS and WRITES are as for train."""
+    from physalis import Activations, Pairs
     from physalis import sweep as sweep_
     from physalis.cli import printing
+    from physalis.cli.amounts import count_features
 
-    grid = given(architectures=dictionary, ks=k, widths=features, seeds=seed)
-    found = sweep_(Activations.open(activations), out, **grid, **given(epochs=epochs, batch_size=batch_size))
+    alone = len(activations) == 1 and not writes
+    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
+    widths = [count_features(each, source.d_in) for each in features] if features else None
+    grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed)
+    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size))
     printing.show(found, json=json)
 
 
@@ -176,31 +192,35 @@ def finetune(
 
 @app.command
 def build_atlas(
-    dictionary: Path, activations: Path, /, *, out: Out, model: str | None = None, evaluation: Path | None = None,
-    causes: int | None = None, seed: int | None = None, device: Device = None, json: Json = False,
+    dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
+    model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None,
+    device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Gather every feature's examples, effects and neighbours into an atlas. EVALUATION is the folder that `evaluate`
-    wrote; its numbers head the atlas. CAUSES is for how many features the model is edited, to see what they do."""
+    """Gather every feature's examples, effects and neighbours into an atlas. ACTIVATIONS are of what the dictionary
+    reads, WRITES of what a transcoder predicts, unless they were recorded together. EVALUATION is the folder that
+    `evaluate` wrote; its numbers head the atlas. CAUSES is for how many features the model is edited, to see what they
+    do."""
     from physalis import build_atlas as build
     from physalis.cli import printing
 
-    subject = printing.model_of(activations, model, device)
-    atlas = build(dictionary, activations, subject, out, **given(evaluation=evaluation, causes=causes, seed=seed))
-    printing.show(atlas.summary(), json=json)
+    subject = printing.model_of(activations[0], model, device)
+    options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
+    printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
 
 
 @app.command
 def convert(
     *sources: Path, out: Path, from_: Annotated[str | None, Parameter(name="--from")] = None, to: str | None = None,
     model: str | None = None, activations: list[Path] | None = None, writes: list[Path] | None = None,
-    scale: float | None = None, json: Json = False,
+    site: list[str] | None = None, site_out: list[str] | None = None, scale: float | None = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Read a dictionary that another tool made, with a verdict on it; or, with --to, write ours for another tool.
 
     Reads SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, OpenAI, circuit-tracer and bare weights,
     found by looking at the files unless --from names one; writes saelens, sparsify and circuit-tracer. ACTIVATIONS are
-    recordings of what it reads, WRITES of what it predicts; with MODEL alone some are recorded. Ends with code 1 if the
-    verdict finds something wrong.
+    recordings of what it reads, WRITES of what it predicts; with MODEL alone some are recorded. SITE is where it reads,
+    and SITE-OUT where a transcoder writes, for files that do not say. Ends with code 1 if the verdict finds something
+    wrong.
     """
     from physalis import Activations, load_model
     from physalis.activations import Pairs
@@ -212,7 +232,8 @@ def convert(
         alone = len(activations) == 1 and not writes
         joined = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
     subject = load_model(model) if model is not None else None
-    made = convert_(list(sources), out, **given(format=from_, to=to, activations=joined, model=subject, scale=scale))
+    options = given(format=from_, to=to, activations=joined, model=subject, scale=scale, sites=site, sites_out=site_out)
+    made = convert_(list(sources), out, **options)
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)
@@ -231,14 +252,18 @@ def steer(
     from physalis import steering as steering_
     from physalis.cli import steering as shown
     from physalis.models.generation import Sampler
+    from physalis.origin import Origin
 
     if (text is None) == (message is None):
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     edits = [steering_.parse_edit(each) for each in edit]
-    subject = load_model(model or artifact.read(dictionary, "dictionary").config["model"], **given(device=device))
+    subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model, **given(device=device))
     bound = steering_.Steering.open(dictionary, subject, edits)
     asked = [{"role": "user", "content": message or ""}]
-    prompt = steering_.completion(subject, text) if text is not None else steering_.chat(subject, asked)
+    if text is not None:
+        prompt = steering_.completion(subject, text, bos=bound.bos)
+    else:
+        prompt = steering_.chat(subject, asked, bos=bound.bos)
     sampler = Sampler(**given(temperature=temperature, top_p=top_p, seed=seed))
     steps = steering_.steer(subject, prompt, bound, sampler=sampler, **given(n=tokens))
     shown.show_texts(steps, prompt=text or "", json=json)
@@ -246,19 +271,23 @@ def steer(
 
 @app.command
 def doses(
-    dictionary: Path, activations: Path, feature: int, /, *, model: str | None = None,
-    strength: list[float] | None = None, cost: float | None = None, tokens: Amount = None, seed: int | None = None,
-    device: Device = None, json: Json = False,
+    dictionary: Path, activations: Path, feature: int, /, *, reads: list[Path] | None = None,
+    writes: list[Path] | None = None, model: str | None = None, strength: list[float] | None = None,
+    cost: float | None = None, tokens: Amount = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """What adding a feature does at each strength: how much likelier its target, at what cost in perplexity, beside a
-    random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share."""
+    random direction, the difference of means and a prompt. COST is what a suggested strength may add, as a share.
+    READS are further activations that a crosscoder reads, WRITES those that a transcoder predicts, unless they were
+    recorded together."""
     from physalis.cli import printing
     from physalis.cli import steering as shown
     from physalis.steering import dose_response
 
     subject = printing.model_of(activations, model, device)
-    options = given(strengths=strength, cost=cost, tokens=tokens, seed=seed)
-    shown.show_doses(dose_response(dictionary, activations, subject, feature, **options), json=json)
+    options = given(writes=writes, strengths=strength, cost=cost, tokens=tokens, seed=seed)
+    recordings = [activations, *(reads or [])]
+    shown.show_doses(dose_response(dictionary, recordings, subject, feature, **options), json=json)
 
 
 @app.command
@@ -316,8 +345,12 @@ def plan(
 
 def main() -> None:
     """The entry point: a person's mistakes end in one sentence and exit code 2."""
+    arguments = sys.argv[1:]
+    if "--no-cache" in arguments:  # of every command that loads a model, and of the processes that it starts
+        arguments.remove("--no-cache")
+        os.environ["PHYSALIS_NO_CACHE"] = "1"
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False)
     except (BadInput, cyclopts.CycloptsError) as error:
         print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

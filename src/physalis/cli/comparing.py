@@ -7,36 +7,40 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis.cli.amounts import Amount
-from physalis.cli.options import Json, Out, given
+from physalis.cli.options import Device, Json, Out, given
 
 app = cyclopts.App(name="compare", help="Dictionaries held against each other: what is shared, split and unique.")
 
 
 @app.command
 def pair(
-    a: Path, b: Path, activations: Path | None = None, /, *, out: Out, tokens: Amount = None, rate: float | None = None,
-    seed: int | None = None, json: Json = False,
+    a: Path, b: Path, activations: list[Path] | None = None, /, *, out: Out, writes: list[Path] | None = None,
+    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Match the features of A with those of B: by direction, and with the ACTIVATIONS that both read also by what they
-    fire on. RATE is the share of what is called found that may be chance."""
+    fire on. WRITES are those that transcoders predict, unless they were recorded together. RATE is the share of what is
+    called found that may be chance."""
     from physalis.cli import comparisons
     from physalis.comparing.comparison import compare
 
-    found = compare(a, b, activations, out=out, **given(tokens=tokens, rate=rate, seed=seed))
+    options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
+    found = compare(a, b, activations, out=out, **options)
     comparisons.show_pair(found.summary, json=json)
 
 
 @app.command
 def tree(
-    *dictionaries: Path, activations: Path, out: Out, tokens: Amount = None, rate: float | None = None,
-    seed: int | None = None, json: Json = False,
+    *dictionaries: Path, activations: list[Path], out: Out, writes: list[Path] | None = None, tokens: Amount = None,
+    rate: float | None = None, seed: int | None = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Place every feature of the DICTIONARIES, given from narrow to wide, below one of the dictionary before: how
-    features split as dictionaries widen."""
+    features split as dictionaries widen. ACTIVATIONS and WRITES are what all of them read and predict."""
     from physalis.cli import comparisons
     from physalis.comparing.lineage import grow
 
-    grown = grow(dictionaries, activations, out=out, **given(tokens=tokens, rate=rate, seed=seed))
+    options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
+    grown = grow(dictionaries, activations, out=out, **options)
     comparisons.show_tree(grown.summary, json=json)
 
 

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from physalis.cli.printing import ranged
 from physalis.comparing.records import Estimate, ForestSummary, Matched, Side, Summary
 
 
@@ -20,6 +21,9 @@ def show_pair(found: Summary, *, json: bool) -> None:
         table.add_row("split by chance", *(_percent(side.split_by_chance) for side in (found.a, found.b)))
     console = _console()
     console.print(table)
+    for name, each in (("FVU", found.fvu_difference), ("L0", found.l0_difference)):
+        if each is not None:
+            console.print(f"{name} of the first less the second, document by document: {_number(each)}")
     for title, matched in (("by direction", found.directions), ("by code", found.codes)):
         if matched is not None:
             console.print(f"\nMatched {title}: {_matched(matched)}", soft_wrap=True)
@@ -63,11 +67,11 @@ def _l0(side: Side) -> str:
 
 
 def _number(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}]"
+    return "–" if found is None else ranged(found.value, found.low, found.high, ".3g")
 
 
 def _percent(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+    return "–" if found is None else ranged(found.value, found.low, found.high, ".1%")
 
 
 def _table(*heads: str) -> Table:

@@ -1,9 +1,16 @@
-"""The whole product on one screen: a real model, real text, a dictionary, its evaluation, its atlas."""
+"""The whole product on one screen: a real model, real text, a dictionary, its evaluation, its atlas.
 
+While it is made a browser can watch. All text has to be recorded before a dictionary is trained on it, so one of the
+same shape is trained on the beginning of the text first: what it shows after a minute is real, and the real one
+replaces it.
+"""
+
+import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from physalis.artifact import JOB
 from physalis.atlas import Atlas
 from physalis.atlas.building import build_atlas
 from physalis.dictionaries import TopKConfig
@@ -14,6 +21,8 @@ from physalis.site import Site
 from physalis.training import train
 
 SITE = Site("resid_post", 9)
+FIRST_TOKENS, FIRST_EPOCHS = 20_000, 8
+"""What the first look is trained on: seconds on a small machine."""
 
 
 class Made(NamedTuple):
@@ -31,14 +40,25 @@ class Made(NamedTuple):
         return {"folders": folders, "seconds": self.seconds, **Atlas.open(self.atlas).summary().model_dump()}
 
 
+def first_look(out: Path) -> Path:
+    """Where the first dictionary stands while the demo is made."""
+    return out / "first" / "first look"
+
+
 def run(out: Path, *, tokens: int = 300_000, text: str = "stdlib", k: int = 32, expansion: int = 8) -> Made:
     """Make everything in ``out``; what an earlier run finished is reused."""
     started = time.monotonic()
     made = Made(out / "activations", out / "dictionary", out / "evaluation", out / "atlas", 0.0)
     model = load_model("smollm2")
+    d = model.width(SITE)
+    config = TopKConfig(d_in=d, d_out=d, n_features=expansion * d, k=k)
+    if tokens > FIRST_TOKENS and not (made.dictionary / JOB).exists():
+        first = first_look(out)
+        [few] = record(model, text, [SITE], [first.with_name("activations")], tokens=FIRST_TOKENS)
+        train(few, [config], [first], epochs=FIRST_EPOCHS)
     [activations] = record(model, text, [SITE], [made.activations], tokens=tokens)
-    config = TopKConfig(d_in=activations.d, d_out=activations.d, n_features=expansion * activations.d, k=k)
     train(activations, [config], [made.dictionary])
     evaluate(made.dictionary, made.activations, model, out=made.evaluation)
     build_atlas(made.dictionary, made.activations, model, made.atlas, evaluation=made.evaluation)
+    shutil.rmtree(first_look(out).parent, ignore_errors=True)
     return made._replace(seconds=time.monotonic() - started)

@@ -16,8 +16,10 @@ from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
+from physalis.characters import plain
 from physalis.cli.demo import Made
 from physalis.cli.options import given
+from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model, load_model
 from physalis.sweeping import Sweep
 
@@ -54,6 +56,7 @@ def show(record: Any, *, json: bool) -> None:
                 show(each, json=False)
         case Manifest(kind="evaluation"):
             _metrics(console, record.facts["metrics"], record.facts["baselines"])
+            _measured_on(console, record.facts)
         case Manifest(kind="dictionary"):
             _dictionary(console, record)
         case planning.Plan():
@@ -120,20 +123,50 @@ def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, 
     console.print(table)
 
 
-def _number(estimate: dict[str, float] | None) -> Text:
+def _measured_on(console: Console, facts: dict[str, Any]) -> None:
+    """What the numbers stand on."""
+    for site, found in facts["sites"].items():
+        console.print(f"FVU at {site}: {ranged(found['value'], found['low'], found['high'])}")
+    documents, firing = facts["documents"], facts["firing"]
+    said = [f"Rebuilt: {facts['n_held_out']:,} held-out tokens of {_count(documents['held_out'], 'document')}."]
+    if facts["not_spliced"]:
+        said.append(f"Nothing was spliced: {facts['not_spliced']}")
+    else:
+        said.append(f"Spliced: {facts['n_spliced']:,} predictions in {_count(documents['spliced'], 'document')}.")
+    said.append("Intervals are 95 %, over documents.")
+    if min(documents["held_out"], documents["spliced"] or ENOUGH) < ENOUGH:
+        said.append(f"Fewer than {ENOUGH} documents are too few for one: record more of them, or raise --held-out.")
+    said.append(f"Dead and dense features are counted on {firing['tokens']:,} tokens of the {firing['text']} text.")
+    console.print(" ".join(said), highlight=False)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _number(estimate: Interval | None) -> Text:
     if estimate is None:
         return Text("–", style="dim")
-    if estimate["low"] == estimate["high"]:
+    if estimate["low"] == estimate["high"] == estimate["value"]:
         return Text(f"{estimate['value']:.3g}")
-    return Text.assemble(f"{estimate['value']:.3f} ", (f"[{estimate['low']:.3f}, {estimate['high']:.3f}]", "dim"))
+    value, _, ends = ranged(estimate["value"], estimate["low"], estimate["high"]).partition(" ")
+    return Text.assemble(f"{value} ", (ends, "dim"))
+
+
+def ranged(value: float, low: float | None, high: float | None, as_: str = ".3f") -> str:
+    """A number with its interval, each formatted so; or that too few documents were held out for one."""
+    ends = "too few documents" if low is None or high is None else f"{low:{as_}}, {high:{as_}}"
+    return f"{value:{as_}} [{ends}]"
 
 
 def _activations(console: Console, acts: Activations) -> None:
     dropped = acts.manifest.facts["dropped"]
-    left_out = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()) or "none"
+    left_out = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n) or "none"
+    n_documents = acts.manifest.facts["n_held_out_documents"]
     console.print(
         f"{acts.n_tokens:,} activations of {acts.manifest.config['model']} at {acts.site}, width {acts.d}, in "
-        f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging. Positions left out: {left_out}.\n"
+        f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging, of {n_documents:,} documents. "
+        f"Positions left out: {left_out}.\n"
         f"Next: physalis train {acts.folder} --out DICTIONARY"
     )
 
@@ -225,7 +258,7 @@ def _feature(console: Console, feature: Feature) -> None:
 
 
 def _visible(token: str) -> str:
-    return re.sub(r"\s*\n\s*", "↵ ", token)
+    return re.sub(r"\s*\n\s*", "↵ ", plain(token))
 
 
 def _around(example: Example, width: int) -> range:
@@ -243,11 +276,19 @@ def _around(example: Example, width: int) -> range:
 def _sweep(console: Console, sweep: Sweep) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for name in ("features", "k", "seed", "FVU", "L0", "dead"):
+    first = sweep.points[0].architecture
+    several = any(p.difference for p in sweep.points)
+    for name in ("features", "k", "seed", "FVU", *([f"less {first}'s"] if several else []), "L0", "dead"):
         table.add_column(name, justify="right")
     for p in sweep.points:
         shape = (f"{p.n_features:,}", str(p.k), str(p.seed))
-        fvu = f"{p.fvu['value']:.3f} [{p.fvu['low']:.3f}, {p.fvu['high']:.3f}]"
-        table.add_row(p.architecture, *shape, fvu, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
+        fvu = ranged(p.fvu["value"], p.fvu["low"], p.fvu["high"])
+        less = p.difference and ranged(p.difference["value"], p.difference["low"], p.difference["high"], "+.3f")
+        beside = [less or ""] if several else []
+        table.add_row(p.architecture, *shape, fvu, *beside, f"{p.l0['value']:.1f}", f"{p.dead_fraction['value']:.1%}")
+    for each in sweep.baselines:
+        fvu = ranged(each.fvu["value"], each.fvu["low"], each.fvu["high"])
+        rest = [""] * (2 if several else 1)
+        table.add_row("linear, of rank k", "", str(each.k), "", fvu, *rest, style="dim")
     console.print(table)
     console.print(f"The frontier is drawn in {sweep.picture}")

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from physalis.cli.printing import ranged
 from physalis.steering import DoseResponse, Step
 from physalis.steering.doses import Measured
 
@@ -63,4 +64,4 @@ def show_doses(found: DoseResponse, *, json: bool) -> None:
 
 
 def _interval(measured: Measured) -> str:
-    return f"{measured.value:.3g} [{measured.low:.3g}, {measured.high:.3g}]"
+    return ranged(measured.value, measured.low, measured.high, ".3g")

@@ -56,6 +56,8 @@ def _conversion(console: Console, c: Conversion) -> None:
     last = f"{n} wrong: do not use it before that is understood." if n else "Nothing contradicts what the files say."
     if "model" not in c.manifest.inputs:
         last += " It is tied to no model: give --model, and what belongs to another is refused later."
+    if "site" not in config:
+        last += " It is at no named site: give --site, and it can be measured, steered and shown."
     console.print(Text(last, style="bold red" if n else "bold"))
 
 

@@ -19,7 +19,6 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from physalis import artifact, metrics
-from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.comparing import directions
 from physalis.comparing.counts import SCORES, histogram, matched, share
@@ -28,9 +27,20 @@ from physalis.comparing.matching import MOST, Matching, correlations_by_chance, 
 from physalis.comparing.opened import ARRAYS, FATES, KIND, SUMMARY, Comparison
 from physalis.comparing.parents import Group, Parents, find_parents, groups, parents_by_chance
 from physalis.comparing.records import Estimate, Fate, Histogram, Matched, Side, Summary
-from physalis.comparing.subjects import Read, Subject, check_comparable, check_reads, open_subject, read, told
+from physalis.comparing.subjects import (
+    Read,
+    Subject,
+    check_comparable,
+    difference,
+    estimate,
+    open_subject,
+    read,
+    recordings,
+    told,
+)
 from physalis.errors import BadInput
 from physalis.metrics import Firing
+from physalis.origin import Recorded, Recordings
 
 BINS = 40
 
@@ -38,33 +48,35 @@ BINS = 40
 def compare(
     a: str | Path,
     b: str | Path,
-    activations: str | Path | None = None,
+    activations: Recordings | None = None,
     *,
+    writes: Recordings | None = None,
     out: str | Path,
     tokens: int = 200_000,
     rate: float = 0.05,
     most: int = MOST,
     seed: int = 0,
+    device: torch.device | str | None = None,
 ) -> Comparison:
     """Compare the dictionaries in two folders; the finished comparison, opened.
 
-    ``activations`` is a folder of what both read. Without it features are matched by direction alone, and nothing is
-    said of splits. ``tokens`` of them are encoded, held-out ones first; codes are kept, 16 bytes each. ``rate`` is the
-    false-discovery rate of everything that is called found. With more than ``most`` features pairs are mutual nearest
-    neighbours instead of the Hungarian algorithm's, which holds 8 bytes for every pair of features.
+    ``activations`` are of what both read, ``writes`` of what both predict where that is another site; those recorded
+    with the activations and beside them are found. Without activations features are matched by direction alone, and
+    nothing is said of splits. ``tokens`` of them are encoded on ``device``, the best that there is unless given,
+    held-out ones first; codes are kept, 16 bytes each. ``rate`` is the false-discovery rate of everything that is
+    called found. With more than ``most`` features pairs are mutual nearest neighbours instead of the Hungarian
+    algorithm's, which holds 8 bytes for every pair of features.
 
     Raises BadInput if the dictionaries are not of one site of one model, or if the activations are not what they read.
     """
     if not 0 < rate < 1:
         raise BadInput(f"A false-discovery rate lies between 0 and 1; received {rate:g}. Usual is 0.05.")
-    folder, one, two = Path(out), open_subject(a), open_subject(b)
+    folder, one, two = Path(out), open_subject(a, device), open_subject(b, device)
     check_comparable([one, two])
-    acts = None if activations is None else Activations.open(activations)
+    acts = None if activations is None else recordings([one, two], activations, writes)
     inputs = {"a": one.about.hash, "b": two.about.hash}
     if acts is not None:
-        inputs["activations"] = acts.manifest.hash
-        for subject in (one, two):
-            check_reads(subject, acts)
+        inputs["activations"] = acts.inputs["activations"]
     job = {**inputs, "tokens": tokens if acts is not None else None, "rate": rate, "most": most, "seed": seed}
     with artifact.claim(folder, KIND, job) as done:
         if done is None:
@@ -102,7 +114,7 @@ class _Codes(NamedTuple):
 def _compared(
     a: Subject,
     b: Subject,
-    acts: Activations | None,
+    acts: Recorded | None,
     inputs: dict[str, str],
     *,
     tokens: int,
@@ -115,7 +127,7 @@ def _compared(
     codes = back = None
     groups_of_a, n_tokens, n_held_out = 0, 0, 0
     if acts is not None:
-        one, two = read([a, b], acts, tokens=tokens, seed=seed)
+        one, two = read([a, b], acts, tokens=tokens)
         matching = match_codes(one.fired, two.fired, rate=rate, most=most, seed=seed)
         within = _within(a, b, one, two, rate, seed), _within(b, a, two, one, rate, seed)
         codes = _Codes((one, two), matching, within)
@@ -132,6 +144,8 @@ def _compared(
         codes=None if codes is None else _matched_codes(codes, seed + 1),
         agreement=None if codes is None else _agreement(pairs, codes),
         in_place=_in_place(pairs, len(a.directions)) if len(a.directions) == len(b.directions) else None,
+        fvu_difference=None if codes is None else difference(codes.reads[0].fvu, codes.reads[1].fvu),
+        l0_difference=None if codes is None else difference(codes.reads[0].l0, codes.reads[1].l0),
         n_tokens=n_tokens,
         n_held_out=n_held_out,
         provenance=inputs,
@@ -244,8 +258,8 @@ def _side(subject: Subject, columns: dict[str, np.ndarray], codes: _Codes | None
         split_by_chance=None if codes is None else share(codes.within[0].by_chance, int(fires.sum())),
         split_threshold=None if codes is None else codes.within[0].parents.chance,
         n_silent=None if codes is None else int((~fires).sum()),
-        fvu=None if codes is None else codes.reads[0].fvu,
-        l0=None if codes is None else codes.reads[0].l0,
+        fvu=None if codes is None else estimate(codes.reads[0].fvu),
+        l0=None if codes is None else estimate(codes.reads[0].l0),
         density=None if codes is None else _density(codes.reads[0].fired),
         lengths=histogram(lengths, np.linspace(0, max(float(lengths.max()), 1e-12), BINS + 1)),
         to_mean=histogram((units @ directions.units(mean[None])[0]).numpy().astype(np.float64), SCORES),

@@ -16,19 +16,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64
 from safetensors.numpy import save_file
 
 from physalis import artifact
-from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.comparing.counts import share
 from physalis.comparing.fired import ENOUGH, Fired
 from physalis.comparing.forest import ARRAYS, KIND, SUMMARY, Forest
 from physalis.comparing.parents import Parents, find_parents, parents_by_chance
 from physalis.comparing.records import ForestSummary, Step, Width
-from physalis.comparing.subjects import Subject, check_comparable, check_reads, open_subject, read, told
+from physalis.comparing.subjects import Subject, check_comparable, open_subject, read, recordings, told
 from physalis.errors import BadInput
+from physalis.origin import Recordings
 
 HEIR, ALIKE = 0.5, 0.8
 """A parent's heir fires on this share of its tokens at least, and writes along its direction with this cosine at least.
@@ -40,17 +41,21 @@ ABSORBED = 0.5
 
 def grow(
     dictionaries: Sequence[str | Path],
-    activations: str | Path,
+    activations: Recordings,
     *,
+    writes: Recordings | None = None,
     out: str | Path,
     tokens: int = 200_000,
     rate: float = 0.05,
     least: float = 0.5,
     seed: int = 0,
+    device: torch.device | str | None = None,
 ) -> Forest:
     """Place every feature of the dictionaries in these folders below a feature of the one before; the finished forest.
 
-    ``tokens`` of the activations are encoded by all of them, held-out ones first; codes are kept, 16 bytes each.
+    ``activations`` are of what all of them read, ``writes`` of what they predict where that is another site; those
+    recorded with the activations and beside them are found. ``tokens`` of them are encoded by all, held-out ones first,
+    on ``device`` or the default one; codes are kept, 16 bytes each.
     A feature has no parent where the best one is no more than chance gives at the false-discovery ``rate``, or fires on
     no more than ``least`` of its tokens, beyond chance.
 
@@ -61,21 +66,19 @@ def grow(
         raise BadInput(f"A tree needs at least 2 dictionaries; received {len(dictionaries)}.")
     if not 0 < rate < 1:
         raise BadInput(f"A false-discovery rate lies between 0 and 1; received {rate:g}. Usual is 0.05.")
-    subjects = [open_subject(folder) for folder in dictionaries]
+    subjects = [open_subject(folder, device) for folder in dictionaries]
     widths = [subject.dictionary.config.n_features for subject in subjects]
     if widths != sorted(widths):
         raise BadInput(f"Give the dictionaries from the narrowest to the widest; received {widths} features.")
     check_comparable(subjects)
-    acts = Activations.open(activations)
-    for subject in subjects:
-        check_reads(subject, acts)
+    acts = recordings(subjects, activations, writes)
     inputs = {str(i): subject.about.hash for i, subject in enumerate(subjects)}
-    inputs["activations"] = acts.manifest.hash
+    inputs["activations"] = acts.inputs["activations"]
     job = {**inputs, "tokens": tokens, "rate": rate, "least": least, "seed": seed}
     folder = Path(out)
     with artifact.claim(folder, KIND, job) as done:
         if done is None:
-            fired = [each.fired for each in read(subjects, acts, tokens=tokens, seed=seed)]
+            fired = [each.fired for each in read(subjects, acts, tokens=tokens)]
             summary, arrays = _grown(subjects, fired, inputs, rate=rate, least=least, seed=seed)
             artifact.write_atomic(folder / ARRAYS, lambda path: save_file(arrays, path))
             artifact.write_json(folder / SUMMARY, summary.model_dump())

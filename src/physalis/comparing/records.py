@@ -17,12 +17,12 @@ class Record(BaseModel):
 
 
 class Estimate(Record):
-    """A measured number with its 95 % interval: Wilson's for a share of features, a bootstrap over contexts for what is
-    summed over tokens."""
+    """A measured number with its 95 % interval: Wilson's for a share of features; over documents for what is summed
+    over tokens, None where there are too few of them."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Histogram(Record):
@@ -98,7 +98,7 @@ class Side(Record):
     """For P(it fires | a feature there fires), beyond chance."""
     n_silent: int | None
     fvu: Estimate | None
-    """On held-out tokens, the same for both. None for a transcoder, whose target these activations are not."""
+    """On held-out tokens, the same for both: of what it predicts."""
     l0: Estimate | None
     density: Histogram | None
     """Of log10 of the share of tokens on which features fire, over those that do."""
@@ -127,6 +127,10 @@ class Summary(Record):
     in_place: Estimate | None
     """Of A's features: found with the partner of the same number. Checkpoints and tuned copies keep numbers; any other
     order has 1 / n_features. None where there are not as many on either side."""
+    fvu_difference: Estimate | None
+    """A's less B's, document by document: better known than either, for both do well and badly on the same ones. None
+    where nothing was held out."""
+    l0_difference: Estimate | None
     n_tokens: int
     """On which codes were compared."""
     n_held_out: int

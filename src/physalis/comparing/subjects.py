@@ -1,6 +1,5 @@
 """subjects: dictionaries that are compared: opened, checked, and their codes read over the same tokens."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,19 +11,19 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from physalis import artifact, dictionaries, metrics
-from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.comparing.fired import Fired
 from physalis.comparing.records import Estimate
+from physalis.device import chosen
 from physalis.dictionaries import Dictionary
+from physalis.encoding import encoded
 from physalis.errors import BadInput
-from physalis.metrics import Reconstruction, Sums
+from physalis.metrics import Interval, Reconstruction, Sums
+from physalis.origin import Recorded, Recordings, recorded
 from physalis.progress import progress
 from physalis.types import Codes
 
 MEASURED = (metrics.l0, metrics.fvu)
-CHUNK = 4_096
-"""Rows encoded at a time."""
 
 
 class Subject(NamedTuple):
@@ -56,25 +55,27 @@ class Subject(NamedTuple):
         """Where it writes, in the same words."""
         return self.about.config.get("writes") or self.site
 
-    @property
-    def predicts_what_it_reads(self) -> bool:
-        """Whether it is an autoencoder: the activations it reads are then what it has to rebuild."""
-        return self.about.config.get("writes") is None and self.dictionary.config.d_in == self.dictionary.config.d_out
 
-
-def open_subject(folder: str | Path) -> Subject:
-    """Raises BadInput if the folder is no finished dictionary, or a damaged one."""
+def open_subject(folder: str | Path, device: torch.device | str | None = None) -> Subject:
+    """The dictionary in a folder, on ``device`` or the default one. Raises BadInput if the folder is no finished
+    dictionary, or a damaged one, and for a device that is not there."""
     about = artifact.read(Path(folder), "dictionary")
-    dictionary = dictionaries.load(folder)
-    every = torch.arange(dictionary.config.n_features)
-    directions = dictionary.writes(every)  # pyright: ignore[reportCallIssue]
+    where = chosen(device)
+    dictionary = dictionaries.load(folder, device=where)
+    directions = dictionary.writes(torch.arange(dictionary.config.n_features, device=where))
     return Subject(about, dictionary, directions.detach().float().cpu())
 
 
 def told(subjects: Sequence[Subject], name: str) -> str | None:
-    """What the first of them that says anything says of its "model" or "site"; names of joined ones in a row."""
-    said = next((value for each in subjects if (value := each.about.config.get(name))), None)
-    return ", ".join(said) if isinstance(said, list) else said
+    """What the first of them that says anything says of its "model" or "site"; names of joined ones in a row, and of a
+    transcoder what it reads and what it predicts."""
+    said = next((each.about.config for each in subjects if each.about.config.get(name)), {})
+    names = [_row(said.get(name))] + ([_row(said.get("writes"))] if name == "site" else [])
+    return " → ".join(filter(None, names)) or None
+
+
+def _row(said: str | list[str] | None) -> str:
+    return ", ".join(said) if isinstance(said, list) else said or ""
 
 
 def check_comparable(subjects: Sequence[Subject]) -> None:
@@ -99,83 +100,70 @@ def check_comparable(subjects: Sequence[Subject]) -> None:
             )
 
 
-def check_reads(subject: Subject, activations: Activations) -> None:
-    """Raise BadInput unless the dictionary reads what these activations are. What a converted one does not say is
-    taken on trust, aloud."""
-    about, manifest = subject.about, activations.manifest
-    unsaid = []
-    for role in ("model", "tokenizer"):
-        if role not in about.inputs:
-            unsaid.append(role)
-        elif about.inputs[role] != manifest.inputs[role]:
-            raise BadInput(
-                f"{subject.name} was trained on another {role} ({about.config.get('model')!r}) than these activations "
-                f"({manifest.config['model']!r}). Use activations of its own model."
-            )
-    if subject.site is None:
-        unsaid.append("site")
-    elif subject.site != str(activations.site):
-        raise BadInput(
-            f"{subject.name} reads {subject.site}, these activations are of {activations.site}. Record {subject.site}."
-        )
-    if subject.dictionary.config.d_in != activations.d:
-        raise BadInput(
-            f"{subject.name} reads width {subject.dictionary.config.d_in}, these activations have {activations.d}. "
-            "Record the site that it reads."
-        )
-    if unsaid:
-        print(
-            f"{subject.name} does not say its {' and '.join(unsaid)}: that it belongs to these activations is taken on "
-            "trust.",
-            file=sys.stderr,
-        )
+def recordings(subjects: Sequence[Subject], activations: Recordings, writes: Recordings | None = None) -> Recorded:
+    """The recordings of what all of them read and predict. Raises BadInput unless they are of that for each."""
+    found = [recorded(subject.about, activations, writes) for subject in subjects]
+    return found[0]
 
 
 class Read(NamedTuple):
     """What a dictionary made of the tokens."""
 
     fired: Fired
-    l0: Estimate | None
-    """On the held-out tokens among them; None where there are none."""
-    fvu: Estimate | None
-    """The same; None too where it does not rebuild what it reads."""
+    l0: Sums
+    """On the held-out tokens among them, by document; empty where there are none."""
+    fvu: Sums
+    """The same: of what it predicts."""
 
 
 @torch.no_grad()
-def read(subjects: Sequence[Subject], activations: Activations, *, tokens: int, seed: int) -> list[Read]:
+def read(subjects: Sequence[Subject], source: Recorded, *, tokens: int) -> list[Read]:
     """Codes of every subject over the same ``tokens`` (or a chunk more): held-out ones first, then training ones.
 
     Raises BadInput if that is none.
     """
-    if min(tokens, activations.n_tokens) < 1:
-        raise BadInput(f"Codes are compared over at least 1 token; received {tokens} of {activations.n_tokens:,}.")
-    n_contexts, context, mean = len(activations.tokens), activations.context, activations.mean
-    sums = [(Sums(n_contexts), Sums(n_contexts)) for _ in subjects]
-    found: list[list[csr_array]] = [[] for _ in subjects]
+    if min(tokens, source.n_tokens) < 1:
+        raise BadInput(f"Codes are compared over at least 1 token; received {tokens} of {source.n_tokens:,}.")
+    with progress("read", min(tokens, source.n_tokens) * len(subjects), "tokens") as advance:
+        return [_read(subject, source, tokens, advance) for subject in subjects]
+
+
+def _read(subject: Subject, source: Recorded, tokens: int, advance: Any) -> Read:
+    documents = np.asarray(source.documents).reshape(-1)
+    dictionary = subject.dictionary
+    mean = source.frame.mean_out.to(next(dictionary.parameters()).device)
+    sums = Sums(), Sums()
+    found: list[csr_array] = []
     places: list[np.ndarray] = []
     seen = 0
-    with progress("read", min(tokens, activations.n_tokens), "tokens") as advance:
-        for part, is_held_out in ((activations.held_out, True), (activations.train, False)):
-            for piece in part.ordered(CHUNK):
-                if seen >= tokens:
-                    break
-                x = piece.x.float()
-                for i, subject in enumerate(subjects):
-                    codes = subject.dictionary.encode(x)
-                    found[i].append(_sparse(codes, subject.dictionary.config.n_features))
-                    if is_held_out:
-                        rebuilds = subject.predicts_what_it_reads
-                        r = Reconstruction(x, subject.dictionary.rebuild(x, codes) if rebuilds else x, codes, mean)
-                        for metric, total in zip(MEASURED if rebuilds else MEASURED[:1], sums[i], strict=False):
-                            total.add(metric(r), piece.at // context)
-                places.append(piece.at.numpy())
-                seen += len(x)
-                advance(len(x))
+    for part, is_held_out in ((source.held_out, True), (source.train, False)):
+        for x, y, at, codes in encoded(dictionary, part) if seen < tokens else ():
+            found.append(_sparse(codes, dictionary.config.n_features))
+            if is_held_out:
+                r = Reconstruction(y, dictionary.rebuild(x, codes), codes, mean)
+                for metric, total in zip(MEASURED, sums, strict=True):
+                    total.add(metric(r), documents[at.numpy()])
+            places.append(at.numpy())
+            seen += len(x)
+            advance(len(x))
+            if seen >= tokens:
+                break
     order = np.argsort(np.concatenate(places), kind="stable")
-    return [
-        Read(Fired(_in_order(each, order)), *(_estimate(total, seed) for total in sums[i]))
-        for i, each in enumerate(found)
-    ]
+    return Read(Fired(_in_order(found, order)), *sums)
+
+
+def difference(one: Sums, other: Sums) -> Estimate | None:
+    """``one`` less ``other`` on the same documents; None where nothing was held out."""
+    return _estimate(metrics.difference(one, other)) if one and other else None
+
+
+def estimate(sums: Sums) -> Estimate | None:
+    """None where nothing was held out."""
+    return _estimate(sums.estimate()) if sums else None
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(**found)
 
 
 def _sparse(codes: Codes, n_features: int) -> csr_array:
@@ -195,7 +183,3 @@ def _in_order(pieces: list[csr_array], order: np.ndarray) -> csr_array:
     shape = (len(order), pieces[0].shape[1])  # pyright: ignore[reportOptionalSubscript]
     pieces.clear()
     return csr_array(csr_array((values, ids, indptr), shape=shape)[order])
-
-
-def _estimate(sums: Sums, seed: int) -> Estimate | None:
-    return Estimate(**sums.estimate(seed=seed)) if bool(sums.den.any()) else None

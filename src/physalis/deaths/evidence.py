@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from physalis.device import moved
 from physalis.dictionaries import Dictionary, Linear, Tick
 from physalis.training import Part
 from physalis.types import Batch, Codes
@@ -29,18 +30,23 @@ class Counts(NamedTuple):
 @torch.no_grad()
 def count(dictionary: Dictionary, part: Part, tokens: int) -> Counts:
     """Over the first ``tokens`` rows, in whole chunks, or all that there are."""
+    device = device_of(dictionary)
     fired, seen = torch.zeros(dictionary.config.n_features, dtype=torch.int64), 0
-    for x in rows_of(part, tokens):
+    for x in rows_of(part, tokens, device):
         fired += firings(dictionary.encode(x), len(fired))
         seen += len(x)
     return Counts(fired, seen)
 
 
-def rows_of(part: Part, tokens: int) -> Iterator[Float[Tensor, "n d_in"]]:
-    """Raw rows, chunk by chunk, until there are ``tokens`` of them."""
+def device_of(dictionary: Dictionary) -> torch.device:
+    return next(dictionary.parameters()).device
+
+
+def rows_of(part: Part, tokens: int, device: torch.device) -> Iterator[Float[Tensor, "n d_in"]]:
+    """Raw rows on ``device``, chunk by chunk, until there are ``tokens`` of them."""
     n, seen = part.n_tokens, 0
     size = n // max(1, -(-n // CHUNK))  # so that few rows are left over
-    for batch in part.batches(size, seed=0) if size else ():
+    for batch in moved(part.batches(size, seed=0), device) if size else ():
         if seen >= tokens:
             return
         yield batch.x.float()
@@ -48,15 +54,15 @@ def rows_of(part: Part, tokens: int) -> Iterator[Float[Tensor, "n d_in"]]:
 
 
 def firings(codes: Codes, features: int) -> Int[Tensor, " features"]:
-    """On how many rows each feature fired."""
-    return torch.bincount(codes.ids[codes.values > 0].long().flatten(), minlength=features)
+    """On how many rows each feature fired; on the CPU."""
+    return torch.bincount(codes.ids[codes.values > 0].long().flatten(), minlength=features).cpu()
 
 
 @torch.no_grad()
 def count_at_start(young: Dictionary, sample: list[Batch]) -> Counts:
     """With the weights that training starts from, chosen as training chooses."""
     n = young.config.n_features
-    nobody = torch.zeros(n, dtype=torch.bool)
+    nobody = torch.zeros(n, dtype=torch.bool, device=device_of(young))
     fired = sum((firings(young.loss(batch, Tick(0, 0.0, nobody)).codes, n) for batch in sample), torch.zeros(n).long())
     return Counts(fired, sum(len(batch.x) for batch in sample))
 
@@ -101,14 +107,14 @@ def shortfall(
     dictionary: Dictionary, x: Float[Tensor, "tokens d"], ids: Int[Tensor, " dead"]
 ) -> Float[Tensor, " dead"]:
     """By how many of its standard deviations each feature's pre-activation stays below what it would have to exceed,
-    on the row where it comes nearest; negative where it exceeds it."""
+    on the row where it comes nearest; negative where it exceeds it. On the CPU, as ``ids`` are."""
     codes, z = dictionary.encode(x), inside(dictionary, x)
     found = []
-    for part in ids.split(FEATURES):
+    for part in ids.to(x.device).split(FEATURES):
         pre = z @ dictionary.reads(part).T + dictionary.b_enc[part]  # pyright: ignore
         rest = _needed(dictionary, codes, part) - pre
         found.append(rest.min(0).values / pre.std(0).clamp_min(1e-30))
-    return torch.cat(found) if found else torch.zeros(0)
+    return torch.cat(found).cpu() if found else torch.zeros(0)
 
 
 def _needed(dictionary: Dictionary, codes: Codes, ids: Tensor) -> Tensor:
@@ -116,27 +122,27 @@ def _needed(dictionary: Dictionary, codes: Codes, ids: Tensor) -> Tensor:
     if threshold is not None:
         return threshold[ids]
     if hasattr(dictionary, "asked"):  # a penalty decides, and a positive pre-activation fires
-        return torch.zeros(len(ids))
+        return torch.zeros(len(ids), device=ids.device)
     return codes.values.min(1, keepdim=True).values  # a full row is entered by exceeding its smallest code
 
 
 @torch.no_grad()
 def alignment(reads: Float[Tensor, "n d"], mean: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
-    """Cosine of what each feature reads with the mean."""
-    return normalize(reads, dim=1) @ normalize(mean, dim=0)
+    """Cosine of what each feature reads with the mean; on the CPU."""
+    return (normalize(reads, dim=1) @ normalize(mean, dim=0)).cpu()
 
 
 @torch.no_grad()
 def mass(reads: Float[Tensor, "n d"], dimensions: Bool[Tensor, " d"]) -> Float[Tensor, " n"]:
-    """Share of each row's squared length in these dimensions."""
-    return normalize(reads, dim=1)[:, dimensions].square().sum(1)
+    """Share of each row's squared length in these dimensions; on the CPU."""
+    return normalize(reads, dim=1)[:, dimensions].square().sum(1).cpu()
 
 
 @torch.no_grad()
 def nearest(rows: Float[Tensor, "n d"], others: Float[Tensor, "m d"]) -> Float[Tensor, " n"]:
-    """The largest cosine of each row with one of the others; 0 where there is none."""
+    """The largest cosine of each row with one of the others, on the CPU; 0 where there is none."""
     if not len(others):
         return torch.zeros(len(rows))
     others = normalize(others, dim=1)
     found = [(normalize(part, dim=1) @ others.T).max(1).values for part in rows.split(FEATURES)]
-    return torch.cat(found) if found else torch.zeros(0)
+    return torch.cat(found).cpu() if found else torch.zeros(0)

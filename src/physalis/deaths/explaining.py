@@ -26,6 +26,7 @@ from physalis.deaths.evidence import Spread
 from physalis.deaths.records import RARITY, REDUNDANCY, UNKNOWN, Cause, Death, Deaths, Trial
 from physalis.deaths.replay import Change, Replay, batches, beginning, replay
 from physalis.deaths.suspects import UNCENTRED, Scene, Suspicion, suspicions
+from physalis.device import chosen
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Firing, dead_fraction, share_estimate
@@ -42,18 +43,26 @@ HALVED = 0.5
 _NEEDED = ("batch_size", "epochs", "order", "lr", "warmup", "decay", "dead_after", "frozen", "steps")
 
 
-def explain_deaths(dictionary: str | Path, source: Source, *, tokens: int = 1_000_000, steps: int = 400) -> Deaths:
+def explain_deaths(
+    dictionary: str | Path,
+    source: Source,
+    *,
+    tokens: int = 1_000_000,
+    steps: int = 400,
+    device: torch.device | str | None = None,
+) -> Deaths:
     """Say how many features of the dictionary in a folder are dead, and why.
 
     ``source`` is what it was trained on. A feature is dead if it fires on none of ``tokens`` training tokens. At most
     ``steps`` steps of the training are repeated, as they were and once for each suspicion; 0 repeats nothing. With
     another source, or where the training is not known (a converted dictionary), nothing can be repeated, and ``notes``
-    says so.
+    says so. All of it happens on ``device``, the best that there is unless given.
 
     Raises BadInput if the folder holds no dictionary, or if the source's widths are not the dictionary's.
     """
     folder = Path(dictionary)
-    about, subject = artifact.read(folder, "dictionary"), dictionaries.load(folder)
+    about = artifact.read(folder, "dictionary")
+    subject = dictionaries.load(folder, device=chosen(device))
     widths, own = (source.d_in, source.d_out), (subject.config.d_in, subject.config.d_out)
     if widths != own:
         raise BadInput(
@@ -115,13 +124,13 @@ class _Case:
 
 def _measure(case: _Case, tokens: int) -> None:
     """Numbers that follow from the dictionary as it is."""
-    subject, ids = case.subject, case.ids
+    subject, ids, device = case.subject, case.ids, evidence.device_of(case.subject)
     alive = torch.ones(subject.config.n_features, dtype=torch.bool)
     alive[ids] = False
-    x = torch.cat(list(evidence.rows_of(case.source.train, LOOKED_AT)))
+    x = torch.cat(list(evidence.rows_of(case.source.train, LOOKED_AT, device)))
     case.numbers["shortfall"] = evidence.shortfall(subject, x, ids)
-    writes: Any = subject.writes
-    case.numbers["likeness"] = evidence.nearest(writes(ids), writes(alive.nonzero().flatten()))
+    dead, living = (subject.writes(each.to(device)) for each in (ids, alive.nonzero().flatten()))
+    case.numbers["likeness"] = evidence.nearest(dead, living)
     if isinstance(case.source, Judged) and case.source.held_out.n_tokens:
         case.numbers["elsewhere"] = evidence.count(subject, case.source.held_out, tokens).fired[ids].double()
     if not case.repeatable:
@@ -141,9 +150,10 @@ def _try(case: _Case, steps: int) -> None:
     """Numbers that follow from how training began, and a repeat for each suspicion that they raise."""
     if not case.repeatable:
         return
-    young = beginning(case.source, case.about, Change())
+    device = evidence.device_of(case.subject)
+    young = beginning(case.source, case.about, Change(), device)
     sample: list[Batch] = []
-    for batch in batches(case.source, case.about, Change()):
+    for batch in batches(case.source, case.about, Change(), device):
         sample.append(batch)
         if sum(len(each.x) for each in sample) >= LOOKED_AT:
             break
@@ -151,18 +161,18 @@ def _try(case: _Case, steps: int) -> None:
     at_start = evidence.count_at_start(young, sample)
     dead = torch.zeros(len(at_start.fired), dtype=torch.bool)
     dead[case.ids] = True
-    read: Tensor = young.reads(case.ids)  # pyright: ignore
-    now = case.subject.reads(case.ids) / case.source.frame.scale_in  # pyright: ignore
+    read = young.reads(case.ids.to(device))
+    now = case.subject.reads(case.ids.to(device)) / case.source.frame.scale_in.to(device)
     case.numbers["rate_at_start"] = at_start.fired[case.ids] / at_start.n_tokens
     case.numbers["towards_mean"] = evidence.alignment(read, spread.mean)
     if spread.outliers.any():
         case.numbers["in_outliers"] = evidence.mass(read, spread.outliers)
-    case.numbers["turned"] = torch.rad2deg(torch.cosine_similarity(read, now, dim=1).clamp(-1, 1).acos())
+    case.numbers["turned"] = torch.rad2deg(torch.cosine_similarity(read, now, dim=1).clamp(-1, 1).acos()).cpu()
     found = list(suspicions(Scene(case.about, young, sample, spread, at_start, dead, case.log))) if steps else []
     if found:
-        case.control = replay(case.source, case.about, Change(), steps=steps, name="as it was")
+        case.control = replay(case.source, case.about, Change(), steps=steps, name="as it was", device=device)
     for suspicion in found:
-        again = replay(case.source, case.about, suspicion.change, steps=steps, name=suspicion.name)
+        again = replay(case.source, case.about, suspicion.change, steps=steps, name=suspicion.name, device=device)
         case.tried.append(_Tried(suspicion, again))
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from physalis.metrics import Interval
+
 INITIAL_SCALE, CENTRING, OUTLIERS = "initial scale", "centring", "outlier dimensions"
 LEARNING_RATE, PENALTY, RARITY, REDUNDANCY = "learning rate", "penalty", "rarity", "redundancy"
 UNKNOWN = "unknown"
@@ -49,7 +51,7 @@ class Deaths:
     n_features: int
     n_tokens: int
     """On which firing was counted."""
-    dead: dict[str, float]
+    dead: Interval
     """``{value, low, high}``: the share of features that fired on none of them, with Wilson's 95 % interval."""
     never_fired: int | None
     """Dead features that did not fire in training either; None if nobody kept it."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from physalis import dictionaries
 from physalis.artifact import Manifest
 from physalis.deaths.evidence import CHUNK, firings
-from physalis.device import compute_dtype
+from physalis.device import moved, ranking_dtype, repeatable
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.progress import progress
@@ -56,40 +56,42 @@ class Replay(NamedTuple):
         return self.fired == 0
 
 
-def batches(source: Source, about: Manifest, change: Change) -> Iterator[Batch]:
-    """The training's batches, changed."""
-    t, frame = about.config["training"], source.frame
+def batches(source: Source, about: Manifest, change: Change, device: torch.device) -> Iterator[Batch]:
+    """The training's batches on ``device``, changed."""
+    t, frame = about.config["training"], source.frame.to(device)
     raw = source.train.batches(t["batch_size"], seed=t["order"], epochs=t["epochs"])
-    return (change.batch(frame.apply(batch)) for batch in raw)
+    return (change.batch(frame.apply(batch)) for batch in moved(raw, device))
 
 
-def beginning(source: Source, about: Manifest, change: Change) -> Dictionary:
-    """The dictionary as its training started, changed."""
+def beginning(source: Source, about: Manifest, change: Change, device: torch.device) -> Dictionary:
+    """The dictionary as its training started on ``device``, changed."""
     config, t = about.config["dictionary"] | change.config, about.config["training"]
-    dictionary = dictionaries.make(about.config["architecture"], config)
-    dictionary.compute_in(compute_dtype(torch.device("cpu")))
+    dictionary = dictionaries.make(about.config["architecture"], config).to(device)
+    dictionary.compute_in(ranking_dtype(device))
     n = config["n_features"]
-    sample = first_rows(first(batches(source, about, change), n), n, t["batch_size"])
+    sample = first_rows(first(batches(source, about, change, device), n), n, t["batch_size"])
     begin(dictionary, sample, frozen=t["frozen"], seed=about.seed or 0)
     change.start(dictionary)
     return dictionary
 
 
-def replay(source: Source, about: Manifest, change: Change, *, steps: int, name: str) -> Replay | None:
+def replay(
+    source: Source, about: Manifest, change: Change, *, steps: int, name: str, device: torch.device
+) -> Replay | None:
     """Repeat at most ``steps`` steps of the training that ``about`` describes; None if it diverges with the change."""
     t = about.config["training"]
-    run = Run(beginning(source, about, change), seed=about.seed or 0)
+    run = Run(beginning(source, about, change, device), seed=about.seed or 0)
     lr = t["lr"] if change.lr is None else change.lr
     schedule = Schedule(lr=lr, warmup=t["warmup"], decay=t["decay"], steps=t["steps"])
     steps = min(steps, t["steps"])
-    with progress(f"repeat: {name}", steps * t["batch_size"], "tokens") as advance:
-        for step, batch in zip(range(steps), batches(source, about, change), strict=False):
+    with repeatable(device), progress(f"repeat: {name}", steps * t["batch_size"], "tokens") as advance:
+        for step, batch in zip(range(steps), batches(source, about, change, device), strict=False):
             try:
                 run.descend(batch, step, schedule, t["dead_after"])
             except BadInput:
                 return None
             advance(len(batch.x), note=run.note)
-    return _judge(run.dictionary, first(batches(source, about, change), JUDGED))
+    return _judge(run.dictionary, first(batches(source, about, change, device), JUDGED))
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ class Scene(NamedTuple):
     """Of their x."""
     at_start: Counts
     dead: Tensor
-    """[features], bool."""
+    """[features], bool; on the CPU."""
     log: list[dict[str, Any]]
 
 
@@ -68,9 +68,9 @@ def _initial_scale(scene: Scene) -> Suspicion | None:
         return None
     fired = scene.at_start.fired > 0
     silent = scene.dead & ~fired
-    length, bias = young.enc.data.norm(dim=1), young.b_enc.data
+    length, bias = young.enc.data.norm(dim=1).cpu(), young.b_enc.data.cpu()
     usual, usual_bias = (_middle(each, fired) for each in (length, bias))
-    deviation = (first.x @ young.enc.data.T).std(0)
+    deviation = (first.x @ young.enc.data.T).std(0).cpu()
     odd = silent & (
         (length > OFF * usual) | (length * OFF < usual) | ((bias - usual_bias).abs() > OFF * deviation.clamp_min(1e-30))
     )
@@ -112,7 +112,7 @@ def _centring(scene: Scene) -> Suspicion | None:
     spread = scene.spread
     if spread.offset < UNCENTRED:
         return None
-    along = alignment(scene.young.reads(torch.arange(len(scene.dead))), spread.mean)  # pyright: ignore
+    along = alignment(scene.young.reads(torch.arange(len(scene.dead), device=spread.mean.device)), spread.mean)
     mean_y = torch.cat([batch.y for batch in scene.sample]).mean(0)
     change = _of_batches(lambda x: x - spread.mean, lambda y: y - mean_y)
     dead, living = _middle(along, scene.dead), _middle(along, ~scene.dead)
@@ -130,7 +130,7 @@ def _outliers(scene: Scene) -> Suspicion | None:
     if not ids:
         return None
     usual = spread.deviation[~spread.outliers].median()
-    shrink = torch.where(spread.outliers, usual / spread.deviation, torch.ones(()))
+    shrink = torch.where(spread.outliers, usual / spread.deviation, 1.0)
     x = torch.cat([batch.x for batch in scene.sample])
     level = float((x * shrink).square().mean().rsqrt())
     same = scene.sample[0].y is scene.sample[0].x

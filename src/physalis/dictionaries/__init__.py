@@ -52,13 +52,14 @@ def architecture(name: str) -> type[Dictionary]:
 
 
 def architecture_of(config: Shape) -> type[Dictionary]:
-    """The architecture that a config belongs to. Raises BadInput for one that is not listed."""
+    """The architecture that a config belongs to. Raises BadInput for one of a class that is not listed."""
     for each in ARCHITECTURES:
         if each.__init__.__annotations__["config"] is type(config):
             return each
     raise BadInput(
-        f"{type(config).__name__} belongs to no architecture that is listed. Add its class to "
-        "physalis.dictionaries.ARCHITECTURES, or use the config of one that is there."
+        f"{type(config).__name__} is the config of no architecture in physalis.dictionaries.ARCHITECTURES. Add the "
+        "class that takes it there, so that what is trained can be read again: "
+        "`dictionaries.ARCHITECTURES += (YourDictionary,)`."
     )
 
 

@@ -114,6 +114,22 @@ class Dictionary(nn.Module, ABC):
         before they are read and that is undone after."""
         return x.new_ones(len(x), 1, dtype=torch.float32)
 
+    def check_rows(self, x: Tensor) -> None:
+        """Raises BadInput unless ``x`` is [tokens, d_in]."""
+        if x.ndim != 2 or x.shape[1] != self.config.d_in:
+            raise BadInput(
+                f"This dictionary reads rows of width {self.config.d_in}, [tokens, {self.config.d_in}]; received "
+                f"{list(x.shape)}. Give activations of its own site, with other dimensions flattened: x.flatten(0, -2)."
+            )
+
+    @abstractmethod
+    def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        """Gradient of the features' pre-activations with respect to the input."""
+
+    @abstractmethod
+    def writes(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_out"]:
+        """What one unit of each feature adds to the output, up to ``gain``."""
+
     @abstractmethod
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         """The terms to minimise on a batch that is centred and scaled to mean square 1 an element."""

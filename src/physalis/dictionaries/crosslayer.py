@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.rows import Rows
-from physalis.dictionaries.thresholded import SLACK, follow, judged
+from physalis.dictionaries.thresholded import follow
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -74,7 +74,7 @@ class CrossLayer(Dictionary):
 
     def reads(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """Gradient of the features' pre-activations with respect to the input."""
-        out = torch.zeros(len(ids), self.config.d_in)
+        out = self.b_dec.new_zeros(len(ids), self.config.d_in)
         for row, f in zip(out, ids.tolist(), strict=True):
             i = f // self.each
             row[i * self.d_in : (i + 1) * self.d_in] = self.enc[i].data[f % self.each]
@@ -82,7 +82,7 @@ class CrossLayer(Dictionary):
 
     def writes(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_out"]:
         """What one unit of each feature adds to the output: nothing to layers before its own."""
-        out = torch.zeros(len(ids), self.config.d_out)
+        out = self.b_dec.new_zeros(len(ids), self.config.d_out)
         for row, f in zip(out, ids.tolist(), strict=True):
             row[(f // self.each) * self.d_out :] = self.dec[f // self.each].data[f % self.each]
         return out
@@ -92,14 +92,25 @@ class CrossLayer(Dictionary):
             enc.compute_in(dtype)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        self.check_rows(x)
         x = x.float() - self.centre
-        found = []
-        for enc, bias, part, first in self._layers(x):
-            threshold = self.threshold[first : first + self.each]
-            chosen = rows.above(part, enc, bias.detach() - threshold * (1 if enc.half is None else 1 - SLACK))
-            codes = judged(part.contiguous(), enc, bias, chosen, threshold)
-            found.append(Codes(codes.values, codes.ids + first))
-        return _joined(found)
+        return _joined([self._codes(*layer) for layer in self._layers(x)])
+
+    def _codes(self, enc: Rows, bias: Tensor, part: Tensor, first: int) -> Codes:
+        """One layer's."""
+        threshold = self.threshold[first : first + self.each]
+        part = part.contiguous()
+        codes = rows.differentiable(part, enc, bias, candidates.above(part, enc, bias, threshold))
+        return Codes(codes.values, codes.ids + first)
+
+    def adds(self, layer: int, x: Float[Tensor, "tokens d_layer"]) -> Float[Tensor, "tokens d_rest"]:
+        """What one layer's features, which read ``x`` alone, add to the outputs of that layer and all later ones: these
+        of all layers and the bias are what ``decode`` gives."""
+        first, dec = layer * self.each, self.dec[layer]
+        centre = self.centre[layer * self.d_in : (layer + 1) * self.d_in]
+        bias = self.b_enc[first : first + self.each]
+        codes = self._codes(self.enc[layer], bias, x.float() - centre, first)
+        return rows.decode(codes._replace(ids=codes.ids - first), dec, torch.zeros(dec.shape[1], device=dec.device))
 
     def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.b_dec.expand(len(codes.ids), -1)
@@ -177,6 +188,12 @@ class CrossLayer(Dictionary):
         for enc in self.enc:
             enc.refresh()
         return result
+
+    def to(self, *args: Any, **kwargs: Any) -> "CrossLayer":
+        moved = super().to(*args, **kwargs)
+        for enc in self.enc:
+            enc.refresh()
+        return moved
 
 
 def _joined(parts: list[Codes]) -> Codes:

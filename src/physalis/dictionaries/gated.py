@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.asked import Asked, adjust, silence
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
@@ -44,10 +44,10 @@ class Gated(Linear):
         adjust(self, sample.x, silent=lambda gate: self._sizes(gate) <= 0)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        return rows.above(x, self.enc, self.b_enc.detach())
+        return candidates.above(x, self.enc, self.b_enc)
 
     def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
-        return self._magnitudes(rows.exact(x, self.enc, self.b_enc, codes))
+        return self._magnitudes(rows.differentiable(x, self.enc, self.b_enc, codes))
 
     def _sizes(self, gate: Codes) -> Tensor:
         ids = gate.ids.long()
@@ -57,7 +57,8 @@ class Gated(Linear):
         return Codes(self._sizes(gate).relu() * (gate.values > 0), gate.ids)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
-        gate = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))
+        found = rows.above(batch.x, self.enc, self.b_enc.detach())
+        gate = rows.differentiable(batch.x, self.enc, self.b_enc, found)
         codes = self._magnitudes(gate)
         rest = self.predict(batch.x, codes) - batch.y
         l0 = (codes.values.detach() > 0).sum() / len(batch.x)

@@ -10,12 +10,49 @@ Numbers that are never negative order like their bit patterns, so selection work
 ``no_type_check`` keeps the tests' shape checks out of compiled code, which cannot hold them.
 """
 
-from typing import no_type_check
+from collections.abc import Callable
+from typing import Any, no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, prange, types
+from numba.extending import overload
 
 _ONE = np.int32(1)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def quantise(x, most, out, scale):
+    """``out`` [n, d] int8 and ``scale`` [n], so that out * scale is as near x as numbers up to ``most`` allow."""
+    for r in prange(x.shape[0]):
+        scale[r] = _round_row(x[r], out[r], most)
+
+
+def _round_row(row: Any, out: Any, most: Any) -> float:
+    """Write ``row`` rounded to ``out``, as bfloat16's bits in int16 or as int8; returns what ``out`` is multiplied by."""
+    raise NotImplementedError(row, out, most)
+
+
+@overload(_round_row)
+@no_type_check
+def _round_row_of(row, out, most) -> Callable:
+    def to_bfloat16(row, out, most):
+        u = row.view(np.uint32)
+        for i in range(row.shape[0]):  # round to nearest even
+            out[i] = np.int16((u[i] + np.uint32(0x7FFF) + ((u[i] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+        return np.float32(1)
+
+    def to_int8(row, out, most):
+        largest = np.float32(1e-30)
+        for i in range(row.shape[0]):
+            size = abs(row[i])
+            largest = size if size > largest else largest
+        by = np.float32(most) / largest
+        for i in range(row.shape[0]):
+            out[i] = np.int8(np.rint(row[i] * by))
+        return largest / np.float32(most)
+
+    return to_bfloat16 if out.dtype == types.int16 else to_int8
 
 
 @njit(inline="always")
@@ -299,11 +336,11 @@ def add_outer(start, entry, coefficients, at, vectors, out):
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
-def adam_outer(first, second, more, rows, m, v, half, on_sphere, lr, b1, b2, c1, c2, eps):
+def adam_outer(first, second, more, rows, m, v, half, scale, most, on_sphere, lr, b1, b2, c1, c2, eps):
     """One Adam step on ``rows`` [features, d] whose gradient is two outer products, never stored: each row's gradient
     is summed in cache, used and forgotten. Each is (start, entry, coefficients, at, vectors), as in ``add_outer``.
     ``more`` is a further dense gradient, or has no rows. ``half`` receives the new rows rounded to bfloat16 (as int16
-    bits), if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part along the row is dropped and the
+    bits) or to int8 up to ``most`` with ``scale`` [features], if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part along the row is dropped and the
     row is rescaled after the step. c1, c2 undo the moments' start at 0."""
     d = rows.shape[1]
     one, zero, tiny = np.float32(1), np.float32(0), np.float32(1e-30)
@@ -345,7 +382,4 @@ def adam_outer(first, second, more, rows, m, v, half, on_sphere, lr, b1, b2, c1,
             for i in range(d):
                 w[i] *= shrink
         if half.shape[0] > 0:
-            u = w.view(np.uint32)
-            h = half[f]
-            for i in range(d):  # round to nearest even
-                h[i] = np.int16((u[i] + np.uint32(0x7FFF) + ((u[i] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+            scale[f] = _round_row(w, half[f], most)

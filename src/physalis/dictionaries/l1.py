@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.asked import Asked, adjust, silence
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
@@ -42,10 +42,10 @@ class L1(Linear):
         adjust(self, sample.x)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        return rows.above(x, self.enc, self.b_enc.detach())
+        return candidates.above(x, self.enc, self.b_enc)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
-        codes = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))
+        codes = rows.differentiable(batch.x, self.enc, self.b_enc, rows.above(batch.x, self.enc, self.b_enc.detach()))
         rest = self.predict(batch.x, codes) - batch.y
         l0 = (codes.values.detach() > 0).sum() / len(batch.x)
         lengths = self.dec.norm(dim=1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.asked import Asked, adjust, silence
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
@@ -54,11 +54,11 @@ class L1Resampled(Linear):
         adjust(self, sample.x - self.b_dec if self._tied else sample.x)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        return rows.above(x.detach(), self.enc, self.b_enc.detach())
+        return candidates.above(x, self.enc, self.b_enc)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         x = batch.x - self.b_dec if self._tied else batch.x
-        codes = rows.differentiable(x, self.enc, self.b_enc, self.choose(x))
+        codes = rows.differentiable(x, self.enc, self.b_enc, rows.above(x.detach(), self.enc, self.b_enc.detach()))
         rest = self.predict(x, codes) - batch.y
         l0 = (codes.values.detach() > 0).sum() / len(x)
         l1 = codes.values.sum() / batch.y.numel()

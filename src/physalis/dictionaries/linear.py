@@ -61,7 +61,8 @@ class Linear(Dictionary):
         self.enc.compute_in(dtype)
 
     def inside(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """What the encoder's product is taken with."""
+        """What the encoder's product is taken with. Raises BadInput for rows of another width."""
+        self.check_rows(x)
         x = x.float()
         if self.config.layer_norm:
             x = (x - x.mean(1, keepdim=True)) / _deviation(x)
@@ -69,11 +70,12 @@ class Linear(Dictionary):
 
     @abstractmethod
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        """Which features fire on rows that went through ``inside``, with values good enough to choose by."""
+        """Which features fire on rows that went through ``inside``, and how strongly: exactly, as ``candidates`` tells,
+        for what a dictionary says is the same on every machine. Losses may choose by a product alone."""
 
     def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
-        """The chosen features with exact, differentiable values."""
-        return rows.exact(x, self.enc, self.b_enc, codes)
+        """The chosen features with differentiable values."""
+        return rows.differentiable(x, self.enc, self.b_enc, codes)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = self.inside(x)
@@ -187,8 +189,7 @@ class Linear(Dictionary):
 
     def to(self, *args: Any, **kwargs: Any) -> "Linear":
         moved = super().to(*args, **kwargs)
-        if self.enc.half is not None:
-            self.enc.half = self.enc.data.to(self.enc.half.dtype)
+        self.enc.refresh()
         return moved
 
 

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physalis.dictionaries import nested, rows
+from physalis.dictionaries import candidates, nested, rows
 from physalis.dictionaries.asked import falling
 from physalis.dictionaries.base import Loss, Shape, Tick
-from physalis.dictionaries.thresholded import SLACK, Thresholded, best_of_batch, excess, follow, judged
+from physalis.dictionaries.thresholded import Thresholded, best_of_batch, excess, follow
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes
 
@@ -82,14 +82,13 @@ class ListaMatryoshka(Thresholded):
         return x + self.step * (x - rows.decode(first, self.dec, self.b_dec - self.centre))
 
     def _first(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        slack = 1 if self.enc.half is None else 1 - SLACK
-        near = rows.above(x, self.enc, self.b_enc.detach() - slack * self.first_threshold)
-        return judged(x, self.enc, self.b_enc, near, self.first_threshold)
+        first = candidates.above(x, self.enc, self.b_enc, self.first_threshold)
+        return rows.differentiable(x, self.enc, self.b_enc, first)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = self.inside(x)
         x = self.again(x, self._first(x))
-        return self.valued(x, self.choose(x.detach()))
+        return self.valued(x, self.choose(x))
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
         if batch.y is not batch.x:

@@ -6,16 +6,17 @@ dense gradients (``.grad``) work beside it, so an architecture may use plain tor
 """
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8, Shaped
 from torch import Tensor
 
-from physalis.dictionaries import kernels
+from physalis.dictionaries import candidate_kernels, kernels
 from physalis.types import Codes
 
 gpu: Any = None
@@ -23,7 +24,7 @@ gpu: Any = None
 if torch.cuda.is_available() and find_spec("triton") is not None:
     gpu = import_module("physalis.dictionaries.triton_kernels")
 
-_PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger batch goes in slices
+PRODUCT_BYTES = 128 << 20  # of the encoder product held at a time; a larger batch goes in slices
 
 
 class Outer(NamedTuple):
@@ -37,43 +38,92 @@ class Outer(NamedTuple):
 
 
 class Rows(torch.nn.Parameter):
-    """A float32 weight [features, d]. ``half`` is its bfloat16 copy where products are taken in bfloat16."""
+    """A float32 weight [features, d], and beside it the rounded copy that fast products are taken with."""
 
     outers: list[Outer]
     half: Tensor | None
+    """The copy, in bfloat16 or int8, where products are taken in one of these."""
+    scale: Tensor | None
+    """[features]: what an int8 copy's rows are multiplied by."""
     on_sphere: bool
     """Whether the optimiser keeps every row at length 1."""
+    room: int
+    """For so many candidates a token, at least, room is made at first."""
+    _errors: tuple[Tensor, Tensor] | None
 
     def __new__(cls, data: Tensor) -> "Rows":
         rows = torch.Tensor._make_subclass(cls, data.contiguous(), True)
-        rows.outers, rows.half, rows.on_sphere = [], None, False
+        rows.outers, rows.half, rows.scale, rows.on_sphere = [], None, None, False
+        rows.room, rows._errors = 0, None
         return rows
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Rows":
         copy = Rows(self.data.clone())
+        copy.requires_grad_(self.requires_grad)
         copy.on_sphere = self.on_sphere
-        copy.half = None if self.half is None else self.half.clone()
+        copy.half, copy.scale = (None if part is None else part.clone() for part in (self.half, self.scale))
         memo[id(self)] = copy
         return copy
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Take encoder products in ``dtype``; bfloat16 keeps a rounded copy beside the float32 rows."""
-        self.half = self.data.to(dtype) if dtype != torch.float32 else None
+        """Take encoder products in float32, bfloat16 or int8: the latter two with a rounded copy beside the rows."""
+        self.half = None if dtype == torch.float32 else torch.empty_like(self.data, dtype=dtype)
+        self.scale = self.data.new_empty(len(self)) if dtype == torch.int8 else None
+        self.refresh()
 
     def refresh(self) -> None:
-        """Call after changing the data by hand: renews the rounded copy."""
-        if self.half is not None:
+        """Call after changing the data, or moving them to another device: renews the rounded copy."""
+        self._errors = None
+        if self.half is None:
+            return
+        if self.half.dtype == torch.int8 and self.device.type != "cpu":
+            self.compute_in(torch.bfloat16)  # int8 products are read by kernels for the CPU
+        elif self.half.dtype == torch.int8:
+            self.half, self.scale = quantised(self.data, most_int8())
+        elif self.half.device == self.device:
             self.half.copy_(self.data)
+        else:
+            self.half = self.data.to(self.half.dtype)
+
+    def stepped(self) -> None:
+        """Call after changing the data and the rounded copy alike."""
+        self._errors = None
+
+    def errors(self) -> tuple[Float[Tensor, " features"], Float[Tensor, " features"]]:
+        """Lengths of the rows, and of what rounding took from them."""
+        if self._errors is None:
+            seen = self.data if self.half is None else self.half.float()
+            seen = seen if self.scale is None else seen * self.scale[:, None]
+            self._errors = self.data.norm(dim=1), (self.data - seen).norm(dim=1)
+        return self._errors
+
+
+@cache
+def most_int8() -> int:
+    """The largest number of an int8 weight: 127, or 64 where sums of two products saturate 16 bits, as with AVX2."""
+    full = torch.full((64, 64), 127, dtype=torch.int8)
+    return 127 if int(torch._int_mm(full, full)[0, 0]) == 64 * 127 * 127 else 64
+
+
+def quantised(x: Float[Tensor, "n d"], most: int = 127) -> tuple[Int8[Tensor, "n d"], Float[Tensor, " n"]]:
+    """Each row as int8 numbers up to ``most``, and what these are multiplied by."""
+    if x.device.type == "cpu":
+        x = x.detach().contiguous()
+        numbers, scale = torch.empty_like(x, dtype=torch.int8), torch.empty(len(x))
+        kernels.quantise(x.numpy(), most, numbers.numpy(), scale.numpy())
+        return numbers, scale
+    scale = x.abs().amax(1).clamp_min(1e-30) / most
+    return (x / scale[:, None]).round_().to(torch.int8), scale
 
 
 _buffers: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
 
-def _buffer(n: int, features: int, like: Tensor) -> Tensor:
+def _buffer(n: int, features: int, like: Tensor, dtype: torch.dtype) -> Tensor:
     """A reused array for the encoder product: allocating it anew costs more than selecting from it."""
-    key = (like.device, like.dtype)
+    key = (like.device, dtype)
     if key not in _buffers or _buffers[key].numel() < n * features:
-        _buffers[key] = torch.empty(n * features, device=like.device, dtype=like.dtype)
+        _buffers[key] = torch.empty(n * features, device=like.device, dtype=dtype)
     return _buffers[key][: n * features].view(n, features)
 
 
@@ -82,8 +132,34 @@ def release_buffers() -> None:
     _buffers.clear()
 
 
-def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
+class _Scaled(NamedTuple):
+    """An int8 product: entry (t, f) stands for ``numbers * by[t] * scale[f] + bias[f]``."""
+
+    numbers: Tensor
+    by: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    def read(self, room: int, k: int | None = None) -> tuple[Tensor, Tensor, int]:
+        """The k largest positive entries of each row, or all positive ones: (values, ids, how many the fullest row
+        has, which may be more than ``room``)."""
+        n, features = self.numbers.shape
+        values, ids = torch.zeros((n, room)), torch.zeros((n, room), dtype=torch.int32)
+        counts, unused = torch.empty(n, dtype=torch.int32), np.empty((n, room), np.float32)
+        sure = (np.zeros(n, np.float32), *(np.zeros(features, np.float32),) * 2, np.float32(0))
+        known = (*(part.numpy() for part in self), *sure)
+        found = (ids.numpy(), values.numpy(), unused, counts.numpy())
+        if k is None:
+            candidate_kernels.propose_positive(*known, *found)
+        else:
+            candidate_kernels.propose_top(*known, k, *found)
+        return values, ids, int(counts.max()) if n else 0
+
+
+def _select(product: Tensor | _Scaled, k: int) -> tuple[Tensor, Tensor]:
     """The k largest positive entries of each row: (values float32, ids int32)."""
+    if isinstance(product, _Scaled):
+        return product.read(k, k)[:2]
     n = product.shape[0]
     if product.device.type == "cpu":
         bits = torch.int16 if product.dtype == torch.bfloat16 else torch.int32
@@ -97,8 +173,13 @@ def _select(product: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.float().clamp_min_(0), ids.int()
 
 
-def _select_positive(product: Tensor) -> tuple[Tensor, Tensor]:
+def _select_positive(product: Tensor | _Scaled) -> tuple[Tensor, Tensor]:
     """Every positive entry of each row: (values float32, ids int32), 0 pads."""
+    if isinstance(product, _Scaled):
+        values, ids, fullest = product.read(256)
+        if fullest > 256:
+            values, ids, fullest = product.read(fullest)
+        return values[:, : max(1, fullest)].contiguous(), ids[:, : max(1, fullest)].contiguous()
     if product.device.type == "cpu":
         bits = product.view(torch.int16 if product.dtype == torch.bfloat16 else torch.int32).numpy()
         counts = torch.empty(len(product), dtype=torch.int32)
@@ -122,14 +203,15 @@ def top(
 
     ``among`` restricts the choice to those ids, and multiplies only their rows.
     """
-    weight = rows.data if rows.half is None else rows.half
+    weight, scale = rows.data if rows.half is None else rows.half, rows.scale
     if among is not None:
         # padded to few different sizes: the product keeps what it prepared for every size that it meets
         pad = -len(among) % 256
         weight = torch.cat([weight[among], weight.new_zeros(pad, weight.shape[1])])
         bias = torch.cat([bias[among], bias.new_full((pad,), -1.0)])
+        scale = None if scale is None else torch.cat([scale[among], scale.new_ones(pad)])
     k = min(k, len(weight))
-    found = [_select(product, k) for product in _products(x, weight, bias)]
+    found = [_select(product, k) for product in _products(x, weight, scale, bias)]
     values, ids = torch.cat([v for v, _ in found]), torch.cat([i for _, i in found])
     if among is not None:
         ids = among.int()[ids.long().clamp_max(len(among) - 1)]  # a plain top k may name padding, with the value 0
@@ -141,26 +223,38 @@ def above(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " featur
     """Every positive ``x @ rows.T + bias`` of each token, by ascending id, in as many columns as the fullest token
     needs; products in ``rows.half``'s dtype."""
     weight = rows.data if rows.half is None else rows.half
-    found = [_select_positive(product) for product in _products(x, weight, bias)]
+    found = [_select_positive(product) for product in _products(x, weight, rows.scale, bias)]
     width = max(values.shape[1] for values, _ in found)
     pad = torch.nn.functional.pad
     values, ids = (torch.cat([pad(each[i], (0, width - each[i].shape[1])) for each in found]) for i in (0, 1))
     return Codes(values, ids)
 
 
-def _products(x: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
+def _products(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor) -> Iterator[Tensor | _Scaled]:
     """``x @ weight.T + bias`` in slices, each valid until the next: they share one buffer."""
     n, features = x.shape[0], weight.shape[0]
+    if scale is not None:
+        for piece in x.split(max(1, PRODUCT_BYTES // (features * 4))):
+            numbers, by = quantised(piece)
+            yield _Scaled(product(numbers, weight), by, scale, bias.detach())
+        return
     x, b = x.to(weight.dtype), bias.to(weight.dtype)
     zero_bias = not bool(bias.any())
-    size = max(1, min(n, _PRODUCT_BYTES // (features * weight.element_size())))
+    size = max(1, min(n, PRODUCT_BYTES // (features * weight.element_size())))
     for piece in x.split(size):
-        product = _buffer(len(piece), features, weight)
+        out = _buffer(len(piece), features, weight, weight.dtype)
         if zero_bias:
-            torch.mm(piece, weight.T, out=product)
+            torch.mm(piece, weight.T, out=out)
         else:
-            torch.addmm(b, piece, weight.T, out=product)
-        yield product
+            torch.addmm(b, piece, weight.T, out=out)
+        yield out
+
+
+def product(x: Shaped[Tensor, "tokens d"], weight: Shaped[Tensor, "features d"]) -> Shaped[Tensor, "tokens features"]:
+    """``x @ weight.T`` in their dtype, int8 in int32, in memory that the next product takes."""
+    exact = weight.dtype == torch.int8
+    out = _buffer(len(x), len(weight), weight, torch.int32 if exact else weight.dtype)
+    return torch._int_mm(x, weight.T, out=out) if exact else torch.mm(x, weight.T, out=out)
 
 
 @torch.no_grad()
@@ -186,7 +280,7 @@ def dot_rows(vectors: Float[Tensor, "tokens d"], codes: Codes, rows: Tensor) -> 
         return out
     if gpu is not None and vectors.is_cuda:
         return gpu.dot_rows(vectors, codes.ids, codes.values.detach(), rows.detach())
-    size = max(1, _PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
+    size = max(1, PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
     pieces = [
         torch.einsum("nd,nkd->nk", x, rows.detach()[i.long()])
         for x, i in zip(vectors.split(size), codes.ids.split(size), strict=True)
@@ -301,5 +395,5 @@ def narrow(codes: Codes) -> Codes:
 def frozen(rows: Rows) -> Rows:
     """The same data as rows that take no gradient."""
     copy = Rows(rows.data)
-    copy.half = rows.half
+    copy.half, copy.scale = rows.half, rows.scale
     return copy.requires_grad_(False)  # pyright: ignore[reportReturnType]

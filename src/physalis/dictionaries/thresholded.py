@@ -10,14 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Shape, Tick
 from physalis.dictionaries.linear import Linear
 from physalis.dictionaries.rows import Rows
 from physalis.types import Batch, Codes
-
-SLACK = 0.02
-"""Of the threshold: bfloat16 products are wrong by less, so candidates are chosen this far below and judged exactly."""
 
 _NEAR = 0.8
 """Of the running threshold: a batch's own is seldom below, and where it is, a slower way finds it."""
@@ -34,11 +31,7 @@ class Thresholded(Linear):
         self.register_buffer("threshold", torch.zeros(shape.n_features))
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        exact = self.enc.half is None
-        return rows.above(x, self.enc, self.b_enc.detach() - self.threshold.detach() * (1 if exact else 1 - SLACK))
-
-    def valued(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Codes:
-        return judged(x, self.enc, self.b_enc, codes, self.threshold)
+        return candidates.above(x, self.enc, self.b_enc, self.threshold)
 
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
@@ -49,14 +42,6 @@ class Thresholded(Linear):
     def multiply_codes(self, by: Float[Tensor, " features"]) -> None:
         super().multiply_codes(by)
         self.threshold.data.mul_(by)
-
-
-def judged(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, codes: Codes, threshold: Tensor) -> Codes:
-    """Those of the chosen features whose exact value exceeds their threshold; differentiable."""
-    with torch.no_grad():
-        codes = rows.exact(x, enc, bias, codes)
-        codes = rows.narrow(Codes(codes.values * (codes.values > threshold[codes.ids.long()]), codes.ids))
-    return rows.differentiable(x, enc, bias, codes)
 
 
 def best_of_batch(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, k: float, threshold: Tensor) -> Codes:

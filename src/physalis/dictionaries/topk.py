@@ -6,7 +6,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.dictionaries import rows
+from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Loss, Shape, Tick
 from physalis.dictionaries.linear import Linear
 from physalis.types import Batch, Codes
@@ -30,14 +30,15 @@ class TopK(Linear):
         self._make(config)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        return rows.top(x, self.enc, self.b_enc, self.config.k)
+        return candidates.top(x, self.enc, self.b_enc, self.config.k)
 
     def absorbed(self, lengths: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
         """The same for all: the largest codes are chosen, so features must keep their order."""
         return lengths.mean().expand_as(lengths)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:
-        codes = rows.differentiable(batch.x, self.enc, self.b_enc, self.choose(batch.x))
+        found = rows.top(batch.x, self.enc, self.b_enc, self.config.k)
+        codes = rows.differentiable(batch.x, self.enc, self.b_enc, found)
         rest = self.predict(batch.x, codes) - batch.y
         terms = {"fvu": rest.square().mean()}  # the batch has mean square 1 an element
         if self.config.aux_weight:

@@ -22,6 +22,9 @@ from physalis.exchange.imported import Claims, Imported, asked_k, constant, fill
 NAME = "circuit-tracer"
 CONFIG = "config.yaml"
 THRESHOLD = "activation_function.threshold"
+KINDS: dict[str, files.Kind] = {
+    "model_name": str, "feature_input_hook": str, "feature_output_hook": str, "activation": str,
+}  # fmt: skip
 
 
 def recognises(path: Path) -> bool:
@@ -46,7 +49,7 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         raise BadInput(
             f"{path} holds {len(names)} transcoders, one a layer. Give one of its files: {', '.join(names[:4])}."
         )
-    cfg = files.settings_if_there((path if path.is_dir() else path.parent) / CONFIG)
+    cfg = files.settings_if_there((path if path.is_dir() else path.parent) / CONFIG, **KINDS)
     if cfg.get("activation") == "topk" or "k" in cfg:
         raise BadInput("Its config.yaml asks for topk over these files; how ties and signs go is not documented.")
     return _cross_layer(path, cfg) if path.is_dir() else _layer(path, cfg)
@@ -76,7 +79,7 @@ def _cross_layer(path: Path, cfg: dict[str, Any]) -> Imported:
         own, other = path / f"W_enc_{i}.safetensors", path / f"W_dec_{i}.safetensors"
         found = files.tensors(own)
         enc, b_enc, b_dec = files.take(found, own, f"W_enc_{i}", f"b_enc_{i}", f"b_dec_{i}")
-        (dec,) = files.take(files.tensors(other), other, f"W_dec_{i}")
+        (dec,) = files.take(files.tensors(other), other, f"W_dec_{i}", layered=True)
         features, d = enc.shape
         if tuple(dec.shape) != (features, n - i, len(b_dec)):
             raise BadInput(
@@ -113,10 +116,10 @@ def _notes(cfg: dict[str, Any], notes: list[str]) -> tuple[str, ...]:
     )
 
 
-def write(sources: list[Path], out: Path) -> None:
-    """Write a cross-layer transcoder, or one transcoder for each layer from 0 on, in the order given.
+def write(sources: list[Path], out: Path) -> writing.Written:
+    """A cross-layer transcoder, or one transcoder for each layer from 0 on, in the order given; ``out`` names the set.
 
-    Raises BadInput, before anything is written, for what the format cannot say.
+    Raises BadInput for what the format cannot say.
     """
     loaded = [writing.load(source) for source in sources]
     if any(isinstance(d, CrossLayer) for d, _ in loaded):
@@ -132,10 +135,8 @@ def write(sources: list[Path], out: Path) -> None:
         if len({len(tensors["b_enc"]) for tensors in stored.values()}) > 1:
             raise BadInput("circuit-tracer wants as many features in every layer's transcoder; these differ.")
     config = _hooks([manifest for _, manifest in loaded], kind)
-    writing.fresh(out)
-    for name, tensors in stored.items():
-        writing.store(tensors, out / f"{name}.safetensors")
-    writing.settings({"model_kind": kind, "scan": out.name, **config}, out / CONFIG)
+    files = {f"{name}.safetensors": tensors for name, tensors in stored.items()}
+    return writing.Written(files, {CONFIG: {"model_kind": kind, "scan": out.name, **config}})
 
 
 def _stored_layer(loaded: Dictionary) -> dict[str, Tensor]:
@@ -187,7 +188,7 @@ def _stored_cross_layer(d: Dictionary) -> dict[str, dict[str, Tensor]]:
 
 def _hooks(manifests: list[Any], kind: str) -> dict[str, Any]:
     """model_name and the two hooks, where all dictionaries agree on them and start at layer 0."""
-    config: dict[str, Any] = {"model_name": manifests[0].config.get("model")}
+    config: dict[str, Any] = {"model_name": writing.model(manifests[0])}
     each = [writing.sites(manifest) for manifest in manifests]
     reads, writes = [[site for pair in each for site in pair[side]] for side in (0, 1)]
     for name, found in (("feature_input_hook", reads), ("feature_output_hook", writes)):

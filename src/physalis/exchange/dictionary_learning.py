@@ -2,7 +2,8 @@
 
 The decoder is stored [d, features] where it is an nn.Linear and [features, d] where it is a W_dec; each class says for
 itself whether its output bias is subtracted from the input (see ``_build``). An ae.pt that an interrupted run left
-holds the weights under "ae", and their biases are still those of the scaled activations.
+holds the weights under "ae", and their biases are still those of the scaled activations. Crosscoders of its forks come
+as ae.pt too, or as the hub has them: model.safetensors, with what the class was made with in config.json.
 """
 
 import re
@@ -14,11 +15,15 @@ from torch import Tensor
 
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
-from physalis.exchange import files, pickles
+from physalis.exchange import crosscoders, files, pickles
 from physalis.exchange.imported import Claims, Imported, asked_k, constant, linear
 
 NAME = "dictionary_learning"
-WEIGHTS, CONFIG = "ae.pt", "config.json"
+WEIGHTS, HUB_WEIGHTS, CONFIG = "ae.pt", "model.safetensors", "config.json"
+KINDS: dict[str, files.Kind] = {
+    "dict_class": str, "lm_name": str, "submodule_name": str, "k": int, "norm_factor": float, "target_l0": float,
+    "code_normalization": str, "code_normalization_alpha_sae": float, "code_normalization_alpha_cc": float,
+}  # fmt: skip
 BIASES = (
     "bias",
     "encoder.bias",
@@ -37,7 +42,10 @@ UNIT = ("AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE")
 
 def recognises(path: Path) -> bool:
     if path.is_dir():
-        return (path / WEIGHTS).exists()
+        if (path / WEIGHTS).exists() or not ((path / HUB_WEIGHTS).is_file() and (path / CONFIG).is_file()):
+            return (path / WEIGHTS).exists()
+        with open(path / CONFIG, "rb") as file:
+            return b'"dict_size"' in file.read(files.MOST_SETTINGS)
     return path.suffix == ".pt" and bool(re.fullmatch(r"ae(_\d+)?", path.stem))
 
 
@@ -46,15 +54,19 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
 
     Raises BadInput for classes that have no counterpart here, and where class or k cannot be told.
     """
-    weights = path / WEIGHTS if path.is_dir() else path
-    held = pickles.load(weights)
+    weights = path
+    if path.is_dir():
+        weights = path / (WEIGHTS if (path / WEIGHTS).exists() else HUB_WEIGHTS)
+    held: Any = files.tensors(weights) if weights.suffix == ".safetensors" else pickles.load(weights)
     if not isinstance(held, dict):
         raise BadInput(f"{weights} holds a {type(held).__name__}, not weights by name. Check the path.")
     notes: list[str] = []
     trainer, buffer = _config(weights, held)
     norm_factor, norm = None, "none"
-    if "ae" in held:
-        norm_factor = held.get("norm_factor") or (1 / scale if scale else None)
+    if isinstance(held.get("ae"), dict):
+        norm_factor = files.checked(held, weights, norm_factor=float).get("norm_factor") or (
+            1 / scale if scale else None
+        )
         notes.append(
             "An interrupted run left this file: "
             + (f"its biases were multiplied by norm_factor = {norm_factor:g}, as a finished run does." if norm_factor
@@ -67,13 +79,16 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         )
     elif trainer.get("norm_factor"):
         norm = f"divided by {trainer['norm_factor']:g}, which the run folded into the weights"
-    found = {name: value for name, value in held.get("ae", held).items() if isinstance(value, Tensor)}
+    inside = held["ae"] if isinstance(held.get("ae"), dict) else held
+    prefix = crosscoders.PREFIX
+    found = {str(n).removeprefix(prefix): value for n, value in inside.items() if isinstance(value, Tensor)}
     if norm_factor:
         for name in BIASES:
             if name in found and not (name == "threshold" and found[name].ndim == 0 and found[name] < 0):
                 found[name] = found[name] * norm_factor
     kind = trainer.get("dict_class") or _guess(weights, found)
     dictionary, l0, more = _build(weights, kind, found, trainer)
+    made_of = trainer.get("submodule_name")
     claims = Claims(
         model=trainer.get("lm_name"),
         hooks=_hook(trainer, buffer),
@@ -84,9 +99,8 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         details=(("dict_class", kind), *((name, buffer[name]) for name in ("ctx_len",) if name in buffer)),
     )
     if not claims.hooks:
-        notes.append(
-            f"The files do not say in a known way where it reads (submodule {trainer.get('submodule_name')!r})."
-        )
+        said = f" in a known way where it reads (submodule {made_of!r})." if made_of else " where it reads."
+        notes.append(f"The files do not say{said}")
     notes.append("The files do not say whether contexts began with a BOS token.")
     return Imported(dictionary=dictionary, format=NAME, claims=claims, assumptions=(*notes, *more))
 
@@ -94,13 +108,17 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
 def _config(weights: Path, held: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for folder in (weights.parent, weights.parent.parent):  # a checkpoint stands one folder deeper
         if (folder / CONFIG).exists():
-            said = files.settings(folder / CONFIG)
-            return said.get("trainer", {}), said.get("buffer", {})
-    return held.get("config") or {}, {}
+            said = files.settings(folder / CONFIG, trainer=dict, buffer=dict)
+            trainer = said.get("trainer", said if "dict_size" in said else {}) or {}
+            return files.checked(trainer, folder / CONFIG, **KINDS), said.get("buffer") or {}
+    inside = held.get("config")
+    return (files.checked(inside, weights, **KINDS) if isinstance(inside, dict) else {}), {}
 
 
 def _guess(weights: Path, found: dict[str, Tensor]) -> str:
     """The class, where only one has these tensors."""
+    if crosscoders.recognises(found):
+        return "BatchTopKCrossCoder" if "threshold" in found else "CrossCoder"
     if "group_sizes" in found:
         return "MatryoshkaBatchTopKSAE"
     if {"W_enc", "threshold"} <= set(found):
@@ -127,6 +145,8 @@ def _build(
     def get(name: str) -> Tensor:
         return files.take(found, weights, name)[0]
 
+    if kind in crosscoders.CLASSES:
+        return crosscoders.build(weights, found, trainer)
     if kind in UNIT:
         k = int(found["k"]) if "k" in found else trainer.get("k")
         if k is None:
@@ -156,7 +176,7 @@ def _build(
     if kind not in ("AutoEncoder", "AutoEncoderNew", "GatedAutoEncoder"):
         raise BadInput(
             f"dictionary_learning's {kind} has no counterpart here. This reader knows AutoEncoder, AutoEncoderNew, "
-            f"GatedAutoEncoder, JumpReluAutoEncoder, {', '.join(UNIT)}."
+            f"GatedAutoEncoder, JumpReluAutoEncoder, {', '.join((*UNIT, *crosscoders.CLASSES))}."
         )
     parts: dict[str, Any] = {"enc": get("encoder.weight"), "dec": get("decoder.weight").T}
     k, notes = asked_k(None, len(parts["enc"]))
@@ -167,10 +187,14 @@ def _build(
     b_enc = get("encoder.bias")
     if kind == "AutoEncoderNew":
         return linear("L1", k=k, b_enc=b_enc, b_dec=get("decoder.bias"), **parts), None, notes
-    if not bool(((parts["dec"].norm(dim=1) - 1).abs() < 1e-3).all()):
+    lengths = parts["dec"].norm(dim=1)
+    if not bool(((lengths - 1).abs() < 1e-5).all()):
+        by = torch.where(lengths > 0, lengths, 1)
+        parts |= {"enc": parts["enc"] * by[:, None], "dec": parts["dec"] / by[:, None]}
+        b_enc = b_enc * by
         notes.append(
-            "Codes are those of the stored weights; dictionary_learning's from_pretrained also brings directions to "
-            "length 1, which multiplies each code by its direction's length."
+            f"Directions were stored with lengths {float(lengths.min()):.3g} to {float(lengths.max()):.3g}; they were "
+            "brought to 1 and codes multiplied by them, as dictionary_learning's from_pretrained does."
         )
     return linear("L1", k=k, b_enc=b_enc, b_dec=get("bias"), centre=get("bias"), **parts), None, notes
 

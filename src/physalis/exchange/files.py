@@ -1,6 +1,11 @@
-"""files: arrays and settings out of the formats of others, as float32 tensors and plain values."""
+"""files: arrays and settings out of the formats of others, as float32 tensors and plain values.
+
+What a file unpacks to, or says of itself, is looked at before it is believed: a few kilobytes can claim terabytes.
+"""
 
 import json
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,14 @@ from torch import Tensor
 
 from physalis.errors import BadInput
 from physalis.exchange import pickles
+
+MOST_SETTINGS = 1 << 20  # bytes: the tools' own hold a few thousand
+MOST_TIMES = 20  # that arrays of numbers may be as large as their .npz
+ROOM = 1 << 24  # bytes that any .npz may unpack to
+
+Kind = type | tuple[type, ...]
+_WORDS = {str: "a word", float: "a number", int: "a whole number", bool: "true or false", list: "a list",
+          dict: "settings by name"}  # fmt: skip
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
@@ -27,9 +40,12 @@ def tensors(path: Path) -> dict[str, Tensor]:
             raise BadInput(f"{path} cannot be read ({error}). It is missing or damaged: fetch it again.") from error
     if path.suffix == ".npz":
         try:
+            _check_size(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
-        except (OSError, ValueError) as error:
+        except BadInput:
+            raise
+        except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise BadInput(f"{path} cannot be read ({error}). It is missing or damaged: fetch it again.") from error
     found = pickles.load(path)
     if not isinstance(found, dict):
@@ -37,28 +53,89 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def take(found: dict[str, Tensor], path: Path, *names: str) -> list[Tensor]:
-    """The named tensors in float32. Raises BadInput naming the first that is missing."""
+def _check_size(path: Path) -> None:
+    with zipfile.ZipFile(path) as members:
+        unpacked = sum(member.file_size for member in members.infolist())
+    if unpacked > ROOM + MOST_TIMES * path.stat().st_size:
+        raise BadInput(
+            f"{path} unpacks to {unpacked:,} bytes, {unpacked // max(1, path.stat().st_size):,} times its size, which "
+            "no weights do. It was not read: fetch it from somewhere that you trust."
+        )
+
+
+def take(found: dict[str, Tensor], path: Path, *names: str, layered: bool = False) -> list[Tensor]:
+    """The named tensors in float32. Weights are matrices, or with ``layered`` one for each layer.
+
+    Raises BadInput naming the first that is missing or of another shape.
+    """
     for name in names:
         if name not in found:
             raise BadInput(f"{path} has no tensor {name!r}. It holds: {', '.join(sorted(found)[:12])}.")
+        last = name.rsplit(".", 1)[-1].lower()
+        shape = tuple(found[name].shape)
+        if (last == "weight" or last.startswith("w_")) and len(shape) != 2 and not (layered and len(shape) == 3):
+            raise BadInput(
+                f"{path}: {name} has shape {shape}, and should be a matrix. The file is damaged, or of something else "
+                "than such a dictionary."
+            )
     return [found[name].float() for name in names]
 
 
-def settings(path: Path) -> dict[str, Any]:
-    """A JSON or YAML file's mapping. Raises BadInput if it is missing or not one."""
+def settings(path: Path, **kinds: Kind) -> dict[str, Any]:
+    """A JSON or YAML file's mapping. Raises BadInput if it is missing or not one, or where what stands under one of the
+    names given is of another kind (as for ``checked``)."""
+    if not path.exists():
+        raise BadInput(f"There is no {path}. The format needs it: fetch it too, beside the weights.")
     try:
+        if not path.is_file() or path.stat().st_size > MOST_SETTINGS:
+            raise BadInput(f"{path} is no file of settings: it is larger than {MOST_SETTINGS:,} bytes, or no file.")
         text = path.read_text()
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError as error:
-        raise BadInput(f"There is no {path}. The format needs it: fetch it too, beside the weights.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        value = json.loads(text) if path.suffix == ".json" else yaml.load(text, _WithoutAliases)
+    except BadInput:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BadInput(f"{path} cannot be read ({error}). It is damaged: fetch it again.") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds {type(value).__name__}, not settings by name. Check the path.")
-    return value
+    return checked(value, path, **kinds)
 
 
-def settings_if_there(path: Path) -> dict[str, Any]:
+class _WithoutAliases(yaml.SafeLoader):
+    """Names for what stands elsewhere in a file let 400 bytes say gigabytes, and no settings need them."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to parts of itself")
+        return super().compose_node(parent, index)
+
+
+def settings_if_there(path: Path, **kinds: Kind) -> dict[str, Any]:
     """The same, or nothing where there is no such file."""
-    return settings(path) if path.exists() else {}
+    return settings(path, **kinds) if path.exists() else {}
+
+
+def checked(said: dict[str, Any], path: Path, **kinds: Kind) -> dict[str, Any]:
+    """The settings as they are, once each of those named is of its kind: float is any finite number, int a whole one,
+    and null says nothing. Raises BadInput naming the first that is not, with what stands there."""
+    for name, kind in kinds.items():
+        value, allowed = said.get(name), kind if isinstance(kind, tuple) else (kind,)
+        if value is not None and not any(_is(value, each) for each in allowed):
+            wanted = " or ".join(_WORDS[each] for each in allowed)
+            raise BadInput(f"{path} says {name} = {str(value)[:60]!r}, which should be {wanted}. The file is damaged.")
+    return said
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or kind not in (float, int):
+        return isinstance(value, kind)
+    if kind is int:
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return isinstance(value, int | float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def needed(said: dict[str, Any], path: Path, *names: str) -> list[Any]:
+    """The settings of these names. Raises BadInput naming the first that is missing."""
+    for name in names:
+        if said.get(name) is None:
+            raise BadInput(f"{path} does not say {name!r}, which the format needs. The file is damaged or cut.")
+    return [said[name] for name in names]

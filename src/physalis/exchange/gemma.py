@@ -42,7 +42,7 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
     d, features = enc.shape
     notes: list[str] = []
     where = str(weights.resolve().parent)
-    cfg = files.settings_if_there(weights.parent / CONFIG)
+    cfg = files.settings_if_there(weights.parent / CONFIG, model_name=str, hf_hook_point_in=str, hf_hook_point_out=str)
     hooks, hooks_out, more = _places(where, cfg)
     notes += more
     if "scaling_factor" in found and not bool((found["scaling_factor"] == 1).all()):
@@ -116,7 +116,9 @@ def _cross_layer(path: Path) -> Imported:
     d = features = 0
     for i, each in enumerate(paths):
         found = files.tensors(each)
-        enc, dec, b_enc, b_dec, threshold = files.take(found, each, "w_enc", "w_dec", "b_enc", "b_dec", "threshold")
+        enc, dec, b_enc, b_dec, threshold = files.take(
+            found, each, "w_enc", "w_dec", "b_enc", "b_dec", "threshold", layered=True
+        )
         d, features = enc.shape
         if dec.ndim != 3 or dec.shape[1] != layers:
             raise BadInput(

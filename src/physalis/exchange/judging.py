@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from physalis.activations import Hygiene
-from physalis.dictionaries import Dictionary, MatchingPursuit, TopK
-from physalis.exchange import readings, weights
+from physalis.dictionaries import Crosscoder, Dictionary, MatchingPursuit, TopK
+from physalis.exchange import names, readings, weights
 from physalis.exchange.checks import Check, ok, unverifiable, wrong
 from physalis.exchange.imported import Claims, Imported
 from physalis.exchange.readings import HOPELESS, Measured
 from physalis.models import Model
+from physalis.origin import place
 from physalis.recording.text import blocks
 from physalis.site import LAYERED, Site
 from physalis.training import Source
@@ -30,6 +31,7 @@ from physalis.types import Batch
 NEEDS = ("scale", "centring", "L0", "FVU", "site", "BOS", "dead features")
 """What cannot be told without activations."""
 CONTEXTS, CONTEXT = 8, 128  # that go through the model
+EXPLAINS = 0.5  # share of variance left unexplained below which a site is worth a try
 AT_A_SITE = 128  # rows that each of its sites is tried on
 
 
@@ -66,11 +68,14 @@ def verdict(imported: Imported, source: Source | None = None, model: Model | Non
     found = weights.judge(imported)
     if found[0].outcome == "wrong":
         return Verdict(tuple(found))
+    found.append(names.judge(imported, source, model))
+    d = imported.dictionary
     if source is None:
         site = f" ({' and '.join(imported.claims.sites)})" if imported.claims.sites else ""
         found += [unverifiable(name, f"Not looked at: give activations of its site{site}.") for name in NEEDS]
+        if model is not None and not imported.claims.sites:
+            found = [*found[: -len(NEEDS)], *_unnamed(imported, model, found[-len(NEEDS) :])]
         return Verdict(tuple(found))
-    d = imported.dictionary
     if (source.d_in, source.d_out) != (d.config.d_in, d.config.d_out):
         found.append(
             wrong(
@@ -81,7 +86,7 @@ def verdict(imported: Imported, source: Source | None = None, model: Model | Non
         )
         return Verdict(tuple(found))
     rows = readings.rows_of(source, d)
-    measured, more = readings.judge(imported, rows, source.frame.mean_out)
+    measured, more = readings.judge(imported, rows, source.frame.mean_out.to(rows.x.device))
     by_model = None if model is None else _Passes(imported, source, model)
     found += [*more, _l0(imported, measured), _fvu(imported.claims, measured), _site(imported, source, by_model)]
     found += [_bos(imported.claims, source, by_model), _dead(measured, len(rows.x))]
@@ -135,7 +140,7 @@ def _site(imported: Imported, source: Source, passes: "_Passes | None") -> Check
     fits = None if passes is None else passes.judge(here)
     if fits is not None and fits.outcome == "wrong":
         return fits
-    if claimed and here and claimed != here:
+    if claimed and here and not same_places(claimed, here):
         return wrong("site", f"The files say {_and(claimed)}; these activations are of {_and(here)}.")
     if fits is not None:
         return fits
@@ -144,6 +149,25 @@ def _site(imported: Imported, source: Source, passes: "_Passes | None") -> Check
             "site", f"The files name no site that has a name here; these activations are of {_and(here)}."
         )
     return ok("site", f"The activations are of the site that the files name, {_and(claimed)}.")
+
+
+def same_places(a: list[str], b: list[str]) -> bool:
+    """Whether two lists of sites name the same tensors: L10.resid_pre is L9.resid_post."""
+    return [place(Site.parse(site)) for site in a] == [place(Site.parse(site)) for site in b]
+
+
+def _unnamed(imported: Imported, model: Model, needs: list[Check]) -> list[Check]:
+    """What the model alone tells of a dictionary whose files name no site: which one it fits best."""
+    best = _Passes(imported, None, model).best()
+    if best is None:
+        return needs
+    site, fvu, n = best
+    tells = f"give --site {site} if it was trained there." if fvu < EXPLAINS else "too much to tell."
+    said = (
+        f"The files name none that has a name here. Of the model's {n} sites of this width it fits {site} best, where "
+        f"{fvu:.2f} of the variance stays unexplained; {tells}"
+    )
+    return [unverifiable("site", said, fvu=fvu) if check.name == "site" else check for check in needs]
 
 
 def _bos(claims: Claims, source: Source, passes: "_Passes | None") -> Check:
@@ -172,27 +196,39 @@ class _Passes:
     """A few contexts through the model: every site as wide as what an autoencoder reads."""
 
     @torch.no_grad()
-    def __init__(self, imported: Imported, source: Source, model: Model) -> None:
+    def __init__(self, imported: Imported, source: Source | None, model: Model) -> None:
         d = imported.dictionary
         self.fits: dict[str, float] = {}
         self.first: tuple[float, float, float] | None = None
-        hygiene = source.origin.get("hygiene") or {}
-        here = _listed(source.origin.get("site"))
-        if len(here) != 1 or imported.claims.transcoder or d.config.d_in != d.config.d_out:
+        said = {} if source is None else source.origin
+        here = _listed(said.get("site"))
+        alone = len(here) == 1 or source is None
+        if not alone or imported.claims.transcoder or d.config.d_in != d.config.d_out or isinstance(d, Crosscoder):
             return
-        bos = bool(hygiene.get("skip_first"))
-        own = Site.parse(here[0])
+        bos = (
+            imported.claims.bos is not False if source is None else bool((said.get("hygiene") or {}).get("skip_first"))
+        )
+        own = Site.parse(here[0]) if here else None
         every = [Site(name, layer) for layer in range(model.n_layers) for name in LAYERED]
         sites = [site for site in every if _has(model, site, d.config.d_in)]
-        found = model.run(_text(source, model, bos), read={*sites, own})
-        for site, x in found.items():
-            x = x.float().cpu()
+        if not sites:
+            return
+        found = model.run(_text(source, model, bos), read={*sites, *([own] if own else [])})
+        at = next(d.parameters()).device
+        for site in [*sites, *(own for own in found if own not in sites)]:
+            x = found[site].float().to(at)
             keep = Hygiene.measured(x, skip_first=bos).keep(x)
             rows = x[keep]
             few = rows[:: max(1, len(rows) // AT_A_SITE)]
             self.fits[str(site)] = readings.measure(d, Batch(few, few), rows.mean(0)).fvu
             if site == own:
                 self.first = _first_position(d, x, rows)
+
+    def best(self) -> tuple[str, float, int] | None:
+        """(the site it fits best, the variance that it leaves unexplained there, of how many sites); None where it
+        explains nothing anywhere."""
+        site = min(self.fits, key=lambda site: self.fits[site], default=None)
+        return None if site is None or self.fits[site] > HOPELESS else (site, self.fits[site], len(self.fits))
 
     def judge(self, here: list[str]) -> Check | None:
         """Whether it fits the site it was given for, or another one better; None for what is no autoencoder."""
@@ -238,7 +274,7 @@ def _first_position(d: Dictionary, x: Float[Tensor, "contexts context d"], rows:
     return times, l0(x[:, 0]), l0(rows[:256])
 
 
-def _text(source: Source, model: Model, bos: bool) -> Int[Tensor, "contexts context"]:
+def _text(source: Source | None, model: Model, bos: bool) -> Int[Tensor, "contexts context"]:
     """Contexts like those that the activations came from: their own where they are kept."""
     tokens = getattr(source, "tokens", None)
     if tokens is None:

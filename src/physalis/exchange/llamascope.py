@@ -27,6 +27,11 @@ NAME = "llamascope"
 OLD, OLD_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 NEW, NEW_WEIGHTS = "config.json", "sae_weights.safetensors"
 NORM = "dataset_average_activation_norm."
+KINDS: dict[str, files.Kind] = {
+    "d_model": int, "sae_type": str, "act_fn": str, "norm_activation": str, "model_name": str, "top_k": int,
+    "hook_point_in": str, "hook_point_out": str, "hook_points": list, "hook_points_in": list, "hook_points_out": list,
+    "dataset_average_activation_norm": dict, "jump_relu_threshold": float,
+}  # fmt: skip
 RENAMED = {"encoder.weight": "W_E", "encoder.bias": "b_E", "decoder.weight": "W_D", "decoder.bias": "b_D"}
 
 
@@ -35,7 +40,10 @@ def recognises(path: Path) -> bool:
         return False
     if (path / OLD).exists():
         return True
-    return (path / NEW).exists() and any(path.glob("sae_weights.*")) and "sae_type" in (path / NEW).read_text()
+    if not ((path / NEW).is_file() and any(path.glob("sae_weights.*"))):
+        return False
+    with open(path / NEW, "rb") as file:
+        return b"sae_type" in file.read(files.MOST_SETTINGS)
 
 
 def read(path: Path, *, scale: float | None = None) -> Imported:
@@ -44,7 +52,9 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
     if scale is not None:
         raise BadInput(f"Its scales stand in its own files; received --scale {scale:g}. Leave it out.")
     old = (path / OLD).exists()
-    cfg = files.settings(path / (OLD if old else NEW))
+    config = path / (OLD if old else NEW)
+    cfg = files.settings(config, **KINDS)
+    files.needed(cfg, config, "d_model")
     if any(path.glob("sae_weights.dcp")):
         raise BadInput(f"{path} holds a distributed checkpoint (.dcp). Save it as safetensors with its own tool first.")
     weights = path / (OLD_WEIGHTS if old else NEW_WEIGHTS)
@@ -155,7 +165,7 @@ def _norm(f: float) -> str:
 
 
 def _crosscoder(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weights: Path) -> Imported:
-    enc, b_enc, dec, b_dec = files.take(found, weights, "W_E", "b_E", "W_D", "b_D")
+    enc, b_enc, dec, b_dec = files.take(found, weights, "W_E", "b_E", "W_D", "b_D", layered=True)
     hooks = cfg["hook_points"]
     f = [factor(hook, "in") for hook in hooks]
     k, notes = asked_k(None, dec.shape[1])
@@ -174,10 +184,10 @@ def _crosscoder(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weig
 
 
 def _cross_layer(cfg: dict[str, Any], found: dict[str, Tensor], factor: Any, weights: Path) -> Imported:
-    enc, b_enc = files.take(found, weights, "W_E", "b_E")
+    enc, b_enc = files.take(found, weights, "W_E", "b_E", layered=True)
     reads, writes = cfg["hook_points_in"], cfg["hook_points_out"]
     layers, d, features = enc.shape
-    dec = [files.take(found, weights, f"W_D.{to}")[0] for to in range(layers)]
+    dec = [files.take(found, weights, f"W_D.{to}", layered=True)[0] for to in range(layers)]
     out = [factor(hook, "out") for hook in writes]
     given: dict[str, Tensor] = {}
     lengths = torch.ones(layers, features)

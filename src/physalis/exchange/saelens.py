@@ -39,6 +39,19 @@ REFUSED = {
     "temporal": "its codes depend on earlier tokens through attention",
     "abstopk": "its codes may be negative",
 }
+KINDS: dict[str, files.Kind] = {
+    "architecture": str, "activation_fn_str": str, "activation_fn": str, "activation_fn_kwargs": dict, "k": float,
+    "d_in": int, "normalize_activations": (str, bool), "apply_b_dec_to_input": bool, "reshape_activations": str,
+    "rescale_acts_by_decoder_norm": bool, "finetuning_scaling_factor": bool, "residual_threshold": float,
+    "max_iterations": int, "stop_on_duplicate_support": bool, "metadata": dict,
+}  # fmt: skip
+ABOUT: dict[str, files.Kind] = {
+    "model_name": str, "hook_name": str, "hook_point": str, "hook_name_out": str, "prepend_bos": bool,
+    "training_architecture": str, "training_architecture_details": dict,
+}  # fmt: skip
+DETAILS: dict[str, files.Kind] = {
+    "k": float, "target_l0": float, "matryoshka_widths": list, "rescale_acts_by_decoder_norm": bool,
+}  # fmt: skip
 READS = "standard, gated, topk, jumprelu, transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder, \
 matching_pursuit, batchtopk, matryoshka_batchtopk"
 
@@ -52,16 +65,18 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
 
     Raises BadInput for architectures and normalisations that have no counterpart here.
     """
-    cfg = files.settings(path / CONFIG)
-    about = cfg.get("metadata", cfg)
+    cfg = files.settings(path / CONFIG, **KINDS)
+    about = files.checked(cfg.get("metadata") or cfg, path / CONFIG, **ABOUT)
+    details = files.checked(about.get("training_architecture_details") or {}, path / CONFIG, **DETAILS)
     found = {name: value.float() for name, value in files.tensors(path / WEIGHTS).items()}
+    files.take(found, path / WEIGHTS, "W_dec", "b_dec", *(["W_enc"] if "W_enc" in found else []))
     architecture, k = _architecture(cfg)
     notes: list[str] = []
     transcoder = architecture in TRANSCODERS
     norm = _normalisation(cfg)
     if norm == "expected_average_only_in":
         scale = _scale(path, scale)
-        _multiply_inputs(found, scale)
+        _multiply_inputs(found, scale, by_length=bool(cfg.get("rescale_acts_by_decoder_norm")))
         norm = f"expected_average_only_in, by {scale:g}, folded into the weights"
     elif scale is not None:
         raise BadInput(
@@ -81,10 +96,10 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         name = "finetuning_scaling_factor" if "finetuning_scaling_factor" in found else "scaling_factor"
         found["W_dec"] = found["W_dec"] * files.take(found, path / WEIGHTS, name)[0][:, None]
     apply = cfg.get("apply_b_dec_to_input", True) and not transcoder
-    details = about.get("training_architecture_details") or {}
     trained_as = about.get("training_architecture") or architecture
     l0 = _l0(path)
-    own_k = k or details.get("k") or cfg.get("k") or details.get("target_l0")
+    # cfg's own k is what SAELens goes by; the details are what stays of a training in a file that has no k
+    own_k = k or cfg.get("k") or details.get("k") or details.get("target_l0")
     if own_k is None:
         own_k, more = asked_k(l0, found["W_dec"].shape[0])
         notes += more
@@ -149,7 +164,7 @@ def _normalisation(cfg: dict[str, Any]) -> str:
 
 
 def _scale(path: Path, given: float | None) -> float:
-    stored = files.settings_if_there(path / SCALER).get("scaling_factor")
+    stored = files.settings_if_there(path / SCALER, scaling_factor=float).get("scaling_factor")
     if stored is not None and given is not None and abs(stored / given - 1) > 1e-3:
         raise BadInput(f"{path / SCALER} says the inputs were multiplied by {stored:g}; --scale says {given:g}.")
     scale = stored if stored is not None else given
@@ -159,6 +174,8 @@ def _scale(path: Path, given: float | None) -> float:
             "constant while training, which is neither in the weights nor in the files. Give --scale (the square root "
             "of the width over the mean norm of the activations), or --activations of its site to measure it."
         )
+    if not scale > 0:
+        raise BadInput(f"Inputs cannot have been multiplied by {scale:g}. Give the scale that training used.")
     return float(scale)
 
 
@@ -175,14 +192,16 @@ def scale_of(source: Source) -> float:
     return source.d_in**0.5 / float(batch.x.float().norm(dim=1).mean())
 
 
-def _multiply_inputs(found: dict[str, Tensor], s: float) -> None:
-    """Weights for ``s * x`` become weights for x."""
+def _multiply_inputs(found: dict[str, Tensor], s: float, *, by_length: bool) -> None:
+    """Weights for ``s * x`` become weights for x. ``by_length``: whether codes are chosen by their directions'
+    lengths."""
     found["b_dec"] = found["b_dec"] / s
     if "W_enc" not in found:  # matching pursuit: its directions stay of length 1, and codes get the input's scale
         return
     found["W_enc"], found["W_dec"] = found["W_enc"] * s, found["W_dec"] / s
-    if "topk_threshold" in found:
-        # it is compared with codes times the decoder's lengths, which have just become that much smaller
+    if "topk_threshold" in found and by_length:
+        # it is compared with codes times the decoder's lengths, which have just become that much smaller; codes alone
+        # are what they were
         found["topk_threshold"] = found["topk_threshold"] / s
 
 
@@ -199,6 +218,11 @@ def _l0(path: Path) -> float | None:
     if not (path / SPARSITY).exists():
         return None
     (log10,) = files.take(files.tensors(path / SPARSITY), path / SPARSITY, "sparsity")
+    if not bool((log10 < 0.01).all()):
+        raise BadInput(
+            f"{path / SPARSITY} holds {float(log10.max()):g} where the logarithm of a share should stand, and that is "
+            "never above 0. The file is damaged: fetch it again, or leave it out."
+        )
     return float((10.0 ** log10.double()).sum())
 
 
@@ -263,10 +287,10 @@ def _matching_pursuit(dec: Tensor, b_dec: Tensor, cfg: dict[str, Any], layer_nor
     return linear("MatchingPursuit", enc=dec, dec=dec, b_dec=b_dec, k=rounds, layer_norm=layer_norm)
 
 
-def write(sources: list[Path], out: Path) -> None:
-    """Write one dictionary as SAELens v6 stores it. Codes and reconstructions stay what they are.
+def write(sources: list[Path], out: Path) -> writing.Written:
+    """One dictionary as SAELens v6 stores it. Codes and reconstructions stay what they are.
 
-    Raises BadInput, before anything is written, for what the format cannot say.
+    Raises BadInput for what the format cannot say.
     """
     if len(sources) != 1:
         raise BadInput(f"A SAELens folder holds one dictionary; received {len(sources)}. Convert them one by one.")
@@ -292,7 +316,7 @@ def write(sources: list[Path], out: Path) -> None:
     trained_as, details = _trained_as(d)
     metadata = {
         "sae_lens_version": "6.0.0", "converted_by": f"physalis {__version__}",
-        "model_name": manifest.config.get("model"), "hook_name": hook, "prepend_bos": writing.bos(manifest),
+        "model_name": writing.model(manifest), "hook_name": hook, "prepend_bos": writing.bos(manifest),
         "hook_name_out": hook_out if transcoder else None, "training_architecture": trained_as,
         "training_architecture_details": details,
     }  # fmt: skip
@@ -302,9 +326,7 @@ def write(sources: list[Path], out: Path) -> None:
         "reshape_activations": "none", **extra,
         "metadata": {name: value for name, value in metadata.items() if value is not None},
     }  # fmt: skip
-    writing.fresh(out)
-    writing.store(tensors, out / WEIGHTS)
-    writing.settings(cfg, out / CONFIG)
+    return writing.Written({WEIGHTS: tensors}, {CONFIG: cfg})
 
 
 def _trained_as(d: Linear) -> tuple[str | None, dict[str, Any]]:

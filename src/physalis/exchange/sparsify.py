@@ -17,6 +17,10 @@ from physalis.exchange.imported import Claims, Imported, linear, site_of
 
 NAME = "sparsify"
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+KINDS: dict[str, files.Kind] = {
+    "activation": str, "signed": bool, "num_latents": int, "d_in": int, "expansion_factor": int, "k": int,
+    "transcode": bool, "normalize_decoder": bool, "multi_topk": bool, "model": str,
+}  # fmt: skip
 
 
 def recognises(path: Path) -> bool:
@@ -27,8 +31,9 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
     """Raises BadInput for groupmax and signed dictionaries, whose choice of features has no counterpart here."""
     if scale is not None:
         raise BadInput(f"sparsify does not scale its inputs; received --scale {scale:g}. Leave it out.")
-    cfg = files.settings(path / CONFIG)
-    if cfg.get("activation", "topk") != "topk":
+    cfg = files.settings(path / CONFIG, **KINDS)
+    d_in, k = files.needed(cfg, path / CONFIG, "d_in", "k")
+    if (cfg.get("activation") or "topk") != "topk":
         raise BadInput(
             f"Its activation is {cfg['activation']!r}, which keeps the best feature of each of k groups; no "
             "architecture here does. Keep it in sparsify."
@@ -42,10 +47,10 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         dec = dec.T
     else:
         (dec,) = files.take(found, path / WEIGHTS, "W_dec")
-    wanted = cfg.get("num_latents") or cfg["d_in"] * cfg.get("expansion_factor", 0)
-    if (wanted, cfg["d_in"]) != tuple(enc.shape):
+    wanted = cfg.get("num_latents") or d_in * (cfg.get("expansion_factor") or 0)
+    if (wanted, d_in) != tuple(enc.shape):
         raise BadInput(
-            f"{path / CONFIG} says {wanted} features of width {cfg['d_in']}; encoder.weight has shape "
+            f"{path / CONFIG} says {wanted} features of width {d_in}; encoder.weight has shape "
             f"{tuple(enc.shape)}. The two files are not of one dictionary."
         )
     transcode = bool(cfg.get("transcode"))
@@ -57,20 +62,26 @@ def read(path: Path, *, scale: float | None = None) -> Imported:
         b_dec=b_dec,
         centre=None if transcode else b_dec,
         skip=files.take(found, path / WEIGHTS, "W_skip")[0] if "W_skip" in found else None,
-        k=cfg["k"],
+        k=int(k),
     )
     run = files.settings_if_there(_run(path) / "config.json")
+    named = run.get("model")
     hooks, hooks_out, notes = _places(_hookpoint(path), transcode)
     claims = Claims(
-        model=run.get("model"),
+        model=named if isinstance(named, str) else cfg.get("model"),
         hooks=hooks,
         hooks_out=hooks_out,
         transcoder=transcode,
-        l0=float(cfg["k"]),
+        l0=float(k),
         unit_decoder=bool(cfg.get("normalize_decoder")) or None,
         input_norm="none",
         details=tuple((name, run[name]) for name in ("dataset", "ctx_len") if name in run),
     )
+    if cfg.get("multi_topk"):
+        notes.append(
+            f"It was trained with multi_topk: sparsify's forward() rebuilds from {4 * int(k)} features, without a skip "
+            f"path, for that loss. Codes here are those of its encode(), {k:g}, and are rebuilt from alone."
+        )
     notes.append("The files do not say whether contexts began with a BOS token.")
     return Imported(dictionary=dictionary, format=NAME, claims=claims, assumptions=tuple(notes))
 
@@ -94,10 +105,10 @@ def _places(hookpoint: str, transcode: bool) -> tuple[tuple[str, ...], tuple[str
     return (), (), [f"The folder's name, {hookpoint!r}, does not say where it reads."]
 
 
-def write(sources: list[Path], out: Path) -> None:
-    """Write one TopK dictionary as sparsify stores it; ``out`` is the hook point's folder.
+def write(sources: list[Path], out: Path) -> writing.Written:
+    """One TopK dictionary as sparsify stores it; ``out`` is the hook point's folder.
 
-    Raises BadInput, before anything is written, for what the format cannot say.
+    Raises BadInput for what the format cannot say.
     """
     if len(sources) != 1:
         raise BadInput(f"A sparsify folder holds one dictionary; received {len(sources)}. Convert them one by one.")
@@ -124,7 +135,6 @@ def write(sources: list[Path], out: Path) -> None:
         "activation": "topk", "expansion_factor": max(1, d.config.n_features // d.config.d_in),
         "normalize_decoder": unit, "num_latents": d.config.n_features, "k": d.config.k, "multi_topk": False,
         "skip_connection": d.skip is not None, "transcode": transcode, "d_in": d.config.d_in,
+        "model": writing.model(manifest),
     }  # fmt: skip
-    writing.fresh(out)
-    writing.store(tensors, out / WEIGHTS)
-    writing.settings(cfg, out / CONFIG)
+    return writing.Written({WEIGHTS: tensors}, {CONFIG: cfg})

@@ -1,5 +1,6 @@
 """writing: what every writer needs of a dictionary of ours, and the refusals they share."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from physalis.artifact import Manifest
 from physalis.dictionaries import Crosscoder, CrossLayer, Dictionary, L1Resampled, Linear, MatchingPursuit
 from physalis.errors import BadInput
 from physalis.exchange.imported import hook_of
+from physalis.models.packages import hub_name
 
 
 def load(folder: Path) -> tuple[Dictionary, Manifest]:
@@ -63,6 +65,12 @@ def _listed(names: str | list[str] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or [])
 
 
+def model(manifest: Manifest) -> str | None:
+    """The one model's name as other tools know it; None where the manifest names none, or several."""
+    named = manifest.config.get("model")
+    return hub_name(named) if isinstance(named, str) else None
+
+
 def is_transcoder(d: Linear, manifest: Manifest) -> bool:
     """Whether it predicts something else than it reads."""
     reads, writes = sites(manifest)
@@ -82,19 +90,20 @@ def bos(manifest: Manifest) -> bool | None:
     return each[0]["skip_first"] if each else None
 
 
-def fresh(out: Path) -> None:
-    """Make the folder. Raises BadInput if it is there and not empty."""
-    if out.exists() and any(out.iterdir()):
-        raise BadInput(f"{out} is not empty. Choose a new folder for --out; nothing there was touched.")
-    out.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a format holds of some dictionaries, by file name."""
 
+    tensors: dict[str, dict[str, Tensor]]
+    """Files of weights, float32 as .safetensors."""
+    settings: dict[str, dict[str, Any]]
+    """Files of settings, as JSON, which is YAML too."""
 
-def store(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a .safetensors file, whole or not at all."""
-    own = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
-    artifact.write_atomic(path, lambda temporary: save_file(own, temporary))
-
-
-def settings(value: dict[str, Any], path: Path) -> None:
-    """Write settings as JSON, which is YAML too."""
-    artifact.write_json(path, value)
+    def put(self, folder: Path) -> list[str]:
+        """Write each file whole or not at all, settings last; returns their names."""
+        for name, tensors in self.tensors.items():
+            own = {each: value.detach().cpu().float().contiguous().clone() for each, value in tensors.items()}
+            artifact.write_atomic(folder / name, lambda temporary, own=own: save_file(own, temporary))
+        for name, value in self.settings.items():
+            artifact.write_json(folder / name, value)
+        return [*self.tensors, *self.settings]

@@ -1,7 +1,7 @@
 """reading: Reader, from text to the features that fire on each of its tokens; Reading, what it found in one text.
 
 What is read is what a recording would have stored: the same BOS token first where the dictionary's text had one, the
-same positions left out by the same rule of hygiene, activations rounded to bfloat16 as they are in shards. So a text
+same positions left out by the same rule of hygiene, activations rounded by it as they are in shards. So a text
 that an atlas shows gets the codes that the atlas shows.
 """
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from physalis import artifact, dictionaries
 from physalis.activations import Hygiene
-from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model
+from physalis.models.prompting import begin
+from physalis.origin import Origin
 from physalis.site import Site
 from physalis.types import Codes
 
@@ -55,7 +56,7 @@ class Reading:
     ids: list[int]
     """Token ids, with the BOS token first where the dictionary's text had one."""
     tokens: list[str]
-    """The same as a person would read them."""
+    """The same as a person would read them, characters that they cut whole: ``characters.in_text``."""
     left_out: list[str | None]
     """For each position why hygiene leaves it out, "bos" or "sink"; None where it is kept."""
     codes: Codes
@@ -134,7 +135,7 @@ class Reader:
         self.dictionary = dictionary.to(model.device)
         self.hash = hash
         self.bos = any(rule.skip_first for rule in self.hygienes.values())
-        limits = [limit for limit in (longest, _context(model)) if limit is not None]
+        limits = [limit for limit in (longest, model.longest) if limit is not None]
         self.longest = min(limits) if limits else None
         """Tokens that a text may have, its BOS token included; None where neither the model nor anyone says."""
 
@@ -150,16 +151,28 @@ class Reader:
         """
         folder = Path(dictionary)
         about = artifact.read(folder, "dictionary")
-        _check_belongs(about, model)
-        named = about.config.get("site")
-        if named is None:
+        origin = Origin.of(about)
+        origin.check_model(model)
+        if not origin.reads:
             raise BadInput(
                 f"{folder} does not say which site it reads. Convert it again with --activations of that site, or make "
                 "a Reader(model, dictionary, site, hygiene) of your own."
             )
-        sites = [Site.parse(each) for each in ([named] if isinstance(named, str) else named)]
-        rules = {sites[0]: hygiene} if hygiene is not None else _hygienes(about, sites, folder)
-        return cls(model, dictionaries.load(folder), sites, rules, longest=longest, hash=about.hash)
+        if hygiene is None and not origin.hygienes:
+            raise BadInput(
+                f"{folder} does not say which positions to leave out: it was converted without activations. Convert it "
+                "again with --model or --activations, or give hygiene=Hygiene(max_norm=..., skip_first=...)."
+            )
+        unsaid = [role for role in ("model", "tokenizer") if role not in about.inputs]
+        if unsaid:
+            print(
+                f"The dictionary was converted and does not say its {' and '.join(unsaid)}: that it belongs to "
+                f"{model.name} is taken on trust. Convert it with --model to have that checked.",
+                file=sys.stderr,
+            )
+        rules = {origin.reads[0]: hygiene} if hygiene is not None else origin.rules
+        dictionary_ = dictionaries.load(folder, device=model.device)
+        return cls(model, dictionary_, origin.reads, rules, longest=longest, hash=about.hash)
 
     def __repr__(self) -> str:
         n = self.dictionary.config.n_features
@@ -194,8 +207,7 @@ class Reader:
         return ids[0]
 
     def _begun(self, number: int, ids: list[int]) -> list[int]:
-        first = self.model.bos_id if self.model.bos_id is not None else self.model.separator_id
-        whole = [first, *ids] if self.bos and first is not None else ids
+        whole = begin(self.model, ids, bos=self.bos)
         if not ids:
             raise BadInput(f"Text {number + 1} is empty. Give at least one word.")
         if self.longest is not None and len(whole) > self.longest:
@@ -214,14 +226,16 @@ class Reader:
         found = self.model.run(rows, read={*self.sites, *self.hygienes})
         keep = torch.stack([rule.keep(found[site]) for site, rule in self.hygienes.items()]).all(0)
         keep &= (torch.arange(width) < lengths[:, None]).to(keep.device)
-        x = torch.cat([found[site] for site in self.sites], dim=-1)[keep].to(torch.bfloat16).float()
+        rounded = Hygiene(max_norm=torch.inf, skip_first=False).rounded
+        rules = {site: rule.rounded for site, rule in self.hygienes.items()}
+        x = torch.cat([rules.get(site, rounded)(found[site][keep]) for site in self.sites], dim=-1)
         codes = self._spread(x, keep)
         kept = keep.cpu()
         return [
             Reading(
                 text=text,
                 ids=ids,
-                tokens=self.model.token_strings(ids),
+                tokens=self.model.text_strings(ids),
                 left_out=self._reasons(kept[i, : len(ids)]),
                 codes=Codes(codes.values[i, : len(ids)].contiguous(), codes.ids[i, : len(ids)].contiguous()),
                 n_features=self.n_features,
@@ -264,50 +278,3 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([i])
     return batches
-
-
-def _context(model: Model) -> int | None:
-    """The longest input that a model's config names."""
-    config: Any = model.hf.config
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    named = [getattr(text, name, None) for name in ("max_position_embeddings", "context")]
-    return next((int(limit) for limit in named if limit), None)
-
-
-def _check_belongs(about: Manifest, model: Model) -> None:
-    """Raise BadInput unless the dictionary was trained on this very model with this very tokenizer. One that was
-    converted need not say: that it belongs is then taken on trust, aloud."""
-    said = about.config.get("model")
-    if isinstance(said, list):
-        raise BadInput(
-            f"The dictionary reads several models at once ({', '.join(said)}); text is read with one. "
-            "Give a dictionary of one model."
-        )
-    unsaid = []
-    for role, found in (("model", model.fingerprint), ("tokenizer", model.tokenizer_fingerprint)):
-        if role not in about.inputs and "converted_from" in about.config:
-            unsaid.append(role)
-        elif about.inputs.get(role) != found:
-            raise BadInput(
-                f"The dictionary was trained on another {role} ({said!r}, {about.inputs.get(role, 'none')[:12]}) than "
-                f"{model.name!r} ({found[:12]}). Load {said!r}, or give a dictionary of {model.name!r}."
-            )
-    if unsaid:
-        print(
-            f"The dictionary was converted and does not say its {' and '.join(unsaid)}: that it belongs to "
-            f"{model.name} is taken on trust. Convert it with --model to have that checked.",
-            file=sys.stderr,
-        )
-
-
-def _hygienes(about: Manifest, sites: Sequence[Site], folder: Path) -> dict[Site, Hygiene]:
-    """The rule of each site that was recorded for the dictionary: those it reads, and those it predicts."""
-    said = about.config.get("hygiene")
-    if said is None:
-        raise BadInput(
-            f"{folder} does not say which positions to leave out: it was converted without activations. Convert it "
-            "again with --model or --activations, or give hygiene=Hygiene(max_norm=..., skip_first=...)."
-        )
-    if "skip_first" in said:
-        return {sites[0]: Hygiene.from_dict(said)}
-    return {Site.parse(name): Hygiene.from_dict(rule) for name, rule in said.items()}

@@ -19,7 +19,7 @@ from torch import Tensor
 from physalis.dictionaries.base import Dictionary
 from physalis.errors import BadInput
 from physalis.lab.worlds import Sample, World
-from physalis.metrics import Ratio, Sums
+from physalis.metrics import Interval, Ratio, Sums
 from physalis.types import Codes
 
 BLOCK = 16_384  # samples read at a time
@@ -138,7 +138,7 @@ class Truth:
     """Mean recall lost where a child fires, over pairs of parent and child; NaN without such pairs. 0 is none."""
     hedging: float
     """Mean share of a child's direction in its parent's feature; NaN without such pairs. 0 is none."""
-    intervals: dict[str, dict[str, float]]
+    intervals: dict[str, Interval]
     """``{value, low, high}``, 95 %: over the dictionary's features for f1, precision, recall and mcc (how far another
     dictionary of the kind would be, were features independent), over samples for l0, fvu and shrinkage."""
     learned: Learned
@@ -218,7 +218,7 @@ def score(dictionary: Dictionary | Reader, world: World, *, samples: int = 500_0
     pairs = _pairs(directions, world, learned, found, table)
     rows, columns = linear_sum_assignment(cosine, maximize=True)
     each = {"mcc": cosine[rows, columns], "precision": learned.precision, "recall": learned.recall, "f1": learned.f1}
-    intervals = {name: _over_features(values, seed) for name, values in each.items()} | sums.estimates(seed)
+    intervals = {name: _over_features(values) for name, values in each.items()} | sums.estimates()
     fvu = intervals["fvu"]["value"]
     return Truth(
         **{name: intervals[name]["value"] for name in (*each, "l0", "shrinkage", "fvu")},
@@ -293,17 +293,17 @@ def shares(w: Float64[Tensor, "n d"], a: Float64[Tensor, "n d"], b: Float64[Tens
     return larger.sign() * both / both.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def _over_features(values: np.ndarray, seed: int) -> dict[str, float]:
-    sums, each = Sums(len(values)), torch.from_numpy(values)
+def _over_features(values: np.ndarray) -> Interval:
+    sums, each = Sums(), torch.from_numpy(values)
     sums.add(Ratio(each, torch.ones_like(each)), torch.arange(len(values)))
-    return sums.estimate(seed=seed)
+    return sums.estimate()
 
 
 class _Sums:
     """What is averaged over samples, summed by groups of them so that groups can be resampled."""
 
     def __init__(self, groups: int, d: int) -> None:
-        self.l0, self.shrinkage, self.fvu = Sums(groups), Sums(groups), Sums(groups)
+        self.l0, self.shrinkage, self.fvu = Sums(), Sums(), Sums()
         self.n = torch.zeros(groups, dtype=torch.float64)
         self.x = torch.zeros(groups, d, dtype=torch.float64)
 
@@ -319,9 +319,8 @@ class _Sums:
         for i, part in enumerate(x.split(GROUP), at // GROUP):
             self.x[i] += part.sum(0)
 
-    def estimates(self, seed: int) -> dict[str, dict[str, float]]:
+    def estimates(self) -> dict[str, Interval]:
         mean = self.x.sum(0) / self.n.sum()
-        self.fvu.den += (
-            self.n * mean.square().sum() - 2 * self.x @ mean
-        )  # of squares about the mean, from those about 0
-        return {name: getattr(self, name).estimate(seed=seed) for name in ("l0", "shrinkage", "fvu")}
+        # of squares about the mean, from those about 0
+        self.fvu.den += (self.n * mean.square().sum() - 2 * self.x @ mean).numpy()
+        return {name: getattr(self, name).estimate() for name in ("l0", "shrinkage", "fvu")}

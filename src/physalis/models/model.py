@@ -7,22 +7,31 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from physalis.characters import alone, in_text
 from physalis.errors import BadInput
 from physalis.models import tokens as tokens_
-from physalis.models.families import Family
-from physalis.site import LAYERED, Site
+from physalis.models.families import PLACES, Family
+from physalis.models.passing import ORDER, Pass, Passed, Write, depth
+from physalis.site import Site
 
-Write = Callable[[Tensor], Tensor]
-"""Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """A Write that wants to know the tokens of a pass before what it writes of it."""
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
 
 COMPUTES = (
     "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
@@ -33,14 +42,16 @@ COMPUTES = (
 """The config's fields that decide what is computed beyond the parameters. Not all fields: those change from one
 release of transformers to the next, and an upgrade must not turn a model into another one."""
 
-ORDER = {
-    name: i for i, name in enumerate(("resid_pre", "z", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post"))
-}
-"""The order in which a block reaches its sites."""
+POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context")
+"""The config's fields that say how long an input may be, by whatever name the architecture has for it."""
 
-
-class _Passed(Exception):
-    """Raised in the hook of the deepest site; ends the forward pass."""
+COMPUTES_IN_SOME = (
+    "alibi", "attention_multiplier", "attention_types", "embedding_multiplier", "full_attention_interval",
+    "layers_block_type", "logit_scale", "logits_scaling", "new_decoder_architecture", "norm_topk_prob",
+    "num_experts_per_tok", "parallel_attn", "residual_multiplier", "rotary_dim", "routed_scaling_factor",
+    "scale_depth", "scale_emb", "top_k",
+)  # fmt: skip
+"""Likewise, of architectures that have them."""
 
 
 class Model:
@@ -57,10 +68,14 @@ class Model:
         self.family = family
         self._config: Any = hf.config
         self._blocks = list(_module(hf, family.blocks, family).children())
+        if not self._blocks:
+            raise BadInput(f"{name} has no layers: nothing can be read in it. Give a model with at least one.")
         named: Any = hf  # the unembedding's attribute changes between releases; this method finds it in all of them
         self._unembed = named.get_output_embeddings()
-        for path in filter(None, (family.attn_out, family.z, family.mlp_in, family.mlp_out, family.resid_mid)):
-            _module(self._blocks[0], path, family)
+        for name in PLACES:
+            for path in family.paths(name):
+                if not any(_has(block, path) for block in self._blocks):
+                    _module(self._blocks[0], path, family)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.dtype} on {self.device})"
@@ -71,7 +86,8 @@ class Model:
 
     @property
     def d_model(self) -> int:
-        return self._unembed.weight.shape[1]
+        wide = getattr(self._config, "get_text_config", lambda: self._config)()  # an unembedding can be narrower
+        return getattr(wide, "hidden_size", None) or self._unembed.weight.shape[1]
 
     @property
     def vocab_size(self) -> int:
@@ -86,6 +102,22 @@ class Model:
         return self._unembed.weight.dtype
 
     @property
+    def longest(self) -> int | None:
+        """Tokens that one input may have: the positions that the model was made for, as its config names them; None
+        where none are named (Bloom's and Mamba's kind)."""
+        named = (getattr(self._text_config, name, None) for name in POSITIONS)
+        return next((int(limit) for limit in named if limit), None)
+
+    @property
+    def _text_config(self) -> Any:
+        return self._config.get_text_config() if hasattr(self._config, "get_text_config") else self._config
+
+    def check_length(self, n_tokens: int, what: str, advice: str) -> None:
+        """Raise BadInput, naming ``what`` is so long and what to do, where ``n_tokens`` are more than ``longest``."""
+        if self.longest is not None and n_tokens > self.longest:
+            raise BadInput(f"{what} has {n_tokens:,} tokens; {self.name} reads at most {self.longest:,}. {advice}")
+
+    @property
     def bos_id(self) -> int | None:
         """The tokenizer's beginning-of-sequence token, or None if it has none."""
         return self.tokenizer.bos_token_id
@@ -97,12 +129,23 @@ class Model:
         return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)
 
     @cached_property
+    def known_ids(self) -> Bool[Tensor, " vocab"]:
+        """Which of the ids that the model predicts are tokens of its tokenizer, on the model's device. Tables of
+        embeddings are padded to round sizes; an id without a token means nothing, and is never shown, promoted or
+        chosen."""
+        ids = torch.tensor(sorted(set(self.tokenizer.get_vocab().values())), dtype=torch.long)
+        known = torch.zeros(self.vocab_size, dtype=torch.bool)
+        known[ids[(ids >= 0) & (ids < self.vocab_size)]] = True
+        return known.to(self.device)
+
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 of the architecture and of every parameter's name, shape and a sample of its values. The same on every
         device and in every dtype that bfloat16 values survive."""
         h = hashlib.sha256()
         config = self._config.to_dict()
-        h.update(json.dumps({k: config.get(k) for k in COMPUTES}, sort_keys=True, default=str).encode())
+        decides = {k: config.get(k) for k in COMPUTES} | {k: config[k] for k in COMPUTES_IN_SOME if k in config}
+        h.update(json.dumps(decides, sort_keys=True, default=str).encode())
         for name, p in self.hf.named_parameters():
             flat = p.detach().reshape(-1)
             sample = flat[:: max(1, flat.numel() // 64)].to("cpu", torch.bfloat16).view(torch.int16)
@@ -118,10 +161,29 @@ class Model:
         """Token ids of each text, no special tokens added."""
         return tokens_.encode(self.tokenizer, texts)
 
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens after which a text is over: every end that the model's configuration names, the tokenizer's own, that
+        of its chat template's turns, and the separator of documents."""
+        of = [getattr(self.hf, "generation_config", None), self._config, self._text_config]
+        named = [getattr(each, "eos_token_id", None) for each in (*of, self.tokenizer)]
+        named += [self.separator_id, tokens_.turn_end(self.tokenizer)]
+        flat = (i for each in named for i in (each if isinstance(each, list | tuple) else [each]))
+        return frozenset(int(i) for i in flat if i is not None)
+
+    @cached_property
+    def pieces(self) -> tokens_.Pieces:
+        """What token ids stand for: text, or the bytes of a part of a character. See ``characters``."""
+        return tokens_.Pieces(self.tokenizer)
+
     def token_strings(self, ids: Sequence[int]) -> list[str]:
-        """Each token as a person would read it: leading spaces and newlines are themselves; bytes that are only part of
-        a character are written ``\\xNN``."""
-        return tokens_.strings(self.tokenizer, ids)
+        """Each token alone as a person would read it: leading spaces and newlines are themselves; bytes that are only
+        part of a character are written ``\\xNN``."""
+        return [alone(token) for token in self.pieces(ids)]
+
+    def text_strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token of a text, characters that tokens cut whole on the token that completes them: ``characters``."""
+        return in_text(self.pieces(ids))
 
     def check(self, site: Site) -> None:
         """Raise BadInput if this model has no such site."""
@@ -130,16 +192,39 @@ class Model:
                 f"{self.name} has {self.n_layers} layers, L0 to L{self.n_layers - 1}; received {site}. "
                 f"Choose a layer in that range, for instance L{self.n_layers // 3}.{site.name}."
             )
+        if site.name not in PLACES or self._place(site) is not None:
+            return
         if site.name == "resid_mid" and self._parallel:
             raise BadInput(
                 f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by "
                 f"side. Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
             )
+        has = [str(other) for other in self.sites() if other.layer == site.layer]
+        raise BadInput(
+            f"{self.name} has no {site}: in this architecture no module of that layer is known to compute it alone. "
+            f"Choose one of {', '.join(has)}."
+        )
+
+    def sites(self) -> list[Site]:
+        """Every site that this model has, in the order in which a pass reaches them."""
+        layered = [Site(name, layer) for layer in range(self.n_layers) for name in ORDER]
+        kept = [site for site in layered if site.name not in PLACES or self._place(site) is not None]
+        return [Site("embed"), *kept, Site("logits")]
+
+    def _place(self, site: Site) -> nn.Module | None:
+        """The module of its block at which a site is; None if the block has none."""
+        assert site.layer is not None
+        if site.name == "resid_mid" and self._parallel:
+            return None
+        block = self._blocks[site.layer]
+        return next((block.get_submodule(p) for p in self.family.paths(site.name) if _has(block, p)), None)
 
     @property
     def _parallel(self) -> bool:
         flag = self.family.parallel_if
-        return self.family.resid_mid is None or (flag is not None and getattr(self._config, flag))
+        if flag is not None and getattr(self._config, flag):
+            return True
+        return self.family.resid_mid is None and None not in (self.family.attn_out, self.family.mlp_out)
 
     def width(self, site: Site) -> int:
         """The size of the last axis at a site."""
@@ -147,7 +232,7 @@ class Model:
         if site.name == "logits":
             return self.vocab_size
         if site.name == "z":  # the heads need not span d_model; the projection's input says (Conv1D keeps it first)
-            weight = self._blocks[0].get_submodule(self.family.z).weight
+            weight: Any = getattr(self._place(site), "weight", None)
             return weight.numel() // self.d_model
         return self.d_model
 
@@ -182,12 +267,15 @@ class Model:
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
         that asks for gradients keep nothing for them."""
         read = set(read)
-        sites = sorted({*read, *write}, key=_depth)
+        sites = sorted({*read, *write}, key=depth)
         for site in sites:
             self.check(site)
         if not sites:
             return {}
-        passing = _Pass(read, write, deepest=sites[-1])
+        for each in write.values():
+            if isinstance(each, OfTokens):
+                each.begin(tokens)
+        passing = Pass(read, write, deepest=sites[-1], shape=tokens.shape)
         handles: list[RemovableHandle] = []
         try:
             for site in sites:
@@ -197,84 +285,58 @@ class Model:
             logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
             assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
             passing.visit(sites[-1], logits)
-        except _Passed:
+        except Passed:
             pass
         finally:
             for handle in handles:
                 handle.remove()
         return passing.got
 
-    def _hook(self, passing: "_Pass", site: Site) -> RemovableHandle:
+    def _hook(self, passing: "Pass", site: Site) -> RemovableHandle:
         block = self._blocks[site.layer or 0]
         if site.name in ("embed", "resid_pre"):
             return block.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
         if site.name == "resid_post":
             return block.register_forward_hook(partial(passing.leaving, site))
-        module = block.get_submodule(getattr(self.family, site.name))
+        module = self._place(site)
+        assert module is not None
         if site.name in ("z", "mlp_in"):
             return module.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
         if site.name == "resid_mid":
             return module.register_forward_pre_hook(partial(passing.entering_mid, site), with_kwargs=True)
-        return module.register_forward_hook(partial(passing.leaving, site))
+        scale = {"attn_out": self.family.attn_scale, "mlp_out": self.family.mlp_scale}[site.name]
+        return module.register_forward_hook(partial(passing.leaving, site, scale=scale))
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the
-        unembedding with the norm's gain (and centring, where it is a LayerNorm) folded in, float32."""
+        unembedding with the norm's gain (and centring, where it is a LayerNorm) folded in, float32.
+
+        Raises BadInput for an architecture whose logits are not the unembedding of a normalised stream."""
+        if self.family.final_norm is None:
+            raise BadInput(
+                f"{self.name} has no direct path from the residual stream to the logits: between its last block and "
+                "its unembedding there is more than a norm. What a direction promotes cannot be said of this model."
+            )
         norm = _module(self.hf, self.family.final_norm, self.family)
-        W = self._unembed.weight.detach().float() * (norm.weight.detach().float() + self.family.gain_offset)
-        return W - W.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else W
+        gain, centred = _gain(norm, self.d_model, self.device)
+        W = self._unembed.weight.detach().float() * (gain * self.family.logit_scale)
+        return W - W.mean(dim=1, keepdim=True) * centred
 
 
-class _Pass:
-    """One call of ``run``: what its hooks do. Each writes, then keeps, then ends the pass at the deepest site."""
+@torch.no_grad()
+def _gain(norm: nn.Module, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What a norm multiplies each coordinate with, and 1 where it takes the mean away, else 0, float32.
 
-    def __init__(self, read: set[Site], write: Mapping[Site, Write], *, deepest: Site) -> None:
-        self.read = read
-        self.write = write
-        self.deepest = deepest
-        self.got: dict[Site, Tensor] = {}
-
-    def visit(self, site: Site, x: Tensor) -> Tensor:
-        if site in self.write:
-            x = _written(site, x, self.write[site])
-        if site in self.read:
-            self.got[site] = x
-        if site == self.deepest and site.name != "logits":
-            raise _Passed
-        return x
-
-    def entering(self, site: Site, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        if args:
-            return (self.visit(site, args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": self.visit(site, kwargs["hidden_states"])}
-
-    def entering_mid(self, site: Site, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        # The block holds this very tensor as its residual too: replacing the norm's argument alone would miss that.
-        x = args[0] if args else kwargs["hidden_states"]
-        new = self.visit(site, x)
-        if new is not x:
-            x.copy_(new)
-
-    def leaving(self, site: Site, _: nn.Module, args: tuple, out: Any) -> Any:
-        if isinstance(out, tuple):
-            return (self.visit(site, out[0]), *out[1:])
-        return self.visit(site, out)
-
-
-def _depth(site: Site) -> tuple[float, int]:
-    if site.layer is None:
-        return (-1, 0) if site.name == "embed" else (float("inf"), 0)
-    return site.layer, ORDER[site.name]
-
-
-def _written(site: Site, x: Tensor, fn: Write) -> Tensor:
-    new = fn(x.clone())  # its own copy: a function that works in place must not reach what was read elsewhere
-    if not isinstance(new, Tensor) or new.shape != x.shape:
-        got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-        raise BadInput(
-            f"The function writing {site} must return a tensor of shape {tuple(x.shape)}; it returned {got}."
-        )
-    return new.to(x.device, x.dtype)
+    Found by calling it: some multiply by their weight, some by 1 + weight, some have none."""
+    norm = deepcopy(norm).float()
+    x = torch.linspace(64, 128, width, device=device)
+    x[1::2] *= -1
+    ones = torch.ones_like(x)
+    plus, minus, up, down = norm(torch.stack([x, -x, ones, -ones])[None])[0]
+    odd = (plus - minus) / 2  # without the bias
+    centred = ((up - down).abs().max() < 1e-3 * odd.abs().max()).float()
+    x = x - x.mean() * centred
+    return odd / (x / x.pow(2).mean().sqrt()), centred
 
 
 def _module(root: nn.Module, path: str, family: Family) -> Any:
@@ -287,4 +349,10 @@ def _module(root: nn.Module, path: str, family: Family) -> Any:
         ) from error
 
 
-assert set(ORDER) == set(LAYERED)
+def _has(block: nn.Module, path: str) -> bool:
+    at: Any = block
+    for name in path.split("."):
+        at = at._modules.get(name)
+        if at is None:
+            return False
+    return True

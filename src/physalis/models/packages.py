@@ -12,10 +12,28 @@ from pathlib import Path
 
 from physalis.errors import BadInput
 
+HUB_NAMES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""What a model that a package carries is called on the Hugging Face hub, and so by every other tool."""
+
+
+def hub_name(name: str) -> str:
+    """A model's name as other tools know it: that on the hub, where ``load_model`` has a shorter one of its own."""
+    return HUB_NAMES.get(name, name)
+
+
+def own_name(name: str) -> str:
+    """The shorter name that ``load_model`` has for what another tool calls so, where it has one."""
+    return next((own for own, hub in HUB_NAMES.items() if hub.lower() == name.lower()), name)
+
 
 def cache_folder() -> Path:
     """Where fetched models are kept: ``$PHYSALIS_CACHE``, else ``~/.cache/physalis``."""
     return Path(os.environ.get("PHYSALIS_CACHE") or "~/.cache/physalis").expanduser()
+
+
+def keeps() -> bool:
+    """Whether what a GGUF file holds is kept once it was unpacked: unless ``$PHYSALIS_NO_CACHE`` is set."""
+    return not os.environ.get("PHYSALIS_NO_CACHE")
 
 
 def kept(

@@ -18,6 +18,10 @@ from physalis.site import Site
 PILOT = 8
 """Contexts that decide the hygiene: a thousand tokens say where the median norm is to a percent."""
 
+BROKEN, FEW = 0.001, 8
+"""Share, or number, of positions whose activations may be no finite numbers. A few overflow in some models; more means
+that the model does not work in this dtype, and a dictionary would learn what is left."""
+
 
 class Collected(NamedTuple):
     """One site's share of a span: its kept rows in the order of the text, and how many positions were dropped why."""
@@ -29,17 +33,33 @@ class Collected(NamedTuple):
 def pilot(
     model: Model, sites: Sequence[Site], ids: Int32[np.ndarray, "contexts context"], *, bos: bool
 ) -> dict[Site, Hygiene]:
-    """The hygiene that a few contexts from all over the corpus call for at each site. Raises BadInput if the
-    activations are not finite numbers."""
+    """The hygiene that a few contexts from all over the corpus call for at each site. Raises BadInput if activations
+    are not finite numbers."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, num=PILOT).astype(int))
-    hygienes = {site: Hygiene.measured(x, skip_first=bos) for site, x in run(model, sites, ids[chosen]).items()}
+    found = run(model, sites, ids[chosen])
+    hygienes = {site: Hygiene.measured(x, skip_first=bos) for site, x in found.items()}
     for site, hygiene in hygienes.items():
+        _check_finite(model, site, hygiene.dropped(found[site])["not_finite"], chosen.size * ids.shape[1])
         if not 0 < hygiene.max_norm < float("inf"):
             raise BadInput(
                 f"The activations of {model.name} at {site} are not usable: their median norm is {hygiene.max_norm}. "
                 "Load the model with another dtype, or choose another site."
             )
     return hygienes
+
+
+def _check_finite(model: Model, site: Site, broken: int, positions: int) -> None:
+    if broken > max(FEW, BROKEN * positions):
+        dtype = str(model.dtype).removeprefix("torch.")
+        cure = (
+            "the weights themselves may be damaged: load them anew"
+            if model.dtype == torch.float32
+            else "what overflows there has room in bfloat16 or float32: load_model(..., dtype=torch.float32)"
+        )
+        raise BadInput(
+            f"At {broken:,} of {positions:,} positions the activations of {model.name} at {site} are not finite "
+            f"numbers (NaN or infinite), more than {BROKEN:.1%}. The model computes in {dtype}; {cure}."
+        )
 
 
 def run(
@@ -59,7 +79,7 @@ def kept(
     """
     each = [hygiene.keep(found[site]) for site, hygiene in hygienes.items()]
     keep = torch.stack(each).all(0)
-    dropped = [hygiene.dropped(own) for hygiene, own in zip(hygienes.values(), each, strict=True)]
+    dropped = [hygiene.dropped(found[site]) for site, hygiene in hygienes.items()]
     if len(each) > 1:
         for own, reasons in zip(each, dropped, strict=True):
             reasons["elsewhere"] = int((own & ~keep).sum())
@@ -73,7 +93,8 @@ def collect(
     """What each site of ``hygienes`` holds of a span, all from the same passes and at the same positions: those that
     the rule of every site keeps.
 
-    Batches start at the span's start, so a shard's bits never depend on what was recorded before it.
+    Batches start at the span's start, so a shard's bits never depend on what was recorded before it. Raises BadInput if
+    more than a few activations are no finite numbers.
     """
     context = ids.shape[1]
     positions = (span.stop - span.start) * context
@@ -87,13 +108,16 @@ def collect(
         keep, dropped = kept(hygienes, found)
         places = np.flatnonzero(keep.cpu().numpy()) + start * context
         for site, rows in x.items():
-            rows[done : done + len(places)] = found[site][keep].to("cpu", torch.bfloat16).view(torch.uint16).numpy()
+            bits = hygienes[site].stored(found[site][keep]).cpu().view(torch.uint16)
+            rows[done : done + len(places)] = bits.numpy()
         at[done : done + len(places)] = places
         done += len(places)
         for total, reasons in zip(totals, dropped, strict=True):
             for reason, n in reasons.items():
                 total[reason] = total.get(reason, 0) + n
         advance(keep.numel())
+    for site, total in zip(hygienes, totals, strict=True):
+        _check_finite(model, site, total.get("not_finite", 0), positions)
     return [
         Collected(MemoryShard(rows[:done], at[:done]), total) for rows, total in zip(x.values(), totals, strict=True)
     ]

@@ -24,11 +24,15 @@ def write_layout(folder: Path, site: Site, hygienes: dict[Site, Hygiene], spans:
     write_json(folder / LAYOUT, said)
 
 
-def read_layout(folder: Path, sites: Sequence[Site]) -> tuple[dict[Site, Hygiene], list[Span]]:
-    """The rule of each of ``sites``, those recorded together, and the spans that layout.json fixes."""
-    said = json.loads((folder / LAYOUT).read_text())
-    rules = said.get("hygienes") or {str(site): said["hygiene"] for site in sites}
-    return {site: Hygiene.from_dict(rules[str(site)]) for site in sites}, [Span(**span) for span in said["spans"]]
+def read_layout(folder: Path, sites: Sequence[Site]) -> tuple[dict[Site, Hygiene], list[Span]] | None:
+    """The rule of each of ``sites``, those recorded together, and the spans that layout.json fixes; None if it is not
+    there, or damaged."""
+    try:
+        said = json.loads((folder / LAYOUT).read_text())
+        rules = said.get("hygienes") or {str(site): said["hygiene"] for site in sites}
+        return {site: Hygiene.from_dict(rules[str(site)]) for site in sites}, [Span(**span) for span in said["spans"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def hygienes_to_dict(hygienes: dict[Site, Hygiene]) -> dict[str, dict]:
@@ -37,9 +41,12 @@ def hygienes_to_dict(hygienes: dict[Site, Hygiene]) -> dict[str, dict]:
 
 
 def is_whole(folder: Path, span: Span) -> bool:
-    """Whether a shard is done: its sidecar is there, and the file has the size that it says."""
+    """Whether a shard is done: its sidecar is there and readable, and the file has the size that it says."""
     path, sidecar = folder / span.name, folder / span.sidecar
-    return path.exists() and sidecar.exists() and json.loads(sidecar.read_text())["bytes"] == path.stat().st_size
+    try:
+        return path.exists() and json.loads(sidecar.read_text())["bytes"] == path.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def record_spans(
@@ -49,7 +56,9 @@ def record_spans(
     """Make the shards of ``spans`` one after another, in each site's folder that lacks them. The folders' corpus and
     layout are written."""
     ids = np.load(folders[0] / TOKENS, mmap_mode="r")
-    hygienes, _ = read_layout(folders[0], sites)
+    layout = read_layout(folders[0], sites)
+    assert layout is not None, "the recorder writes it first"
+    hygienes, _ = layout
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         pending: Future | None = None
         for span in spans:

@@ -5,6 +5,7 @@ the whole set; a stream shuffles over a window of shards that it holds in memory
 the same batches, bit for bit, and a larger one the same rows in another order.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain, count, islice
@@ -20,21 +21,23 @@ from physalis.activations import (
     Part,
     Round,
     Span,
+    all_read_back,
     frame_of,
     inputs_of,
     lay_out,
     merge_sums,
     mixed,
     moments,
+    offset_of,
     origin_of,
     permuted,
     sums,
 )
 from physalis.artifact import digest
 from physalis.errors import BadInput
-from physalis.models import Model
+from physalis.models import Model, Trail
 from physalis.recording.forward import collect, pilot
-from physalis.recording.text import blocks, check_sizes, identity, read_text
+from physalis.recording.text import check_sizes, check_text, in_memory, name_of, opened, read_text
 from physalis.site import Site
 from physalis.types import Batch, Frame
 
@@ -75,7 +78,9 @@ class Stream:
         start, found = 0, []
         for site in self.hygienes:
             stop = start + self.model.width(site)
-            mean, scale = moments(merge_sums([sums(shard.x[:, start:stop]) for shard in self._shards(0)]))
+            offset = self.hygienes[site].offset(stop - start)
+            summed = merge_sums([sums(shard.x[:, start:stop]) for shard in self._shards(0)])
+            mean, scale = moments(summed, None if offset is None else offset.numpy())
             part = Part(
                 site=site, model=self.model.name, model_hash=self.model.fingerprint,
                 tokenizer_hash=self.model.tokenizer_fingerprint, activations_hash=digest(self._job),
@@ -113,7 +118,7 @@ class Stream:
         return self.n_tokens * epochs // size
 
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
-        """Exactly ``n_batches`` batches of exactly ``size`` rows, bf16, less the ``start`` that are passed over.
+        """Exactly ``n_batches`` batches of exactly ``size`` rows, less the ``start`` that are passed over.
 
         What an epoch holds less than ``n_tokens`` reckoned comes from the beginning of the next; what it holds more is
         left. What is passed over is computed once: how many rows a context keeps is known only then.
@@ -121,7 +126,8 @@ class Stream:
         left = max(0, self.n_batches(size, epochs=epochs) - start)
         width = self.d_in + (self.d_out if self.writes else 0)
         rounds, skip = self._rounds(seed, start * size) if left else (iter(()), 0)
-        for rows in islice(mixed(rounds, width, size, skip=skip), left):
+        offset = offset_of([*self.parts[0], *self.parts[1]])
+        for rows in islice(all_read_back(mixed(rounds, width, size, skip=skip), offset), left):
             yield Batch(rows[:, : self.d_in], rows[:, self.d_in :]) if self.writes else Batch(rows, rows)
 
     def _rounds(self, seed: int, skip: int) -> tuple[Iterator[Round], int]:
@@ -191,15 +197,19 @@ def stream(
     for site in sites:
         model.check(site)
     check_sizes(batch=batch, shard_rows=shard_rows, window=window)
-    text = read_text(blocks(model, source, tokens=tokens, context=context, bos=bos, field=field))
-    spans = lay_out(text.documents, held_out=held_out, contexts_per_shard=max(1, shard_rows // context))
-    hygienes = pilot(model, sites, text.ids, bos=bos)
+    check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
+    named, texts = name_of(source), opened(source, field, Trail())
+    text = read_text(model, texts, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed)
+    ids = in_memory(text).ids
+    spans = lay_out(len(ids), held_out=text.n_held_out, contexts_per_shard=max(1, shard_rows // context))
+    hygienes = pilot(model, sites, ids, bos=bos)
     train = [span for span in spans if not span.held_out]
+    named["digest"] = hashlib.sha256(ids.tobytes()).hexdigest()
     job = {
-        "model": model.fingerprint, "text": identity(source), "field": field, "reads": [str(site) for site in reads],
+        "model": model.fingerprint, "text": named, "field": field, "reads": [str(site) for site in reads],
         "writes": [str(site) for site in writes], "tokens": tokens, "context": context, "bos": bos,
         "held_out": held_out, "batch": batch, "shard_rows": shard_rows, "window": window, "seed": seed,
     }  # fmt: skip
     return Stream(
-        model, reads, writes, text.ids, train, hygienes, seed=seed, batch=batch, window=window, job=job
+        model, reads, writes, ids, train, hygienes, seed=seed, batch=batch, window=window, job=job
     )  # fmt: skip

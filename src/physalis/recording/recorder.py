@@ -1,8 +1,8 @@
 """recorder: record, from text and a model to folders of activations, one for each site, shard by shard, by one process
 or several.
 
-1. The corpus is packed and written first (tokens.npy, documents.npy); a pilot batch decides the hygiene; layout.json
-   fixes both that and which contexts each shard holds.
+1. The corpus is tokenized, parted and written first (tokens.npy, documents.npy, text.json); a pilot batch decides the
+   hygiene; layout.json fixes both that and which contexts each shard holds.
 2. One forward pass reads every site. A position that hygiene drops at one site is dropped at all, and the rows of all
    sites are shuffled alike: row i of a shard is the same position in every folder.
 3. A shard is a function of its contexts alone: the same batches, row order and sums whoever makes it. What is missing
@@ -12,7 +12,8 @@ So a recording can be killed at any moment: run it again and the folders end up 
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,28 @@ from typing import Any
 import numpy as np
 
 from physalis.activations import DOCUMENTS, KIND, LAYOUT, TOKENS, Activations, Hygiene, Span, lay_out, seal
-from physalis.artifact import Manifest, claim, write_atomic
+from physalis.artifact import MANIFEST, Manifest, claim, write_atomic
 from physalis.errors import BadInput
-from physalis.models import Model, Packed
+from physalis.models import Model, Trail
 from physalis.progress import progress
 from physalis.recording.forward import pilot
 from physalis.recording.jobs import hygienes_to_dict, is_whole, read_layout, record_spans, write_layout
-from physalis.recording.text import blocks, check_sizes, identity, write_text
+from physalis.recording.text import (
+    TEXT,
+    check_sizes,
+    check_text,
+    difference,
+    name_of,
+    opened,
+    read_text,
+    write_text,
+    written,
+)
 from physalis.recording.workers import run_workers
 from physalis.site import Site
+
+CHEAP = (TEXT, TOKENS, DOCUMENTS, LAYOUT)
+"""What a folder without a shard may hold besides: another job takes it over."""
 
 
 def record(
@@ -53,11 +67,13 @@ def record(
     Sites recorded together hold the same positions in the same order, so that ``Pairs`` can join them: a position that
     hygiene leaves out at one site is left out at all. Memory grows with the number of sites: lower ``shard_rows``.
     ``source`` and ``field`` are as for ``documents``. ``tokens`` counts positions, BOS included; text that holds fewer
-    is used whole. The last ``held_out`` of the contexts is kept apart for judging. ``batch`` contexts go through the
-    model at once. ``seed`` decides the order of rows inside a shard of up to ``shard_rows``. Several ``workers`` load
+    is used whole. About a share of ``held_out`` is kept apart for judging: documents drawn at random from all over the
+    text, in contexts of their own, which come last. ``batch`` contexts go through the model at once. ``seed`` decides
+    which documents are drawn, and the order of rows inside a shard of up to ``shard_rows``. Several ``workers`` load
     the model anew, by name, each with its share of the processor; the result is the same, byte for byte (on one kind of
     machine). A script that asks for several needs ``if __name__ == "__main__":``.
-    Raises BadInput for a site that the model does not have, lists that do not match, text that is too short, a folder
+    Raises BadInput for a site that the model does not have, lists that do not match, contexts longer than the model
+    reads, text that is not there, too short or another than the folder's, activations that are no numbers, a folder
     that holds something else or is being written by another process, or a full disk.
     """
     folders = [Path(out) for out in outs]
@@ -65,24 +81,34 @@ def record(
     for site in sites:
         model.check(site)
     check_sizes(batch=batch, workers=workers, shard_rows=shard_rows)
+    check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
     common: dict[str, Any] = {
-        "model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "text": identity(source), "field": field,
+        "model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "text": name_of(source), "field": field,
         "tokens": tokens, "context": context, "bos": bos, "held_out": held_out, "batch": batch,
         "shard_rows": shard_rows,
     }  # fmt: skip
     if len(sites) > 1:
         common["sites"] = sorted(map(str, sites))
     inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
+    trail = Trail()
+    # What cannot be read claims no folder.
+    texts = None if all((folder / TEXT).exists() for folder in folders) else opened(source, field, trail)
+
+    def write(folder: Path) -> None:
+        found = texts or opened(source, field, trail)
+        text = read_text(
+            model, found, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed, spool=folder
+        )
+        write_text(folder, text, trail)
+
     with ExitStack() as stack:
         jobs = [{**common, "site": str(site)} for site in sites]
         finished = [
-            stack.enter_context(claim(folder, KIND, {**job, "seed": seed, "inputs": inputs}))
+            stack.enter_context(claim(folder, KIND, {**job, "seed": seed, "inputs": inputs}, cheap=CHEAP))
             for folder, job in zip(folders, jobs, strict=True)
         ]
-        _write_texts(
-            folders, lambda: blocks(model, source, tokens=tokens, context=context, bos=bos, field=field), context
-        )
-        hygienes, spans = _laid_out(model, sites, folders, bos=bos, held_out=held_out, shard_rows=shard_rows)
+        n_held_out = _write_texts(folders, source, write)
+        hygienes, spans = _laid_out(model, sites, folders, bos=bos, held_out=n_held_out, shard_rows=shard_rows)
         missing = [span for span in spans if not all(is_whole(folder, span) for folder in folders)]
         if all(finished) and not missing:
             return [Activations.open(folder) for folder in folders]
@@ -98,7 +124,7 @@ def record(
         rules = {"hygienes": hygienes_to_dict(hygienes)} if len(sites) > 1 else {}
         for site, folder, job in zip(sites, folders, jobs, strict=True):
             config = {**job, **rules, "hygiene": hygienes[site].to_dict()}
-            seal(folder, Manifest(kind=KIND, config=config, seed=seed, inputs=inputs), spans)
+            _say_broken(site, seal(folder, Manifest(kind=KIND, config=config, seed=seed, inputs=inputs), spans))
     return [Activations.open(folder) for folder in folders]
 
 
@@ -111,29 +137,51 @@ def _check_lists(sites: Sequence[Site], folders: Sequence[Path]) -> None:
             raise BadInput(f"The {what} {twice} was given twice. Name each site once, each with its own folder.")
 
 
-def _write_texts(folders: Sequence[Path], packed: Callable[[], Iterator[Packed]], context: int) -> None:
-    # Text that one of the folders already holds is copied: the source may be slow, or a hub that has since changed.
-    whole = next((folder for folder in folders if (folder / DOCUMENTS).exists()), None)
+def _write_texts(folders: Sequence[Path], source: str, write: Callable[[Path], None]) -> int:
+    """Have the text in each folder; returns how many of its contexts are held out."""
+    said = {folder: written(folder) for folder in folders}
+    for folder, found in said.items():
+        other = None if found is None else difference(source, found)
+        if other is not None:
+            if (folder / MANIFEST).exists() or any(folder.glob("shard-*.json")):
+                raise BadInput(
+                    f"{folder} holds a recording of another text: {other}. Choose another --out, or delete the folder."
+                )
+            said[folder] = None
+            (folder / LAYOUT).unlink(missing_ok=True)
+    # What one of the folders already holds is copied: the source may be slow, or a hub that has since changed.
+    whole = next((folder for folder, found in said.items() if found), None)
     if whole is None:
         whole = folders[0]
-        write_text(whole, TOKENS, DOCUMENTS, packed(), context)
+        write(whole)
+        said[whole] = written(whole)
     for folder in folders:
-        if not (folder / DOCUMENTS).exists():
-            for name in (TOKENS, DOCUMENTS):
+        if not said[folder]:
+            for name in (TOKENS, DOCUMENTS, TEXT):
                 write_atomic(folder / name, lambda temporary, name=name: shutil.copyfile(whole / name, temporary))
+    found = said[whole]
+    assert found is not None
+    return found["n_held_out"]
 
 
 def _laid_out(
-    model: Model, sites: Sequence[Site], folders: Sequence[Path], *, bos: bool, held_out: float, shard_rows: int
+    model: Model, sites: Sequence[Site], folders: Sequence[Path], *, bos: bool, held_out: int, shard_rows: int
 ) -> tuple[dict[Site, Hygiene], list[Span]]:
-    told = next((folder for folder in folders if (folder / LAYOUT).exists()), None)
-    if told is not None:
-        hygienes, spans = read_layout(told, sites)
-    else:
-        ids, owners = (np.load(folders[0] / name, mmap_mode="r") for name in (TOKENS, DOCUMENTS))
-        spans = lay_out(owners, held_out=held_out, contexts_per_shard=max(1, shard_rows // ids.shape[1]))
-        hygienes = pilot(model, sites, ids, bos=bos)
+    told = next(filter(None, (read_layout(folder, sites) for folder in folders)), None)
+    if told is None:
+        ids = np.load(folders[0] / TOKENS, mmap_mode="r")
+        spans = lay_out(len(ids), held_out=held_out, contexts_per_shard=max(1, shard_rows // ids.shape[1]))
+        told = pilot(model, sites, ids, bos=bos), spans
+    hygienes, spans = told
     for site, folder in zip(sites, folders, strict=True):
-        if not (folder / LAYOUT).exists():
+        if read_layout(folder, sites) is None:
             write_layout(folder, site, hygienes, spans)
     return hygienes, spans
+
+
+def _say_broken(site: Site, sealed: Manifest) -> None:
+    if broken := sealed.facts["dropped"]["not_finite"]:
+        print(
+            f"{broken:,} positions were left out because their activations at {site} are not finite numbers.",
+            file=sys.stderr,
+        )

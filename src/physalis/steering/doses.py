@@ -1,15 +1,17 @@
 """dose_response(): what an edit does to a model at each strength: how much likelier its target, and at what cost.
 
-1. The model reads text that it was not edited for, once as it is and once for each strength, all kept positions edited.
-2. At each position: the probability of the target tokens and the change of its logarithm, the KL divergence from the
-   unedited prediction, and the loss on the token that really follows. Each is two sums over contexts, divided once;
-   intervals resample contexts. How many times likelier the target becomes is the change at a typical place, the
-   geometric mean: the arithmetic one says mostly what happens where the target was nearly certain before.
+1. The model reads text that it was not edited for, once as it is and once for each strength, all kept positions edited
+   where the feature writes.
+2. At each position that predicts a token of its own document: the probability of the target tokens and the change of
+   its logarithm, the KL divergence from the unedited prediction, and the loss on the token that really follows. Each is
+   two sums over documents, divided once; intervals are over documents. How many times likelier the target becomes is
+   the change at a typical place, the geometric mean: the arithmetic one says mostly what happens where the target was
+   nearly certain before.
 3. The cost is perplexity, edited over unedited. The suggested strength is the one that does most for the target among
    those whose cost is allowed; the cliff is the first strength beyond it.
 Any direction raises some tokens if it is pushed hard enough. So the same is measured of directions that know less, at
-the same lengths: chance, and the difference between the mean activations where the feature fires and where it does not
-(Marks & Tegmark 2023, arXiv 2310.06824); and of the target's words put before the text as a prompt.
+the same lengths: chance, and the difference between the mean of what is written where the feature fires and where it
+does not (Marks & Tegmark 2023, arXiv 2310.06824); and of the target's tokens put before the text as a prompt.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,27 +20,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations, check_belongs
-from physalis.activations.hygiene import TIMES_MEDIAN
-from physalis.dictionaries import Linear
+from physalis.dictionaries import Dictionary
+from physalis.encoding import CHUNK
 from physalis.errors import BadInput
 from physalis.metrics import Ratio, Sums
 from physalis.models import Model, Write
+from physalis.origin import Origin, Recorded, Recordings, recorded
+from physalis.place import Place
 from physalis.progress import progress
 from physalis.site import Site
-from physalis.steering.edits import Add, Edit, Place, Steering
+from physalis.steering.edits import LARGEST, Add, Edit, Steering
 
 LOGITS = Site("logits")
 A_PASS = 4  # contexts; the logits of two passes are held at once
 TARGETS = 10
-REFERENCE = 1 / 4  # of the median norm: the strength whose target is looked for
+REFERENCE = 1 / 4  # of the median norm: the strength at which a target is looked for
 SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2)
-"""Default strengths, of the median norm at the site."""
+"""Default strengths, of the median norm of what is written."""
 REPEATS = (1, 2, 4)  # of the prompt
 ROWS = 100_000  # for the difference of means
 
@@ -51,8 +54,8 @@ class Measured(Record):
     """A number with its 95 % interval over contexts."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Dose(Record):
@@ -98,7 +101,7 @@ class DoseResponse(Record):
     """How far a suggested strength may raise perplexity, as a share."""
     n_tokens: int
     unit: float
-    """The median norm of an activation at the site: what strengths are to be compared with."""
+    """The median norm at the site that the feature writes: what strengths are to be compared with."""
     responses: list[Response]
     """The feature's first, then the baselines'."""
 
@@ -109,7 +112,9 @@ class Trial(NamedTuple):
     strength: float
     write: Mapping[Site, Write]
     before: Int[Tensor, " prompt"]
-    """Tokens put before every context; nothing is measured on them."""
+    """Tokens put before the text of every context; nothing is measured on them."""
+    lead: int = 1
+    """Positions that are no text and stay first: 1 where contexts begin with a BOS token, else 0."""
 
 
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -126,51 +131,65 @@ def measure(
     target: Sequence[int],
     trials: Mapping[str, Sequence[Trial]],
     *,
+    documents: Int[Tensor, "contexts context"] | None = None,
     cost: float,
-    seed: int = 0,
 ) -> tuple[Measured, list[Response]]:
     """The target's probability as it is, and what each trial makes of it, all on the same text.
 
-    Raises BadInput without a target or without text.
+    ``documents`` numbers each token's document: what predicts the first token of another is not counted, and intervals
+    are over documents. Unless given, each context is one.
+
+    Raises BadInput without a target or without text, for a target that is no token of the model, and for a prompt that
+    makes the text longer than the model reads.
     """
     if not target or contexts.numel() == 0:
         raise BadInput("A dose-response needs text of at least one context and a target of at least one token.")
-    ids = torch.tensor(list(target))
-    plain = Sums(len(contexts))
+    _check_target(model, target)
     flat = [trial for each in trials.values() for trial in each]
-    sums = [[Sums(len(contexts)) for _ in range(4)] for _ in flat]
+    longest = max((len(trial.before) for trial in flat), default=0) + contexts.shape[1]
+    model.check_length(longest, "The text with the longest prompt before it", "Give shorter contexts or prompts.")
+    if documents is None:
+        documents = torch.arange(len(contexts))[:, None].expand_as(contexts)
+    ids = torch.tensor(list(target), device=model.device)
+    plain = Sums()
+    sums = [[Sums() for _ in range(4)] for _ in flat]
     with progress("doses", contexts.numel() * (len(flat) + 1), "tokens") as advance:
-        for first in range(0, len(contexts), A_PASS):
-            tokens = contexts[first : first + A_PASS]
-            at = torch.arange(first, first + len(tokens)).repeat_interleave(tokens.shape[1] - 1)
-            one = torch.ones(len(at))
-            clean, loss = _predicted(model, tokens, Trial(0.0, {}, NOTHING))
+        for tokens, whose in zip(contexts.split(A_PASS), documents.split(A_PASS), strict=True):
+            counts = predictable(whose)
+            at = whose[:, :-1][counts]
+            if not len(at):
+                continue
+            clean, loss = _predicted(model, tokens, Trial(0.0, {}, NOTHING), counts)
+            one = torch.ones_like(loss)
             hit = clean[:, ids].logsumexp(1)
             plain.add(Ratio(hit.exp(), one), at)
             advance(tokens.numel())
             for trial, (hits, lift, kl, cross) in zip(flat, sums, strict=True):
-                edited, edited_loss = _predicted(model, tokens, trial)
+                edited, edited_loss = _predicted(model, tokens, trial, counts)
                 edited_hit = edited[:, ids].logsumexp(1)
                 hits.add(Ratio(edited_hit.exp(), one), at)
                 lift.add(Ratio(edited_hit - hit, one), at)
                 kl.add(Ratio((clean.exp() * (clean - edited)).sum(1), one), at)
                 cross.add(Ratio(edited_loss - loss, one), at)
                 advance(tokens.numel())
-    unedited = Measured(**plain.estimate(seed=seed))
+    if not plain:
+        raise BadInput("No token of the text follows another of its own document, so nothing is predicted.")
+    unedited = Measured(**plain.estimate())
     found = iter(sums)
     responses = []
     for name, each in trials.items():
-        made = [_dose(trial.strength, next(found), seed) for trial in each]
+        made = [_dose(trial.strength, next(found)) for trial in each]
         responses.append(_response(name, sorted(made, key=lambda dose: dose.strength), cost))
     return unedited, responses
 
 
 def dose_response(
     dictionary: str | Path,
-    activations: str | Path,
+    activations: Recordings,
     model: Model,
     feature: int,
     *,
+    writes: Recordings | None = None,
     edit: Callable[[int, float], Edit] = added,
     target: Sequence[int] | None = None,
     strengths: Sequence[float] | None = None,
@@ -180,95 +199,140 @@ def dose_response(
 ) -> DoseResponse:
     """What editing a feature does at each strength, on held-out text of the activations, beside its baselines.
 
+    ``activations`` are of what the dictionary reads, ``writes`` of what a transcoder predicts; those that were recorded
+    with the activations and stand beside them are found. The edit goes to where the feature writes.
     ``edit`` makes an edit of a feature and a strength. ``target`` are token ids: unless given, the ten that the edit at
     a quarter of the median norm makes more of, found on as much other held-out text as is then measured on. What the
     direction writes into the logits would not do: in the middle of a model later layers decide.
-    ``strengths`` are in units of the activation; unless given, ``SHARES`` of the median norm.
+    ``strengths`` are in units of what is written; unless given, ``SHARES`` of its median norm.
     ``cost`` is the rise in perplexity, as a share, that a suggested strength may have; a prompt's strength is how many
-    times it is repeated.
+    times it is repeated, as far as the model reads that much.
 
-    Raises BadInput if model, dictionary and activations do not belong together, for a feature that does not exist or
-    never fires, and where nothing was held out.
+    Raises BadInput if model, dictionary and activations do not belong together, for a feature that does not exist,
+    never fires or cannot be edited so, and where nothing was held out.
     """
-    acts = Activations.open(activations)
-    acts.require(model)
-    check_belongs(artifact.read(Path(dictionary), "dictionary"), acts)
-    sae = dictionaries.load(dictionary)
-    if not isinstance(sae, Linear):
-        raise BadInput(f"Features of a {type(sae).__name__} have no direction of their own to edit along.")
-    held = acts.tokens[acts.held_out.contexts]
+    about = artifact.read(Path(dictionary), "dictionary")
+    Origin.of(about).check_model(model)
+    source = recorded(about, activations, writes)
+    source.require(model)
+    place = Place.of(source.parts, model)
+    sae = dictionaries.load(dictionary, device=model.device)
+    if not 0 <= feature < sae.config.n_features:
+        raise BadInput(f"The dictionary has features 0 to {sae.config.n_features - 1:,}; received {feature:,}.")
+    held = source.held_out.contexts
     if len(held) < 2:
         raise BadInput(
-            f"{activations} holds fewer than two contexts out, so no dose can be judged. Record with --held-out 0.1."
+            f"{source.reads[0].folder} holds fewer than two contexts out, so no dose can be judged. Record with "
+            "--held-out 0.1."
         )
-    n = min(max(1, tokens // acts.context), len(held) // 2)
-    drawn = torch.from_numpy(held[np.random.default_rng(seed).permutation(len(held))[: 2 * n]].astype("int64"))
-    contexts = drawn[:n]
-    place = Place(acts.site, acts.site, acts.hygiene)
-    unit = acts.hygiene.max_norm / TIMES_MEDIAN
+    n = min(max(1, tokens // source.context), len(held) // 2)
+    drawn = np.random.default_rng(seed).permutation(held)[: 2 * n]
+    text, whose = (torch.from_numpy(part[drawn].astype("int64")) for part in (source.tokens, source.documents))
     if target is None:
-        strong = Steering.of(sae, [edit(feature, REFERENCE * unit)], place)
-        target = raised(model, drawn[n:], Trial(0.0, strong.writes(), NOTHING))
+        strong = Steering.of(sae, [edit(feature, REFERENCE * place.unit)], place)
+        target = raised(model, text[n:], Trial(0.0, strong.writes(), NOTHING), documents=whose[n:])
     ids = [int(each) for each in target]
-    words = model.token_strings(ids)
-    lengths = [share * unit for share in SHARES] if strengths is None else [float(each) for each in strengths]
-    random = torch.randn(acts.d, generator=torch.Generator().manual_seed(seed))
+    _check_target(model, ids)
+    lengths = [share * place.unit for share in SHARES] if strengths is None else [float(each) for each in strengths]
+    if not all(abs(each) <= LARGEST for each in lengths):
+        most = max(lengths, key=abs)
+        raise BadInput(f"Strengths are to be compared with the median norm, {place.unit:.3g}; received {most:.3g}.")
+    random = torch.randn(source.d_out, generator=torch.Generator().manual_seed(seed)).to(model.device)
 
     def doses_along(direction: Float[Tensor, " d"]) -> list[Trial]:
         made = (Steering([Add(feature=0, strength=each)], direction[None], place) for each in lengths)
         return [Trial(each, steering.writes(), NOTHING) for each, steering in zip(lengths, made, strict=True)]
 
-    prompt = torch.tensor(sum(model.encode(words), []))
+    prompt = torch.tensor(ids, dtype=torch.long)
     trials = {
         f"feature {feature}": [
             Trial(each, Steering.of(sae, [edit(feature, each)], place).writes(), NOTHING) for each in lengths
         ],
         "random direction": doses_along(random),
-        "difference of means": doses_along(_apart(sae, acts, feature)),
-        "the target as a prompt": [Trial(float(times), {}, prompt.repeat(times)) for times in REPEATS],
+        "difference of means": doses_along(_apart(sae, source, feature, seed)),
     }
-    unedited, responses = measure(model, contexts, ids, trials, cost=cost, seed=seed)
+    room = (model.longest or np.inf) - source.context
+    lead = int(place.skip_first)
+    prompts = [Trial(float(times), {}, prompt.repeat(times), lead) for times in REPEATS if times * len(prompt) <= room]
+    if prompts:
+        trials["the target as a prompt"] = prompts
+    unedited, responses = measure(model, text[:n], ids, trials, documents=whose[:n], cost=cost)
     return DoseResponse(
-        feature=feature, target=words, target_ids=ids, unedited=unedited, cost=cost, n_tokens=contexts.numel(),
-        unit=unit, responses=responses,
+        feature=feature, target=model.token_strings(ids), target_ids=ids, unedited=unedited, cost=cost,
+        n_tokens=n * source.context, unit=place.unit, responses=responses,
     )  # fmt: skip
 
 
-def raised(model: Model, contexts: Int[Tensor, "contexts context"], trial: Trial) -> list[int]:
+def raised(
+    model: Model,
+    contexts: Int[Tensor, "contexts context"],
+    trial: Trial,
+    *,
+    documents: Int[Tensor, "contexts context"] | None = None,
+) -> list[int]:
     """The tokens that a trial makes the model expect more: those that add most to KL(trial || unedited) of the mean
-    predictions, which neither a frequent token with a small rise nor a rare one with a large factor does."""
+    predictions, which neither a frequent token with a small rise nor a rare one with a large factor does. Ids that no
+    tokenizer knows are none of them."""
     means = torch.zeros(2, model.vocab_size, dtype=torch.float64)
-    for tokens in contexts.split(A_PASS):
+    if documents is None:
+        documents = torch.zeros_like(contexts)
+    for tokens, whose in zip(contexts.split(A_PASS), documents.split(A_PASS), strict=True):
+        counts = predictable(whose)
         for mean, each in zip(means, (Trial(0.0, {}, NOTHING), trial), strict=True):
-            mean += _predicted(model, tokens, each)[0].exp().double().sum(0)
-    p, q = means / means.sum(1, keepdim=True)
-    return (q * (q / p).log()).topk(TARGETS).indices.tolist()
+            mean += _predicted(model, tokens, each, counts)[0].exp().sum(0).double().cpu()
+    known = model.known_ids.cpu()
+    p, q = means / means.sum(1, keepdim=True).clamp_min(1e-12)
+    adds = torch.where(known & (p > 0) & (q > 0), q * (q / p).log(), -torch.inf)
+    return adds.topk(min(TARGETS, int(known.sum()))).indices.tolist()
+
+
+def predictable(documents: Int[Tensor, "contexts context"]) -> Bool[Tensor, "contexts context_1"]:
+    """Where the next token belongs to the same document: the first token of another cannot be predicted."""
+    return documents[:, 1:] == documents[:, :-1]
+
+
+def _check_target(model: Model, target: Sequence[int]) -> None:
+    for each in target:
+        if not (0 <= each < model.vocab_size and model.known_ids[each]):
+            raise BadInput(
+                f"{model.name} has no token {each}: its tokenizer knows {int(model.known_ids.sum()):,}. Give ids of "
+                "tokens that it knows."
+            )
 
 
 def _predicted(
-    model: Model, tokens: Int[Tensor, "contexts context"], trial: Trial
+    model: Model, tokens: Int[Tensor, "contexts context"], trial: Trial, counts: Bool[Tensor, "contexts context_1"]
 ) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
-    """Log-probabilities at each position that predicts a token of the text, and the loss on that token."""
-    long = torch.cat([tokens[:, :1], trial.before.expand(len(tokens), -1), tokens[:, 1:]], 1)  # a BOS stays first
+    """Log-probabilities at each position that counts, and the loss on the token after it, on the model's device."""
+    before = trial.before.expand(len(tokens), -1)
+    long = torch.cat([tokens[:, : trial.lead], before, tokens[:, trial.lead :]], 1)
     logits = model.run(long, read=[LOGITS], write=trial.write)[LOGITS][:, len(trial.before) : -1]
-    log_p = logits.float().cpu().flatten(0, 1).log_softmax(-1)
-    return log_p, -log_p.gather(1, tokens[:, 1:].flatten()[:, None])[:, 0]
+    counts, after = counts.to(logits.device), tokens[:, 1:].to(logits.device)
+    log_p = logits[counts].float().log_softmax(-1)
+    if log_p.isnan().any():
+        raise BadInput(
+            f"At strength {trial.strength:.3g} the predictions of {model.name} are not numbers any more. Choose "
+            "smaller strengths."
+        )
+    return log_p, -log_p.gather(1, after[counts][:, None])[:, 0]
 
 
-def _dose(strength: float, sums: Sequence[Sums], seed: int) -> Dose:
+def _dose(strength: float, sums: Sequence[Sums]) -> Dose:
     hits, lift, kl, cross = sums
     return Dose(
         strength=strength,
-        target=Measured(**hits.estimate(seed=seed)),
-        times=_factor(lift, seed),
-        kl=Measured(**kl.estimate(seed=seed)),
-        perplexity=_factor(cross, seed),
+        target=Measured(**hits.estimate()),
+        times=_factor(lift),
+        kl=Measured(**kl.estimate()),
+        perplexity=_factor(cross),
     )
 
 
-def _factor(logs: Sums, seed: int) -> Measured:
+def _factor(logs: Sums) -> Measured:
     """exp of a mean of logarithms."""
-    return Measured(**{end: float(np.exp(value)) for end, value in logs.estimate(seed=seed).items()})
+    found = logs.estimate()
+    low, high = (None if end is None else float(np.exp(end)) for end in (found["low"], found["high"]))
+    return Measured(value=float(np.exp(found["value"])), low=low, high=high)
 
 
 def _response(name: str, doses: list[Dose], cost: float) -> Response:
@@ -280,23 +344,25 @@ def _response(name: str, doses: list[Dose], cost: float) -> Response:
     )
 
 
-def _apart(sae: Linear, acts: Activations, feature: int) -> Float[Tensor, " d"]:
-    """Mean activation where the feature fires less that where it does not, over at most ROWS training rows."""
-    sums, counts = torch.zeros(2, acts.d, dtype=torch.float64), torch.zeros(2)
-    for part in acts.train.ordered(4_096):
-        x = part.x.float()
-        with torch.no_grad():
-            codes = sae.encode(x)
-        fires = ((codes.ids == feature) & (codes.values > 0)).any(1)
-        for side, rows in enumerate((x[~fires], x[fires])):
+@torch.no_grad()
+def _apart(sae: Dictionary, source: Recorded, feature: int, seed: int) -> Float[Tensor, " d_out"]:
+    """The mean of what is written where the feature fires less that where it does not, over about ROWS training rows
+    from all of the text."""
+    device = next(sae.parameters()).device
+    sums, counts = torch.zeros(2, source.d_out, dtype=torch.float64), torch.zeros(2)
+    for batch in source.train.batches(min(CHUNK, max(1, source.train.n_tokens)), seed=seed):
+        x = batch.x.to(device).float()
+        codes = sae.encode(x)
+        fires = ((codes.ids == feature) & (codes.values > 0)).any(1).cpu()
+        for side, rows in enumerate((batch.y[~fires], batch.y[fires])):
             sums[side] += rows.double().sum(0)
             counts[side] += len(rows)
         if counts.sum() >= ROWS:
             break
     if counts[1] == 0:
         raise BadInput(
-            f"Feature {feature} fires on none of the first {int(counts[0]):,} training tokens: there is no mean to "
-            "compare it with. Choose one that fires."
+            f"Feature {feature} fires on none of {int(counts[0]):,} training tokens: there is no mean to compare it "
+            "with. Choose one that fires."
         )
-    apart = (sums[1] / counts[1] - sums[0] / counts[0]).float()
-    return apart / apart.norm()
+    apart = (sums[1] / counts[1] - sums[0] / counts[0].clamp_min(1)).float().to(device)
+    return apart / apart.norm().clamp_min(1e-12)

@@ -9,6 +9,7 @@ from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, load_model
 from physalis.notes import Notes
+from physalis.origin import Origin
 from physalis.web.records import Live, Tryable
 from physalis.web.steering import steering_router
 from physalis.web.trying import trying_router
@@ -19,13 +20,13 @@ def load_beside(
     atlas: Atlas, dictionary: Path | str, activations: Path | str | None = None, *, notes: Notes | None = None
 ) -> Live:
     """``beside``, with the model that the dictionary in a folder is of. Raises BadInput if the atlas is of another
-    dictionary."""
+    dictionary, or if that does not say its model."""
     manifest = artifact.read(Path(dictionary), "dictionary")
     if atlas.manifest.inputs.get("dictionary") != manifest.hash:
         raise BadInput(
             f"{atlas.folder} is the atlas of another dictionary than {dictionary}. Give the one that it is of."
         )
-    model = load_model(manifest.config["model"])
+    model = load_model(Origin.of(manifest).model)
     return beside(atlas, model, dictionary, activations, notes=notes, embedder=MiniLM())
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, Summary
+from physalis.characters import plain
 from physalis.exchange.imported import hook_of
 from physalis.web import saedashboard
 from physalis.web.saedashboard import Exported, chosen, json_line, layer_of, named, short_name, shown, statistics
@@ -84,7 +85,7 @@ def export_neuronpedia(
     folder, summary = Path(out), atlas.summary()
     model_id = named("model", model_id or short_name(summary.model))
     source = f"{layer_of(summary.site)}-{named('set', source_set)}" + (f"__{named('suffix', suffix)}" if suffix else "")
-    hook = hook_of(summary.site)
+    hook = hook_of(summary.site.split(" → ")[0])
     living, dead = chosen(atlas, features)
     said = {
         "model_id": model_id, "source": source, "source_set": source_set, "creator": creator, "creator_id": creator_id,
@@ -126,7 +127,7 @@ def metadata(summary: Summary, said: dict[str, str]) -> dict[str, dict[str, Any]
     by = {"creatorId": said["creator_id"], "visibility": "PUBLIC"}
     urls = [said["url"]] if said["url"] else []
     model = said["model_id"]
-    whole = not summary.site.endswith(".z")  # heads side by side may be wider than the model
+    whole = not summary.site.split(" → ")[0].endswith(".z")  # heads side by side may be wider than the model
     return {
         "release": by | {
             "name": said["release"], "description": said["description"], "descriptionShort": said["description"],
@@ -179,7 +180,7 @@ def activations(feature: Feature, text: str, atlas: str) -> Iterator[dict[str, A
         yield {
             # Like a cuid: c and 24 small letters and digits.
             "id": "c" + hashlib.sha256(f"{atlas} {feature.id} {n}".encode()).hexdigest()[:24],
-            "index": str(feature.id), "tokens": example.tokens, "values": codes,
+            "index": str(feature.id), "tokens": [*map(plain, example.tokens)], "values": codes,
             "maxValue": largest, "maxValueTokenIndex": codes.index(largest), "minValue": min(codes),
             "dataSource": text, "dataIndex": str(example.document),
             "dfaValues": [], "dfaTargetIndex": None, "dfaMaxValue": None, "lossValues": [], "logitContributions": None,

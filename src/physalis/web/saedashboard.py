@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Histogram, Record
+from physalis.characters import plain
 from physalis.errors import BadInput
 from physalis.progress import progress
 from physalis.site import Site
@@ -132,7 +133,8 @@ def dashboard(feature: Feature, dataset: str) -> dict[str, Any]:
         "activations": [
             {
                 "bin_min": low, "bin_max": high, "bin_contains": contains,
-                "tokens": example.tokens, "values": example.codes, "qualifying_token_index": example.position,
+                "tokens": [*map(plain, example.tokens)], "values": example.codes,
+                "qualifying_token_index": example.position,
             }
             for example, low, high, contains in shown(feature)
         ],
@@ -216,8 +218,15 @@ def json_line(value: Any) -> bytes:
 
 
 def layer_of(site: str) -> int:
-    """The layer of a site; 0 for the embedding. Raises BadInput for the logits, which both formats cannot name."""
-    where = Site.parse(site)
+    """The layer of the site that is read, of the summary's ``site``; 0 for the embedding. Raises BadInput for what both
+    formats cannot name: the logits, and several sites."""
+    reads = site.split(" → ")[0]
+    if ", " in reads:
+        raise BadInput(
+            f"Neuronpedia names a dictionary by the one layer that it reads, and this one reads {reads}. It cannot be "
+            "exported."
+        )
+    where = Site.parse(reads)
     if where.name == "logits":
         raise BadInput("Neuronpedia names a dictionary by its layer, and the logits have none. It cannot be exported.")
     return where.layer or 0

@@ -1,13 +1,15 @@
 """serve, watch: show an atlas, or a run of ``train``, at an address of this machine until it is interrupted; serve_app:
-any app.
+any app; serve_while: one app while something is made, then another.
 
 The port is taken before anything is read, so that one in use is told at once. torch is imported after that.
 """
 
+import contextlib
 import errno
 import inspect
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from physalis.web.guard import guard
 
 MOST_BYTES = 1 << 19
 """Of a request: a long text to try, and no more."""
+STOPPED = 130
+"""The exit code of what was interrupted."""
 HOSTS = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for every address it has."
 
 
@@ -159,6 +163,55 @@ def serve_app(
             uvicorn.Server(config).run([listener])
         except KeyboardInterrupt:
             pass
+
+
+def serve_while(
+    work: Callable[[], int],
+    before: Callable[[], ASGIApp],
+    after: Callable[[], ASGIApp],
+    folder: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+) -> int:
+    """Serve the app that ``before`` makes while ``work`` goes on in a thread, and once that returned 0 the one that
+    ``after`` makes, at the same address until interrupted. Returns what ``work`` did.
+
+    ``work`` waits for a process, so that serving and working do not wait for each other. Where it returns something
+    else than 0 the server ends; where it was interrupted before, 130 is returned. Raises BadInput as ``serve_app``
+    does, and what ``after`` raises.
+    """
+    shown: list[ASGIApp] = []
+    codes: list[int] = []
+    errors: list[BaseException] = []
+
+    async def made(scope: Scope, receive: Receive, send: Send) -> None:
+        await shown[-1](scope, receive, send)
+
+    guarded = guard(made, host=host, token=None, origin=None, most_bytes=MOST_BYTES)
+    with bind(host, port) as listener:
+        there = address(listener)
+        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off"))
+
+        def working() -> None:
+            try:
+                codes.append(work())
+                if codes == [0]:
+                    shown.append(after())
+                    name = Path(folder).resolve().name
+                    print(f"{name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+            except BaseException as error:  # raised again by the thread that serves
+                errors.append(error)
+            server.should_exit = bool(errors) or codes != [0]
+
+        print(f"Watch it being made at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+        threading.Thread(target=working, daemon=True).start()
+        shown.insert(0, before())
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listener])
+    if errors:
+        raise errors[0]
+    return codes[0] if codes else STOPPED
 
 
 def bind(host: str, port: int) -> socket.socket:

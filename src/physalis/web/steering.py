@@ -16,26 +16,30 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from physalis import artifact
-from physalis.activations.hygiene import TIMES_MEDIAN
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
-from physalis.steering import DoseResponse, Edit, Place, Steering, chat, completion, dose_response, steer
-from physalis.steering.edits import steerable
+from physalis.models.prompting import room
+from physalis.models.tokens import Decoder
+from physalis.origin import Origin
+from physalis.steering import DoseResponse, Edit, Steering, chat, completion, dose_response, steer
+from physalis.steering.edits import place_of, steerable
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt
+USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
 Edits = Annotated[list[Edit], Field(max_length=32)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
@@ -99,10 +103,10 @@ def steering_router(
     """What can be steered with the features of one dictionary, and the routes to do it. Without its activations there
     is no text to judge doses on, and /api/doses says so. ``turns`` are those of the model, where others use it too."""
     router, turns = APIRouter(), turns or Turns()
-    place = Place.of(artifact.read(Path(dictionary), "dictionary"))
-    norm = place.hygiene.max_norm / TIMES_MEDIAN
+    place = place_of(Origin.of(artifact.read(Path(dictionary), "dictionary")), model, dictionary)
     told = Steerable(
-        model=model.name, site=str(place.writes), unit=norm if math.isfinite(norm) else None,
+        model=model.name, site=", ".join(map(str, place.writes)),
+        unit=place.unit if math.isfinite(place.unit) else None,
         answers=bool(getattr(model.tokenizer, "chat_template", None)), doses=activations is not None,
     )  # fmt: skip
 
@@ -112,12 +116,12 @@ def steering_router(
         found, where = opened()
         return Steering.of(found, edits, where)
 
-    def prompt_of(text: str | None, messages: Sequence[Message] | None) -> Int[Tensor, " tokens"]:
+    def prompt_of(text: str | None, messages: Sequence[Message] | None, *, bos: bool) -> Int[Tensor, " tokens"]:
         if (text is None) == (messages is None):
             raise BadInput("Give a text to go on with or messages to answer, one of them.")
         if text is not None:
-            return completion(model, text)
-        return chat(model, [message.model_dump() for message in messages or ()])
+            return completion(model, text, bos=bos)
+        return chat(model, [message.model_dump() for message in messages or ()], bos=bos)
 
     streamed: dict[int | str, dict[str, Any]] = {200: {"content": {Events.media_type: {}}}}
 
@@ -130,19 +134,16 @@ def steering_router(
     def both(asked: Steered) -> Events:
         """Both texts as they are written."""
         bound = bind(asked.edits)
-        prompt = prompt_of(asked.text, asked.messages)
-        length = {} if asked.tokens is None else {"n": asked.tokens}
+        prompt = prompt_of(asked.text, asked.messages, bos=bound.bos)
+        steps = steer(model, prompt, bound, n=asked.tokens, sampler=asked.sampler())
 
         def events() -> Iterator[str]:
-            try:
-                with turns.take():
-                    for step in steer(model, prompt, bound, sampler=asked.sampler(), **length):
-                        yield _event(step._asdict())
-            except HTTPException as error:  # the answer has begun, so its status can say nothing any more
-                yield _event({"detail": error.detail})
+            with turns.take():
+                for step in steps:
+                    yield _event(step._asdict())
             yield _event("[DONE]")
 
-        return Events(events())
+        return Events(_begun(events()))
 
     @router.post("/api/doses")
     def doses(asked: Dosed) -> DoseResponse:
@@ -162,10 +163,9 @@ def steering_router(
     def complete(asked: Completions) -> Response:
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
-        prompt = prompt_of(asked.prompt, asked.messages)
         bound = bind(asked.edits)
-        n = asked.max_completion_tokens or asked.max_tokens or 128
-        ends = {model.tokenizer.eos_token_id, model.separator_id}
+        prompt = prompt_of(asked.prompt, asked.messages, bos=bound.bos)
+        n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)
         head = {
             "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,
             "object": "chat.completion" if talks else "text_completion",
@@ -173,15 +173,17 @@ def steering_router(
         written: list[int] = []
 
         def words() -> Iterator[str]:
+            decoder = Decoder(model.pieces)
             with turns.take():
                 for ids in generate(model, prompt[None], n, writes=bound.writes, sampler=asked.sampler()):
-                    if int(ids[0]) in ends:
-                        return
+                    if int(ids[0]) in model.ends:
+                        break
                     written.append(int(ids[0]))
-                    yield model.token_strings(written[-1:])[0]
+                    yield decoder.add(written[-1])
+            yield decoder.rest()
 
         if asked.stream:
-            return Events(_chunks(words(), head, written, n, talks=talks))
+            return Events(_begun(_chunks(words(), head, written, n, talks=talks)))
         text = "".join(words())
         body: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if talks else {"text": text}
         choice = {"index": 0, "finish_reason": _why(written, n), "logprobs": None, **body}
@@ -193,9 +195,24 @@ def steering_router(
     return told, router
 
 
+def _begun(events: Iterator[str]) -> Iterator[str]:
+    """The same events, of which the first is there already: what refuses a question, a full queue or an edit that is
+    too strong, does so before the answer begins, when its status can still say it."""
+    first = next(events)
+
+    def all_of_them() -> Iterator[str]:
+        try:
+            yield from chain([first], events)
+        except BadInput as error:  # later it can only be said in the answer itself
+            yield _event({"detail": str(error)})
+            yield _event("[DONE]")
+
+    return all_of_them()
+
+
 def _chunks(words: Iterator[str], head: dict[str, Any], written: list[int], n: int, *, talks: bool) -> Iterator[str]:
     kind = "chat.completion.chunk" if talks else "text_completion"
-    for word in words:
+    for word in filter(None, words):  # nothing is said of a token that only begins a character
         body = {"delta": {"role": "assistant", "content": word}} if talks else {"text": word}
         yield _event({**head, "object": kind, "choices": [{"index": 0, "finish_reason": None, **body}]})
     end = {"delta": {}} if talks else {"text": ""}

@@ -62,6 +62,8 @@ class Watched(Record):
     curves: Curves
     readable: str
     """Names what features can be read from now; empty where there is nothing yet. It changes when they do."""
+    note: str
+    """What whoever started it says of it, in sentences; empty where nobody did."""
 
 
 class First(Record):
@@ -85,9 +87,9 @@ class First(Record):
 class Folder:
     """The folder of a run, whether or not it is there yet."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Raises BadInput if there is something there that is no run of ``train``."""
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, note: str = "") -> None:
+        """``note`` is told with the run. Raises BadInput if there is something there that is no run of ``train``."""
+        self.path, self.note = Path(path), note
         self._read: tuple[Any, list[dict[str, Any]]] = (None, [])
         self.job()
 
@@ -139,7 +141,7 @@ class Folder:
         job = self.job()
         name = self.path.resolve().name
         if job is None:
-            return _nothing(name)
+            return _nothing(name, self.note)
         shape, training = job["dictionary"], job["training"]
         rows = self._rows()
         marks = history.read(self.path / history.PACE)
@@ -155,6 +157,7 @@ class Folder:
             d_in=shape["d_in"], step=rows[-1]["step"] + 1 if rows else 0, steps=training["steps"], tokens=tokens,
             n_tokens=total, rate=rate, left=(total - tokens) / rate if rate else None,
             since=marks[-1]["at"] if marks else None, curves=_curves(rows), readable=self.readable(),
+            note=self.note,
         )  # fmt: skip
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -174,10 +177,10 @@ def _strangers(folder: Path) -> bool:
     return any(p.name != artifact.LOCK and not p.name.endswith(".tmp") for p in folder.iterdir())
 
 
-def _nothing(name: str) -> Watched:
+def _nothing(name: str, note: str) -> Watched:
     return Watched(
         name=name, state="waiting", architecture="", n_features=0, k=0, d_in=0, step=0, steps=0, tokens=0, n_tokens=0,
-        rate=None, left=None, since=None, curves=_curves([]), readable="",
+        rate=None, left=None, since=None, curves=_curves([]), readable="", note=note,
     )  # fmt: skip
 
 

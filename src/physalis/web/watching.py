@@ -13,8 +13,7 @@ Features are encoded when someone asks, with the latest checkpoint: a page that 
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from physalis import __version__, artifact, dictionaries, training
 from physalis.activations import Activations
@@ -33,7 +33,7 @@ from physalis.atlas.rows import Strings
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import load_tokenizer
-from physalis.models.tokens import fingerprint, strings
+from physalis.models.tokens import Pieces, fingerprint
 from physalis.types import Batch
 from physalis.web.app import Headers
 from physalis.web.shell import STATIC, fill, read_shell
@@ -50,12 +50,13 @@ def create_watch_app(
     features: int = 12,
     examples: int = 4,
     tokens: int = 16_384,
+    note: str = "",
 ) -> FastAPI:
-    """The server of ``serving.watch``. Raises BadInput as that does."""
+    """The server of ``serving.watch``; the page tells the ``note`` with the run. Raises BadInput as that does."""
     for name, number in (("features", features), ("examples", examples), ("tokens", tokens)):
         if number < 1:
             raise BadInput(f"{name} counts what is shown, from 1 on; received {number}.")
-    folder = Folder(run)
+    folder = Folder(run, note=note)
     reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens)
     front = STATIC.parent / "watch"
     shell = read_shell(front)
@@ -95,6 +96,19 @@ def create_watch_app(
 
     threading.Thread(target=reading.prepare, daemon=True).start()  # tokenizer and text: seconds, before anyone asks
     return app
+
+
+def create_relay_app(runs: Mapping[Path, str]) -> ASGIApp:
+    """The watch page of several runs, one after another, each with a note: always of the last that has something to
+    read, and before any has, of the first. A page that is open goes on with the next by itself."""
+    folders = [Folder(run) for run in runs]
+    apps = [create_watch_app(run, note=note) for run, note in runs.items()]
+
+    async def latest(scope: Scope, receive: Receive, send: Send) -> None:
+        readable = [i for i, folder in enumerate(folders) if folder.readable()]
+        await apps[readable[-1] if readable else 0](scope, receive, send)
+
+    return latest
 
 
 class Reading:
@@ -210,7 +224,7 @@ class _Held:
                 f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "
                 "was recorded. Record again."
             )
-        self.frame, self.strings = stored.frame, Strings(partial(strings, tokenizer))
+        self.frame, self.strings = stored.frame, Strings(Pieces(tokenizer))
         self.held_out = stored.held_out.n_tokens > 0
         part = stored.held_out if self.held_out else stored.train
         said = stored.manifest.config["text"]

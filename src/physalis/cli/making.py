@@ -1,0 +1,56 @@
+"""making: the demo in a process of its own, and its pages served meanwhile: its runs as they train, then the atlas."""
+
+import multiprocessing
+import sys
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from physalis.cli.options import given
+from physalis.errors import BadInput
+from physalis.web.serving import open_app, serve_while
+
+FIRST = (
+    "A first look, on the beginning of the text only: features that a minute of work can find. Then all of the text is "
+    "recorded and the real dictionary is trained on it; this page goes on with that one by itself."
+)
+REAL = "When it is trained it is evaluated, and its atlas opens here, at this address."
+
+
+def make_and_serve(out: Path, *, port: int | None = None, tokens: int | None = None) -> int:
+    """Make the demo in ``out`` and serve it at one address from the start. Returns the exit code of what made it."""
+    process = multiprocessing.get_context("spawn").Process(target=_make, args=(out, given(tokens=tokens)))
+
+    def work() -> int:
+        process.start()
+        process.join()
+        return process.exitcode or 0
+
+    def before() -> ASGIApp:
+        from physalis.cli.demo import first_look
+        from physalis.web.watching import create_relay_app
+
+        return create_relay_app({first_look(out): FIRST, out / "dictionary": REAL})
+
+    def after() -> ASGIApp:
+        return open_app(out / "atlas", out / "dictionary", out / "activations")
+
+    try:
+        return serve_while(work, before, after, out / "atlas", **given(port=port))
+    finally:
+        if process.is_alive():
+            process.terminate()
+
+
+def _make(out: Path, options: dict[str, Any]) -> None:
+    from physalis.cli import printing
+    from physalis.cli.demo import run
+
+    try:
+        printing.show(run(out, **options), json=False)
+    except BadInput as error:
+        print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

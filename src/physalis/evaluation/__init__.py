@@ -1,0 +1,8 @@
+"""evaluation: how faithful dictionaries are to activations and to the model, with intervals and beside baselines."""
+
+from physalis.evaluation.baselines import LinearMap, too_wide
+from physalis.evaluation.evaluating import evaluate, measure
+from physalis.evaluation.rebuilding import Counted, reconstructions
+from physalis.evaluation.splicing import Splicer, Unspliceable
+
+__all__ = ["Counted", "LinearMap", "Splicer", "Unspliceable", "evaluate", "measure", "reconstructions", "too_wide"]

@@ -1,0 +1,106 @@
+"""inspection: what a model is made of and where its sites are, from its config alone where that suffices."""
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from physalis.errors import BadInput
+from physalis.models.families import PLACES, Family, family_of
+from physalis.models.loading import check_kind, load_model, locate, quiet, reading, refusal
+from physalis.models.model import Model
+from physalis.models.tiny import ByteTokenizer
+
+
+class SitesOfAName(BaseModel):
+    """The sites that share a name."""
+
+    width: int
+    """The size of their last axis."""
+    layers: list[int] | None
+    """The layers that have it; None for a site that a model has once."""
+    module: str | None
+    """Where it is, as a path within a block; None for sites of the stream itself."""
+
+
+class Inspection(BaseModel):
+    """What a model is made of."""
+
+    name: str
+    architecture: str
+    layers: int
+    width: int
+    """Of the residual stream."""
+    heads: int | None
+    vocabulary: int
+    """Rows of the unembedding."""
+    parameters: int
+    blocks: str
+    final_norm: str | None
+    parallel: bool
+    """Whether attention and MLP read the same stream side by side."""
+    multipliers: dict[str, float]
+    """What is multiplied into what attention and the MLP add, and into the logits, where it is not 1."""
+    found: str
+    """``table``: a row of ``families`` describes the architecture; ``numbers``: its sites were found by trying."""
+    sites: dict[str, SitesOfAName]
+
+
+def inspect_model(name: str) -> Inspection:
+    """What ``load_model(name)`` would load. An architecture with a row in ``families`` is told by its config, without
+    its weights; another is loaded, for its sites are found by numbers. Raises BadInput as ``load_model`` does."""
+    if name == "tiny":
+        return _inspection(load_model("tiny"), found="table")
+    found = locate(name)
+    options = reading(found)
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(found.source, **options)
+            check_kind(config)
+            family = family_of(config.model_type)
+            if family is not None:
+                with torch.device("meta"):
+                    hf: Any = AutoModelForCausalLM.from_config(
+                        config, trust_remote_code=False, attn_implementation=None, experts_implementation=None
+                    )
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadInput(refusal(found, error)) from error
+    if family is None:
+        return _inspection(load_model(name), found="numbers")
+    return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")
+
+
+def _inspection(model: Model, *, found: str) -> Inspection:
+    family, config = model.family, model.hf.config
+    text: Any = getattr(config, "get_text_config", lambda: config)()
+    scales = {"attn_out": family.attn_scale, "mlp_out": family.mlp_scale, "logits": family.logit_scale}
+    sites: dict[str, SitesOfAName] = {}
+    for site in model.sites():
+        layers = None if site.layer is None else []
+        at = sites.setdefault(
+            site.name, SitesOfAName(width=model.width(site), layers=layers, module=_module(family, site.name))
+        )
+        if at.layers is not None and site.layer is not None:
+            at.layers.append(site.layer)
+    return Inspection(
+        name=model.name,
+        architecture=str(text.model_type),
+        layers=model.n_layers,
+        width=model.d_model,
+        heads=getattr(text, "num_attention_heads", getattr(text, "n_heads", None)),
+        vocabulary=model.vocab_size,
+        parameters=sum(p.numel() for p in model.hf.parameters()),
+        blocks=family.blocks,
+        final_norm=family.final_norm,
+        parallel="resid_mid" not in sites and {"attn_out", "mlp_out"} <= sites.keys(),
+        multipliers={name: scale for name, scale in scales.items() if scale != 1.0},
+        found=found,
+        sites=sites,
+    )
+
+
+def _module(family: Family, name: str) -> str | None:
+    return " or ".join(family.paths(name)) if name in PLACES else None

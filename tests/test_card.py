@@ -23,11 +23,12 @@ from physalis.recording import record
 from physalis.recording.live import stream
 from physalis.site import Site
 from physalis.steering import dose_response
+from physalis.sweeping import sweep
 from physalis.training import train
 from physalis.types import Batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
-OPTIONS = dict(batch_size=512, epochs=1)
+OPTIONS = dict(batch_size=1024, epochs=1)
 ACROSS = [kind for kind in dictionaries.ARCHITECTURES if kind.__name__ not in ("MatchingPursuit", "ListaMatryoshka")]
 """Those that can predict something else than they read."""
 
@@ -232,7 +233,12 @@ def explain_it(acts, dictionaries_, there):
     return explain_deaths(dictionaries_[0], acts, tokens=2_000, steps=3).n_dead
 
 
-@pytest.mark.parametrize("verb", [compare_them, explain_it])
+def sweep_them(acts, dictionaries_, there):
+    found = sweep(acts, there / "swept", architectures=["topk"], ks=[4], widths=[64], batch_size=1024)
+    return [found.points[0].fvu["value"], found.baselines[0].fvu["value"]]
+
+
+@pytest.mark.parametrize("verb", [compare_them, explain_it, sweep_them])
 def test_what_needs_none(verb, widths, tiny_activations, tmp_path, monkeypatch):
     wanted = verb(tiny_activations, widths, tmp_path / "here")
     with card(monkeypatch):

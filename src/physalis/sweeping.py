@@ -12,9 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
+from physalis.device import chosen
 from physalis.errors import BadInput
 from physalis.evaluation import LinearMap, reconstructions, too_wide
 from physalis.frontier import Curve, Dot, draw
@@ -76,15 +79,17 @@ def sweep(
     epochs: int = 1,
     batch_size: int = 2048,
     firing_tokens: int = 100_000,
+    device: torch.device | str | None = None,
 ) -> Sweep:
     """Train every architecture at every k, width (8 times what is read unless given) and seed, all on the same batches,
-    and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones.
+    and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones. All
+    of it happens on ``device``, the best that there is unless given.
 
     Each dictionary is a folder of its own that ``evaluate`` and ``build_atlas`` read. A sweep that was killed goes on
     where it stopped; one that is finished is only read. Raises BadInput for an unknown architecture, a k that is not
     below the width, nothing held out, or a folder that holds something else.
     """
-    out = Path(out)
+    out, device = Path(out), chosen(device)
     widths = [8 * activations.d_in] if widths is None else widths
     if activations.held_out.n_tokens == 0:
         raise BadInput(
@@ -93,7 +98,9 @@ def sweep(
     grid = list(product(architectures, widths, ks, seeds))
     if not grid:
         raise BadInput("A sweep needs at least one architecture, one k, one width and one seed.")
-    configs = [dictionaries.make(name, _shape(activations, name, width, k)).config for name, width, k, _ in grid]
+    sides = [[len(part.mean) for part in side] for side in activations.parts]
+    shapes = [dictionaries.across(name, *sides) | {"n_features": width, "k": k} for name, width, k, _ in grid]
+    configs = [dictionaries.make(point[0], shape).config for point, shape in zip(grid, shapes, strict=True)]
     names = ["-".join(map(str, point)) for point in grid]
     job = {
         "grid": grid, "epochs": epochs, "batch_size": batch_size, "firing_tokens": firing_tokens,
@@ -103,9 +110,11 @@ def sweep(
         if done is not None:
             return _read(out, done)
         folders = [out / name for name in names]
-        options = {"epochs": epochs, "batch_size": batch_size, "seeds": [seed for *_, seed in grid]}
+        seeds = [seed for *_, seed in grid]
+        options = {"epochs": epochs, "batch_size": batch_size, "seeds": seeds, "device": device}
         trained = dict(zip(names, train(activations, configs, folders, **options), strict=True))
-        maps = {} if too_wide(activations) else dict(zip(map(str, ks), LinearMap.fit(activations, ks), strict=True))
+        fitted = [] if too_wide(activations) else LinearMap.fit(activations, ks, device=device)
+        maps = dict(zip(map(str, ks), fitted, strict=False))
         sums, shares, _ = reconstructions(activations, trained, maps, firing_tokens=firing_tokens)
         points = [
             Point(
@@ -127,13 +136,6 @@ def sweep(
         artifact.write_json(out / POINTS, found)
         manifest = Manifest(kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=job["inputs"])
         return _read(out, artifact.finish(out, manifest, [PICTURE, POINTS]))
-
-
-def _shape(source: Activations | Pairs, architecture: str, width: int, k: int) -> dict[str, Any]:
-    """A config's fields. What joins sites is told how many there are, and how wide."""
-    sites = [len(part.mean) for part in source.parts[1] or source.parts[0]]
-    joins = {"crosslayer": {"layers": len(sites)}, "crosscoder": {"sites": sites}}.get(architecture.lower(), {})
-    return {"d_in": source.d_in, "d_out": source.d_out, "n_features": width, "k": k, **joins}
 
 
 def _difference(sums: Mapping[str, Mapping[str, Sums]], name: str, first: str) -> Interval | None:

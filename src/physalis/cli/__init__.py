@@ -154,20 +154,19 @@ def autopsy(
 def sweep(
     activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: list[str] | None = None,
     k: list[int] | None = None, features: list[str] | None = None, seed: list[int] | None = None,
-    epochs: int | None = None, batch_size: Amount = None, json: Json = False,
+    epochs: int | None = None, batch_size: Amount = None, device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
     K, FEATURES (a number, or 8x) and SEED may each be given several times. ACTIVATIONS and WRITES are as for train."""
-    from physalis import Activations, Pairs
     from physalis import sweep as sweep_
     from physalis.cli import printing
     from physalis.cli.amounts import count_features
+    from physalis.cli.sources import opened
 
-    alone = len(activations) == 1 and not writes
-    source = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
+    source = opened(activations, writes)
     widths = [count_features(each, source.d_in) for each in features] if features else None
     grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed)
-    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size))
+    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size, device=device))
     printing.show(found, json=json)
 
 
@@ -212,7 +211,8 @@ def build_atlas(
 def convert(
     *sources: Path, out: Path, from_: Annotated[str | None, Parameter(name="--from")] = None, to: str | None = None,
     model: str | None = None, activations: list[Path] | None = None, writes: list[Path] | None = None,
-    site: list[str] | None = None, site_out: list[str] | None = None, scale: float | None = None, json: Json = False,
+    site: list[str] | None = None, site_out: list[str] | None = None, scale: float | None = None,
+    device: Device = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Read a dictionary that another tool made, with a verdict on it; or, with --to, write ours for another tool.
 
@@ -222,18 +222,15 @@ def convert(
     and SITE-OUT where a transcoder writes, for files that do not say. Ends with code 1 if the verdict finds something
     wrong.
     """
-    from physalis import Activations, load_model
-    from physalis.activations import Pairs
+    from physalis import load_model
     from physalis.cli import verdicts
+    from physalis.cli.sources import opened
     from physalis.exchange import convert as convert_
 
-    joined = None
-    if activations:
-        alone = len(activations) == 1 and not writes
-        joined = Activations.open(activations[0]) if alone else Pairs.open(activations, writes or None)
-    subject = load_model(model) if model is not None else None
+    joined = opened(activations, writes) if activations else None
+    subject = load_model(model, **given(device=device)) if model is not None else None
     options = given(format=from_, to=to, activations=joined, model=subject, scale=scale, sites=site, sites_out=site_out)
-    made = convert_(list(sources), out, **options)
+    made = convert_(list(sources), out, **options, **given(device=device))
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)

@@ -76,8 +76,8 @@ def above(
     bias: Float[Tensor, " features"],
     floor: Float[Tensor, " features"] | None = None,
 ) -> Codes:
-    """Every ``x @ rows.T + bias`` of each token that is positive and larger than ``floor``, if given, by ascending id, exactly, in
-    as many columns as the fullest token needs; values are float32. ``floor`` is never negative."""
+    """Every ``x @ rows.T + bias`` of each token that is positive and larger than ``floor``, by ascending id, exactly, in
+    as many columns as the fullest token needs; values are float32. ``floor`` is never negative, and 0 if not given."""
     bias, floor = bias.detach(), torch.zeros_like(bias) if floor is None else floor.detach()
     if x.device.type != "cpu":
         return _decided(x, rows, bias, floor, None)
@@ -194,9 +194,7 @@ def _slice(rows: Rows, bytes_each: int) -> int:
     return max(1, products.PRODUCT_BYTES // (len(rows) * bytes_each))
 
 
-def _products(
-    x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: Tensor | None
-) -> Iterator[_Product]:
+def _products(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: Tensor | None) -> Iterator[_Product]:
     """``x @ rows.T + bias - floor`` in slices, each valid until the next, in the dtype of ``half`` or in float32."""
     d, weight = x.shape[1], rows.data if half is None else half
     length, missed = rows.errors() if half is not None else (rows.data.norm(dim=1), None)

@@ -77,7 +77,7 @@ def above(
     floor: Float[Tensor, " features"] | None = None,
 ) -> Codes:
     """Every ``x @ rows.T + bias`` of each token that is positive and larger than ``floor``, by ascending id, exactly,
-    in as many columns as the fullest token needs; values are float32. ``floor`` is never negative, and 0 if not given."""
+    in as many columns as the fullest token needs; values are float32. ``floor`` is never negative; 0 if not given."""
     bias, floor = bias.detach(), torch.zeros_like(bias) if floor is None else floor.detach()
     if x.device.type != "cpu":
         return _decided(x, rows, bias, floor, None)

@@ -171,6 +171,25 @@ def test_a_dictionary_says_the_same_on_every_machine(kind, layer_norm):
         assert torch.allclose(other, first, rtol=1e-5, atol=1e-5 * float(first.max()))
 
 
+def test_no_rows_have_no_codes():
+    _, weight, bias = usual()
+    rows = Rows(weight)
+    assert candidates.top(torch.zeros(0, D), rows, bias, K).values.shape == (0, K)
+    assert len(candidates.above(torch.zeros(0, D), rows, bias).ids) == 0
+
+
+def test_room_grows_with_what_rows_need(monkeypatch):
+    x, weight, bias = usual()
+    rows, again = Rows(weight), []
+    rows.compute_in(torch.bfloat16)
+    products = candidates._products
+    monkeypatch.setattr(candidates, "_products", lambda *given: again.append(given[-1]) or products(*given))
+    first = candidates.above(x, rows, bias + 1)  # half of all features fire
+    assert len(again) == 2 and again[1] is None, "the first time rows are done again, in float32"
+    second = candidates.above(x, rows, bias + 1)
+    assert len(again) == 3 and torch.equal(first.ids, second.ids) and torch.equal(first.values, second.values)
+
+
 def test_another_device_or_new_data_renews_the_rounded_copy():
     for dtype in DTYPES[1:]:
         rows = Rows(drawn(20, D))

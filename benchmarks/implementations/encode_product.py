@@ -1,4 +1,4 @@
-"""The floor: the encoder product alone, into memory that is already there, in the dtype that this machine is fastest in."""
+"""The floor: the encoder product alone, into memory that is already there, in the dtype that is fastest here."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,8 @@ class EncodeProduct:
         generator = torch.Generator().manual_seed(setting.seed)
         weight = torch.randn(setting.n_features, rows.d, generator=generator).to(setting.device)
         x = rows.train(0, setting.batch)  # always the same, so that no conversion is timed
-        found = {name: _seconds(product) for name, product in (ways := _products(x, weight)).items()}
+        ways = _products(x, weight)
+        found = {name: _seconds(product) for name, product in ways.items()}
         fastest = min(found, key=lambda name: found[name])
         self.product = ways[fastest]
         times = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.items())

@@ -1,8 +1,8 @@
 """From a fast product to the features that may fire by it, and from those to the ones that do, on the CPU.
 
-Entry (t, f) stands for ``number * by[t] * scale[f] + bias[f]``, which is within ``size[t] * error[f] + share *
-|number * by[t] * scale[f]| + extra[f]`` of what exact arithmetic gives. What is exact here is summed in float64, so that
-no order of summation, and so no kind of CPU, shows in a code. ``no_type_check`` keeps the tests' shape checks out of
+Entry (t, f) stands for ``number * by[t] * scale[f] + bias[f]``, and is within ``size[t] * error[f] + share *
+|number * by[t] * scale[f]| + extra[f]`` of what exact arithmetic gives. What is exact here is summed in float64, so no
+order of summation, and so no kind of CPU, shows in a code. ``no_type_check`` keeps the tests' shape checks out of
 compiled code.
 """
 

@@ -11,6 +11,7 @@ hardware should make them, and rows with more of them than there is room for are
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +22,7 @@ from physalis.dictionaries.rows import Rows
 from physalis.types import Codes
 
 _ROOM = 64  # candidates beyond those wanted that a row has room for at first
+_MOST_ROOM = 4096  # candidates that room is made for in advance, once a row had as many
 _OFFSET = 0.5  # of the rows' mean square that they have in common: from there on it is taken out before rounding
 
 
@@ -45,7 +47,7 @@ class _Product(NamedTuple):
     def arrays(self) -> tuple:
         bits = self.numbers.view(torch.int16) if self.numbers.dtype == torch.bfloat16 else self.numbers
         each = (bits, self.by, self.scale, self.bias, self.size, self.error, self.extra)
-        return *(part.numpy() for part in each), kernels.np.float32(self.share)
+        return *(part.numpy() for part in each), np.float32(self.share)
 
 
 @torch.no_grad()
@@ -54,6 +56,8 @@ def top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features
     float32."""
     k = min(k, len(rows))
     bias = bias.detach()
+    if not len(x):
+        return _none(x, k)
     if x.device.type != "cpu":
         return _decided(x, rows, bias, None, k)
 
@@ -76,9 +80,11 @@ def above(
     bias: Float[Tensor, " features"],
     floor: Float[Tensor, " features"] | None = None,
 ) -> Codes:
-    """Every ``x @ rows.T + bias`` of each token that is positive and larger than ``floor``, if given, by ascending id, exactly, in
-    as many columns as the fullest token needs; values are float32. ``floor`` is never negative."""
+    """Every ``x @ rows.T + bias`` of each token that is positive and larger than ``floor``, by ascending id, exactly,
+    in as many columns as the fullest token needs; values are float32. ``floor`` is never negative; 0 if not given."""
     bias, floor = bias.detach(), torch.zeros_like(bias) if floor is None else floor.detach()
+    if not len(x):
+        return _none(x, 1)
     if x.device.type != "cpu":
         return _decided(x, rows, bias, floor, None)
 
@@ -108,17 +114,19 @@ def _on_cpu(
 ) -> Codes:
     x = x.detach().contiguous()
     parts, failed = [], torch.zeros(len(x), dtype=torch.bool)
-    at = 0
+    at = most = 0
     for product in _products(x, rows, bias, floor, rows.half):
         n = len(product.numbers)
         found = _found(n, min(len(rows), max(rows.room, at_least + _ROOM)))
         propose(product, found)
         parts.append(decide(x[at : at + n], found, failed[at : at + n]))
+        most = max(most, int(found[3].max()))
         at += n
+    rows.room = max(rows.room, min(most, _MOST_ROOM))
     codes = _stacked(parts)
     if not bool(failed.any()):
         return codes
-    again, parts, most = failed.nonzero().flatten(), [], 0
+    again, parts = failed.nonzero().flatten(), []
     odd = x[again]
     for product, piece in zip(_products(odd, rows, bias, floor, None), odd.split(_slice(rows, 4)), strict=True):
         room = min(len(rows), max(rows.room, at_least + _ROOM))
@@ -129,18 +137,18 @@ def _on_cpu(
             if fullest <= room:
                 break
             room = fullest
-        most = max(most, fullest)
         parts.append(decide(piece, found, torch.zeros(len(piece), dtype=torch.bool)))
-    rows.room = max(rows.room, min(most, 4096))  # most such dictionaries have many that fire on every text
     return _replaced(codes, again, _stacked(parts))
+
+
+def _none(x: Tensor, width: int) -> Codes:
+    return Codes(*(torch.zeros((0, width), dtype=dtype, device=x.device) for dtype in (torch.float32, torch.int32)))
 
 
 def _found(n: int, room: int) -> tuple:
     """Memory for candidates: (ids, values, errors, how many)."""
-    empty = kernels.np.empty
-    return (
-        empty((n, room), "i4"), empty((n, room), "f4"), empty((n, room), "f4"), empty(n, "i4")
-    )  # fmt: skip
+    empty, shape = np.empty, (n, room)
+    return empty(shape, np.int32), empty(shape, np.float32), empty(shape, np.float32), empty(n, np.int32)
 
 
 def _stacked(parts: list[Codes]) -> Codes:

@@ -29,7 +29,7 @@ def quantise(x, most, out, scale):
 
 
 def _round_row(row: Any, out: Any, most: Any) -> float:
-    """Write ``row`` rounded to ``out``, as bfloat16's bits in int16 or as int8; returns what ``out`` is multiplied by."""
+    """Write ``row`` rounded to ``out``, as bfloat16's bits in int16 or as int8; returns what to multiply ``out`` by."""
     raise NotImplementedError(row, out, most)
 
 
@@ -340,8 +340,9 @@ def adam_outer(first, second, more, rows, m, v, half, scale, most, on_sphere, lr
     """One Adam step on ``rows`` [features, d] whose gradient is two outer products, never stored: each row's gradient
     is summed in cache, used and forgotten. Each is (start, entry, coefficients, at, vectors), as in ``add_outer``.
     ``more`` is a further dense gradient, or has no rows. ``half`` receives the new rows rounded to bfloat16 (as int16
-    bits) or to int8 up to ``most`` with ``scale`` [features], if it has rows. ``on_sphere`` keeps rows at length 1: the gradient's part along the row is dropped and the
-    row is rescaled after the step. c1, c2 undo the moments' start at 0."""
+    bits) or to int8 up to ``most`` with ``scale`` [features], if it has rows. ``on_sphere`` keeps rows at length 1: the
+    gradient's part along the row is dropped and the row is rescaled after the step. c1, c2 undo the moments' start at
+    0."""
     d = rows.shape[1]
     one, zero, tiny = np.float32(1), np.float32(0), np.float32(1e-30)
     for f in prange(rows.shape[0]):

@@ -92,9 +92,11 @@ class Rows(torch.nn.Parameter):
     def errors(self) -> tuple[Float[Tensor, " features"], Float[Tensor, " features"]]:
         """Lengths of the rows, and of what rounding took from them."""
         if self._errors is None:
-            seen = self.data if self.half is None else self.half.float()
-            seen = seen if self.scale is None else seen * self.scale[:, None]
-            self._errors = self.data.norm(dim=1), (self.data - seen).norm(dim=1)
+            seen = self.data if self.half is None else self.half
+            scale = torch.ones_like(self.data[:, 0]) if self.scale is None else self.scale
+            pieces = zip(self.data.split(4096), seen.split(4096), scale.split(4096), strict=True)
+            missed = torch.cat([(row - few.float() * by[:, None]).norm(dim=1) for row, few, by in pieces])
+            self._errors = self.data.norm(dim=1), missed
         return self._errors
 
 

@@ -118,7 +118,10 @@ def _written(model: Model, tokens: Tensor, got: dict[Site, Tensor], at: Sequence
         x = got[site]
         new = torch.randn(x.shape[1:], generator=draw).to(x.device) * x.float().std()
         writes[site] = lambda x, new=new: new.to(x.dtype).expand(x.shape)
-    return model.run(tokens, read=model.sites(), write=writes) if writes else {}
+    # The logits are a large part of a pass, and are looked at only where the last of the stream is written.
+    last = Site("resid_post", model.n_layers - 1)
+    read = [site for site in model.sites() if site != LOGITS or last in writes]
+    return model.run(tokens, read=read, write=writes) if writes else {}
 
 
 def _sums(model: Model, got: dict[Site, Tensor], written: Sequence[str] = ()) -> dict[Site, str]:

@@ -42,7 +42,7 @@ def trained(world: World, architecture: str, n_features: int, k: int, seed: int,
     ).config
     with tempfile.TemporaryDirectory() as folder:
         source = world.samples(samples, seed=seed)
-        return train(source, [config], [Path(folder) / "d"], epochs=1, batch_size=1_024, seed=seed)[0]
+        return train(source, [config], [Path(folder) / "d"], epochs=1, batch_size=1_024, seed=seed, device="cpu")[0]
 
 
 def row(architecture: str, seed: int, samples: int) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Process:
             )
         os.close(theirs)
         self._answers = open(answers)
+        self.batch = setting.batch
         self.about = self._answer()
         self.seconds: list[float] = []
 
@@ -95,7 +96,7 @@ class Process:
         median = statistics.median(self.seconds)
         return Row(
             implementation=self.name,
-            tokens_per_s=round(BATCH / median, 1),
+            tokens_per_s=round(self.batch / median, 1),
             ms_per_step=round(1000 * median, 2),
             peak_mb=round(found["peak_mb"], 1) if judged else None,
             fvu=round(found["fvu"], 5) if judged else None,

@@ -67,7 +67,7 @@ def run_ours(out: Path, architecture: str, seed: int, samples: int) -> dict[str,
     config = dictionaries.make(architecture, shape).config
     world.sample(BATCH, seed=7)  # compiles the sampler, or reads it from numba's cache
     began = time.perf_counter()
-    made = train(world.samples(samples), [config], [folder], epochs=1, batch_size=BATCH, seed=seed)[0]
+    made = train(world.samples(samples), [config], [folder], epochs=1, batch_size=BATCH, seed=seed, device="cpu")[0]
     seconds = time.perf_counter() - began
     return judged(made, world) | {"seconds": round(seconds, 2)}
 

@@ -1,22 +1,28 @@
 """build_atlas on a tiny model: what the atlas says is what the codes say, in any number of pieces, killed or not."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
+from scipy.stats import binomtest
 
 from physalis import dictionaries
-from physalis.activations import Activations
+from physalis.activations import Activations, Hygiene
 from physalis.artifact import Manifest, finish
 from physalis.atlas import Atlas
 from physalis.atlas.building import build_atlas
-from physalis.atlas.counting import ENOUGH
+from physalis.atlas.counting import ENOUGH, beyond_chance
+from physalis.atlas.effects import direct_effects, to_the_logits
+from physalis.atlas.firings import Coded, Firings, write_segments
 from physalis.atlas.records import Feature
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.models import Model, TinyConfig, tiny_model
+from physalis.place import Place
 from physalis.recording import record
 from physalis.site import Site
 from physalis.training import train
@@ -118,14 +124,20 @@ def test_cofiring_is_the_correlation_of_firings(made: Made, dense: Dense) -> Non
     fires = (dense.codes[dense.kept] > 0).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.corrcoef(fires.T)
+    z, n, counts = beyond_chance(FEATURES), len(fires), fires.sum(0)
     for id in range(FEATURES):
         if not fires[:, id].any():
             continue
         # Of the busiest only ENOUGH firings are looked at.
-        near = 1e-4 if fires[:, id].sum() <= ENOUGH else 0.05
+        near = 1e-4 if counts[id] <= ENOUGH else 0.05
         for other in atlas[id].cofiring:
             assert other.value == pytest.approx(correlation[id, other.id], abs=near)
-        assert atlas[id].cofiring[0].value == pytest.approx(np.nanmax(np.delete(correlation[id], id)), abs=near)
+        if counts[id] <= ENOUGH:
+            together = fires[:, id] @ fires
+            least = [binomtest(int(c), int(counts[id])).proportion_ci(2 * ndtr(z) - 1, "wilson").low for c in together]
+            beyond = (together >= 2) & (np.array(least) > counts / n) & (np.arange(FEATURES) != id)
+            expected = np.sort(correlation[id][beyond & (correlation[id] > 0)])[::-1][:12]
+            assert [other.value for other in atlas[id].cofiring] == pytest.approx(expected, abs=near)
 
 
 def test_examples_show_the_codes_of_their_text(made: Made, dense: Dense) -> None:
@@ -286,3 +298,49 @@ def test_pieces_do_not_matter(made: Made, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(profiles, "PART", 7)
     build_atlas(made.dictionary, made.activations, made.model, tmp_path / "atlas")
     assert contents(tmp_path / "atlas") == contents(made.atlas)
+
+
+def test_pieces_of_codes_are_as_wide_as_their_fullest_token(tmp_path: Path) -> None:
+    """Where a threshold decides, no two chunks need have as many columns."""
+    rng = np.random.default_rng(0)
+    pieces, dense = [], np.zeros((12, 9), np.float32)
+    for first, width in ((0, 3), (4, 1), (8, 5)):
+        ids = np.stack([rng.permutation(9)[:width] for _ in range(4)])
+        values = rng.random((4, width)).astype(np.float32)
+        np.put_along_axis(dense[first : first + 4], ids, values, 1)
+        pieces.append(Coded(values, ids, np.arange(first, first + 4), np.empty((0, 3))))
+    write_segments(tmp_path / "firings", 9, [12], lambda start: pieces)
+    firings = Firings(tmp_path / "firings", 9, 1)
+    assert firings.n_fired.tolist() == (dense > 0).sum(0).tolist()
+    (block,) = firings.blocks(firings.tokens(1000))
+    for feature in range(9):
+        here = slice(block.offsets[feature], block.offsets[feature + 1])
+        assert block.values[here].tolist() == dense[block.at[here], feature].tolist()
+
+
+def test_ids_without_a_token_promote_nothing(made: Made) -> None:
+    """Tables of embeddings are padded to round sizes: their largest logits would be of ids that nobody knows."""
+    directions = dictionaries.load(made.dictionary).W_dec.float()[:5]
+    unembedding = made.model.unembedding()
+    known = torch.ones(len(unembedding), dtype=torch.bool)
+    known[::7] = False
+    with ThreadPoolExecutor(1) as pool:
+        found = direct_effects(directions, unembedding, known=known, n=12, bins=10, pool=pool)
+        alone = direct_effects(directions, unembedding[known], n=12, bins=10, pool=pool)
+    ids = known.nonzero()[:, 0].numpy()
+    for name in ("promoted", "suppressed"):
+        assert getattr(found, name).tolist() == ids[getattr(alone, name)].tolist()
+        assert known[torch.from_numpy(getattr(found, name)).long()].all()
+    assert (found.counts.sum(1) == known.sum().item()).all() and (found.kurtosis == alone.kurtosis).all()
+
+
+def test_what_reaches_the_logits_of_several_sites() -> None:
+    """The stream as it is last written, and what attention and MLPs add to it after that."""
+    sites = [Site("resid_post", 0), Site("resid_post", 1), Site("mlp_out", 1), Site("mlp_out", 2)]
+    place = Place(sites, sites, Hygiene(max_norm=1.0, skip_first=False), dict.fromkeys(sites, 3))
+    rows = torch.arange(24.0).reshape(2, 12)
+    part = place.split(rows)
+    assert torch.equal(to_the_logits(rows, place, 3), part[sites[1]] + part[sites[3]])
+    into = Place(Site("mlp_in", 1), Site("mlp_in", 1), Hygiene(max_norm=1.0, skip_first=False))
+    assert to_the_logits(rows, into, 12) is None
+    assert to_the_logits(rows, Place(sites[0], sites[0], {}), 3) is None, "heads may be wider than the stream"

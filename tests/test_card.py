@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from pretended import CARD, card, on_card
@@ -15,6 +16,7 @@ from physalis.dictionaries import TopKConfig
 from physalis.encoding import encoded
 from physalis.errors import BadInput
 from physalis.finetuning import ce, finetune
+from physalis.lab.fitting import Rows, fit_dictionary
 from physalis.models import load_model
 from physalis.models.generation import Sampler
 from physalis.recording import record
@@ -24,6 +26,7 @@ from physalis.steering import dose_response
 from physalis.training import train
 from physalis.types import Batch
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
 OPTIONS = dict(batch_size=512, epochs=1)
 ACROSS = [kind for kind in dictionaries.ARCHITECTURES if kind.__name__ not in ("MatchingPursuit", "ListaMatryoshka")]
 """Those that can predict something else than they read."""
@@ -92,6 +95,13 @@ def test_directions_are_where_the_dictionary_is(kind, tiny_activations, monkeypa
         ids = torch.arange(5, device=CARD)
         x = torch.ones(3, tiny_activations.d, device=CARD)
         assert on_card(made.reads(ids), made.writes(ids), made.gain(x), *made.encode(x))
+
+
+def test_what_the_lab_fits_is_where_its_samples_are(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(2048, 16)).astype(np.float32)
+    with card(monkeypatch):
+        made = fit_dictionary(Rows(x), "topk", n_features=32, k=4, batch_size=256)
+        assert not on_card(*made.parameters()) and made.encode(torch.from_numpy(x)).ids.shape == (2048, 4)
 
 
 class Stop(Exception):
@@ -202,7 +212,7 @@ def doses_it(model, acts, dictionary, there):
 
 def build_it(model, acts, dictionary, there):
     made = build_atlas(dictionary, acts.folder, model, there / "atlas", causes=2)
-    return made.summary().fvu["value"]
+    return made.summary().metrics["fvu"].value
 
 
 @pytest.mark.parametrize("verb", [finetune_it, evaluate_it, steer_it, doses_it, build_it])
@@ -214,7 +224,8 @@ def test_what_needs_a_model(verb, tiny_activations, tiny_dictionary, tmp_path, m
 
 
 def compare_them(acts, dictionaries_, there):
-    return compare(*dictionaries_[:2], acts.folder, out=there / "compared").summary().n_both
+    found = compare(*dictionaries_[:2], acts.folder, out=there / "compared").summary
+    return [found.directions.share_a.value, found.codes.share_a.value]
 
 
 def explain_it(acts, dictionaries_, there):

@@ -5,6 +5,7 @@ them. What is expected is written out in plain torch.
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -170,7 +171,7 @@ def watched(model, monkeypatch):
     passes: list[Watched] = []
     run = model.run
 
-    def watching(tokens, *, read=(), write={}, past=None):
+    def watching(tokens, *, read=(), write=None, past=None):
         changes: dict[Site, torch.Tensor] = {}
 
         def wrapped(site, fn):
@@ -182,7 +183,7 @@ def watched(model, monkeypatch):
 
             return write_
 
-        out = run(tokens, read=read, write={site: wrapped(site, fn) for site, fn in write.items()}, past=past)
+        out = run(tokens, read=read, write={site: wrapped(site, fn) for site, fn in (write or {}).items()}, past=past)
         if write:
             passes.append(Watched(tokens, changes))
         return out
@@ -289,7 +290,7 @@ def test_two_of_a_kind_are_compared_by_what_they_predict(given, name, kind, tmp_
 @pytest.mark.parametrize("name, kind", [("TopK", "skip"), ("CrossLayer", "transcoder"), ("Crosscoder", "autoencoder")])
 def test_the_dead_of_every_kind_are_counted(given, name, kind):
     each = given(name, kind)
-    source = recorded(artifact.read(each.folder, "dictionary"), each.reads)
+    source = recorded(artifact.read(Path(each.folder), "dictionary"), each.reads)
     found = explain_deaths(each.folder, source, tokens=2_000, steps=0)
     assert found.n_features == FEATURES and 0 <= found.dead["value"] < 1
 

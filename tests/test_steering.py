@@ -8,6 +8,7 @@ from written import TURNS, byte_level, model_of, sentencepiece
 from physalis.activations.hygiene import Hygiene
 from physalis.dictionaries import TopK, TopKConfig
 from physalis.errors import BadInput
+from physalis.metrics import Ratio, Sums
 from physalis.models import tiny_model
 from physalis.models.generation import Sampler, generate
 from physalis.site import Site
@@ -25,7 +26,7 @@ from physalis.steering import (
     parse_edit,
     steer,
 )
-from physalis.steering.doses import NOTHING, Trial
+from physalis.steering.doses import NOTHING, Trial, raised
 from physalis.steering.edits import EDITS
 from physalis.types import Batch
 
@@ -251,3 +252,55 @@ def test_doses_are_what_the_logits_say(model):
     assert prompt.doses[0].target.value == pytest.approx(float(after[..., [4, 9]].exp().sum(-1).mean()), rel=1e-5)
     with pytest.raises(BadInput, match="at least one token"):
         measure(model, TOKENS, [], trials, cost=0.1)
+
+
+def test_doses_count_what_can_be_predicted_by_document(model):
+    """The first token of another document follows from nothing; contexts of one document are one observation."""
+    end = Site("logits")
+    tokens = torch.arange(72).reshape(6, 12) + 60
+    documents = torch.tensor([0, 0, 1, 2, 3, 4])[:, None].repeat(1, 12)
+    documents[2, 5:] = 5
+    steering = Steering(
+        [Add(feature=0, strength=5)], torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), PLACE
+    )
+    trials = {"it": [Trial(5, steering.writes(), NOTHING)]}
+    unedited, (it,) = measure(model, tokens, [4, 9], trials, documents=documents, cost=0.1)
+    counts = torch.ones(6, 11, dtype=torch.bool)
+    counts[2, 4] = False
+    p = model.run(tokens, read=[end])[end][:, :-1].softmax(-1)[..., [4, 9]].sum(-1)
+    assert unedited.value == pytest.approx(float(p[counts].mean()), rel=1e-5)
+    sums = Sums()
+    sums.add(Ratio(p[counts], torch.ones(int(counts.sum()))), documents[:, :-1][counts])
+    assert len(sums.ids) == 6 and unedited.low == pytest.approx(sums.estimate()["low"], rel=1e-5)
+    assert it.doses[0].kl.value > 0
+    with pytest.raises(BadInput, match="nothing is predicted"):
+        measure(model, tokens, [4], trials, documents=torch.arange(72).reshape(6, 12), cost=0.1)
+
+
+def test_ids_without_a_token_are_no_target(model, monkeypatch):
+    known = torch.ones(model.vocab_size, dtype=torch.bool)
+    steering = Steering(
+        [Add(feature=0, strength=50)], torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), PLACE
+    )
+    trial = Trial(50, steering.writes(), NOTHING)
+    before = raised(model, TOKENS, trial)
+    known[before[:6]] = False
+    monkeypatch.setitem(model.__dict__, "known_ids", known)
+    after = raised(model, TOKENS, trial)
+    assert len(before) == len(after) == 10 and after[:4] == before[6:] and not set(after) & set(before[:6])
+    with pytest.raises(BadInput, match=f"has no token {before[0]}"):
+        measure(model, TOKENS, [before[0]], {"it": [trial]}, cost=0.1)
+
+
+def test_a_prompt_that_does_not_fit_is_refused(model):
+    long = torch.zeros(model.longest, dtype=torch.long)
+    with pytest.raises(BadInput, match="reads at most"):
+        measure(model, TOKENS, [4], {"prompt": [Trial(1, {}, long)]}, cost=0.1)
+
+
+def test_what_writes_once_may_write_again(model, sae):
+    """One mapping of writes serves passes of other sizes, and no pass sees what another read."""
+    writes = Steering.of(sae, [Scale(feature=3, factor=0)], PLACE).writes()
+    whole = model.run(TOKENS, read=[AT], write=writes)[AT]
+    again = torch.cat([model.run(part, read=[AT], write=writes)[AT] for part in TOKENS.split(1)])
+    assert torch.allclose(again, whole, atol=1e-5)

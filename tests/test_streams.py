@@ -1,5 +1,8 @@
 """Streams: the batches of a recording without the disk, of one site or several, resumed exactly."""
 
+import time
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from physalis.activations import Pairs
 from physalis.models.tiny import tiny_model
 from physalis.recording import record, stream
+from physalis.recording.live import Stream
 from physalis.site import Site
 
 SITES = [Site("resid_post", 1), Site("mlp_out", 0), Site("mlp_in", 2)]
@@ -64,6 +68,26 @@ def test_a_stream_of_several_sites_gives_the_batches_of_pairs(model, text, sever
         assert live.n_batches(100, epochs=2) == len(stored) == len(streamed) + 3
         for a, b in zip(stored[3:], streamed, strict=True):
             assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and (b.y is b.x) == (not writes)
+
+
+def test_one_window_is_in_memory(model, text, monkeypatch):
+    """While the model computes the next one, the last one's rows are gone, as soon as the reader has them."""
+    made, shard, late = [], Stream._shard, []
+
+    def watched(self, span):
+        if span.number in (2, 4):  # the first of a window
+            deadline = time.monotonic() + 20
+            while any(rows() is not None for rows in made) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            late.append(sum(rows() is not None for rows in made))
+        found = shard(self, span)
+        made.append(weakref.ref(found.x))
+        return found
+
+    monkeypatch.setattr(Stream, "_shard", watched)
+    live = stream(model, text, [SITE], **OPTIONS, window=2)
+    assert len([batch for batch in live.batches(64, seed=0)]) == live.n_batches(64)
+    assert late[:2] == [0, 0]
 
 
 def test_a_stream_gives_as_many_batches_as_it_says(model, text, monkeypatch):

@@ -22,7 +22,7 @@ class DictionaryLearning:
         schedule = {"warmup_steps": WARMUP, "decay_start": decay} if decay > WARMUP else {"warmup_steps": 0}
         self.trainer = TopKTrainer(
             steps=setting.steps, activation_dim=rows.d, dict_size=setting.n_features, k=setting.k, layer=9,
-            lm_name="smollm2", lr=setting.lr, seed=setting.seed, device="cpu", **schedule,
+            lm_name="smollm2", lr=setting.lr, seed=setting.seed, device=setting.device, **schedule,
         )  # fmt: skip
         self.norm = get_norm_factor(_batches(rows, setting.batch), steps=rows.n_train // setting.batch)
         self.at = 0

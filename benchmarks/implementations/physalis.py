@@ -1,12 +1,13 @@
 """physalis: the steps that ``training.train`` takes, with its own start, optimiser, schedule and dead-feature rule."""
 
 import inspect
+from contextlib import ExitStack
 
 import torch
 from implementations.worker import Rows, Setting, serve
 from torch import Tensor
 
-from physalis.device import compute_dtype
+from physalis.device import compute_dtype, repeatable
 from physalis.dictionaries import TopK, TopKConfig
 from physalis.training import Run, Schedule, learning_rate, train
 from physalis.types import Batch
@@ -20,7 +21,9 @@ class Physalis:
     def __init__(self, setting: Setting, rows: Rows) -> None:
         self.mean, self.scale = rows.mean, rows.scale
         dictionary = TopK(TopKConfig(d_in=rows.d, d_out=rows.d, n_features=setting.n_features, k=setting.k))
-        dictionary.compute_in(compute_dtype(torch.device("cpu")))
+        dtype = compute_dtype(torch.device(setting.device))
+        dictionary.to(setting.device)
+        dictionary.compute_in(dtype)
         # train() starts each feature on a row of the first batches
         n = -(-setting.n_features // setting.batch) * setting.batch
         sample = self._centre(rows.train(0, min(n, rows.n_train)))
@@ -30,9 +33,11 @@ class Physalis:
         self.schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=setting.steps)
         self.dead_after = min(10_000_000, setting.steps * setting.batch // 20)
         self.run, self.at = Run(dictionary), 0
+        self.stack = ExitStack()  # as train() does
+        self.stack.enter_context(repeatable(torch.device(setting.device)))
         self.about = (
             f"Adam, lr {lr:g}, {warmup} warm-up steps, linear fall over the last {decay:.0%}; rows centred and scaled; "
-            f"starts half on data; encoder product in {str(compute_dtype(torch.device('cpu'))).removeprefix('torch.')}"
+            f"starts half on data; encoder product in {str(dtype).removeprefix('torch.')}"
         )
 
     def _centre(self, x: Tensor) -> Tensor:

@@ -18,17 +18,17 @@ class SAELens:
     def __init__(self, setting: Setting, rows: Rows) -> None:
         torch.manual_seed(setting.seed)
         config = LanguageModelSAERunnerConfig(
-            sae=TopKTrainingSAEConfig(d_in=rows.d, d_sae=setting.n_features, k=setting.k),
+            sae=TopKTrainingSAEConfig(d_in=rows.d, d_sae=setting.n_features, k=setting.k, device=setting.device),
             training_tokens=setting.steps * setting.batch,
             train_batch_size_tokens=setting.batch,
             autocast=AUTOCAST,
-            device="cpu",
+            device=setting.device,
             logger=LoggingConfig(log_to_wandb=False),
             checkpoint_path=None,
             verbose=False,
             **({} if setting.lr is None else {"lr": setting.lr}),
         )
-        self.sae = TopKTrainingSAE(config.sae)
+        self.sae = TopKTrainingSAE(config.sae).to(setting.device)
         self.trainer = SAETrainer(config.to_sae_trainer_config(), self.sae, data_provider=iter(()))
         self.about = (
             f"Adam, lr {config.lr:g} ({config.lr_scheduler_name}), decoder rows start at length "

@@ -22,12 +22,12 @@ class Sparsify:
         self.config = TrainConfig(SparseCoderConfig(num_latents=setting.n_features, k=setting.k), log_to_wandb=False)
         assert self.config.optimizer == "signum"
         assert self.config.auxk_alpha == 0  # so nothing needs to know which latents are dead
-        self.coder = SparseCoder(rows.d, self.config.sae, "cpu", torch.float32)
+        self.coder = SparseCoder(rows.d, self.config.sae, setting.device, torch.float32)
         lr = setting.lr or 5e-3 / (setting.n_features / 2**14) ** 0.5
         self.optimizer = ScheduleFreeWrapper(SignSGD(self.coder.parameters(), lr=lr), momentum=0.95)
         self.optimizer.train()
-        self.idle = torch.zeros(setting.n_features, dtype=torch.long)
-        self.fired = torch.zeros(setting.n_features, dtype=torch.bool)
+        self.idle = torch.zeros(setting.n_features, dtype=torch.long, device=setting.device)
+        self.fired = torch.zeros(setting.n_features, dtype=torch.bool, device=setting.device)
         self.first = True
         self.about = (
             f"schedule-free signum, lr {lr:.2g}, decoder bias starts at the first batch's mean, rows as recorded"

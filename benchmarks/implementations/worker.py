@@ -43,27 +43,29 @@ class Setting:
     """Instead of a peer's own learning rate."""
     centred: bool = False
     """Peers read activations centred and scaled as physalis centres and scales them."""
+    device: str = "cpu"
 
 
 class Rows:
-    """The exported activations, read with plain reads: a mapped file would count as memory of the process."""
+    """The exported activations, read with plain reads: a mapped file would count as memory of the process. Rows come
+    to ``device``; a run longer than they are begins again."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str, device: str = "cpu") -> None:
+        self.folder, self.device = Path(folder), device
         about = json.loads((self.folder / "rows.json").read_text())
         self.d, self.n_train, self.n_held_out = about["d"], about["n_train"], about["n_held_out"]
-        self.mean, self.scale = torch.tensor(about["mean"]), about["scale"]
+        self.mean, self.scale = torch.tensor(about["mean"], device=device), about["scale"]
 
     def train(self, start: int, n: int) -> Tensor:
         """Raw float32 rows ``start`` to ``start + n``, in the order that everyone trains in."""
-        return self._read("train.bf16", start, n)
+        return self._read("train.bf16", start % (self.n_train - n + 1), n)
 
     def held_out(self, start: int, n: int) -> Tensor:
         return self._read("held_out.bf16", start, min(n, self.n_held_out - start))
 
     def _read(self, name: str, start: int, n: int) -> Tensor:
         bits = np.fromfile(self.folder / name, np.int16, count=n * self.d, offset=2 * start * self.d)
-        return torch.from_numpy(bits).view(torch.bfloat16).float().view(n, self.d)
+        return torch.from_numpy(bits).view(torch.bfloat16).to(self.device).float().view(n, self.d)
 
 
 class Implementation(Protocol):
@@ -102,18 +104,22 @@ def serve(make: Callable[[Setting, Rows], Implementation], *, peer: bool = True)
     channel = os.fdopen(int(sys.argv[2]), "w")
     setting = Setting(**json.loads(sys.argv[1]))
     centred = setting.centred and peer
-    stored = Rows(setting.rows)
-    rows = _CentredRows(setting.rows) if centred else stored
+    stored = Rows(setting.rows, setting.device)
+    rows = _CentredRows(setting.rows, setting.device) if centred else stored
 
     def build() -> Implementation:
         one = make(setting, rows)
         return Centred(one, stored) if centred else one
 
-    bare = _memory_mb("VmRSS")
+    bare = _memory_mb("VmRSS", setting.device)
     _warm_up(build(), rows, setting)
     gc.collect()
+    if setting.device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     one = build()
+    _wait(setting.device)
     run = Training(one, rows, stored, setting, seconds=time.perf_counter() - started)
 
     def say(**what: object) -> None:
@@ -127,7 +133,12 @@ def serve(make: Callable[[Setting, Rows], Implementation], *, peer: bool = True)
         if "train" in asked:
             say(seconds=run.train(asked["train"]))
         else:
-            say(fvu=run.fvu(stored.n_held_out), s_to_target=run.s_to_target, peak_mb=_memory_mb("VmHWM"), bare_mb=bare)
+            say(
+                fvu=run.fvu(stored.n_held_out),
+                s_to_target=run.s_to_target,
+                peak_mb=_memory_mb("VmHWM", setting.device),
+                bare_mb=bare,
+            )
 
 
 class Training:
@@ -145,8 +156,10 @@ class Training:
         batch, taken = self.setting.batch, []
         for _ in range(n):
             x = self.rows.train(self.step * batch, batch)
+            _wait(self.setting.device)
             started = time.perf_counter()
             self.one.step(x)
+            _wait(self.setting.device)
             taken.append(time.perf_counter() - started)
             self.seconds += taken[-1]
             self.step += 1
@@ -187,8 +200,17 @@ def _warm_up(one: Implementation, rows: Rows, setting: Setting) -> None:
         one.reconstruct(rows.held_out(0, setting.batch))
 
 
-def _memory_mb(field: str) -> float:
-    """Resident memory of this process in MB, shared libraries included: VmRSS now, VmHWM at its peak."""
+def _wait(device: str) -> None:
+    """Until a card has done what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def _memory_mb(field: str, device: str) -> float:
+    """Resident memory of this process in MB, shared libraries included: VmRSS now, VmHWM at its peak. On a card that
+    which torch holds there."""
+    if device != "cpu":
+        return (torch.cuda.memory_allocated() if field == "VmRSS" else torch.cuda.max_memory_allocated()) / 1e6
     try:
         with open("/proc/self/status") as f:  # ru_maxrss begins at the parent's size on Linux
             return next(int(line.split()[1]) * 1024 / 1e6 for line in f if line.startswith(field))

@@ -82,7 +82,8 @@ def finetune(
         "lr": lr, "seed": seed,
     }  # fmt: skip
     inputs = {**source.inputs, "dictionary": told.hash}
-    job = {"finetuning": settings, "objective": identity(objective), "inputs": inputs}
+    dtype = str(model.dtype).removeprefix("torch.")  # its hash is the same in any that bfloat16 values survive
+    job = {"finetuning": settings, "objective": identity(objective), "dtype": dtype, "inputs": inputs}
     with artifact.claim(folder, "dictionary", job) as done:
         if done is not None:
             return dictionaries.load(folder, device=model.device)

@@ -35,7 +35,7 @@ class Origin:
     is_autoencoder: bool
     """Whether it predicts what it reads: nothing else is said to be written."""
     models: tuple[str, ...]
-    """The names of the model, or of each site's; empty where the manifest does not say."""
+    """The name of the model, or of each site's where they are several; empty where the manifest does not say."""
     model_hash: str | None
     tokenizer_hash: str | None
     hygienes: tuple[Hygiene, ...]
@@ -62,7 +62,7 @@ class Origin:
     @property
     def model(self) -> str:
         """The model's name, to load it by. Raises BadInput where there are several, or none is named."""
-        if len(set(self.models)) != 1:
+        if len(self.models) != 1:
             raise BadInput(
                 f"The dictionary is of {', '.join(self.models) or 'a model that its files do not name'}: "
                 "name the one to use with --model."
@@ -81,7 +81,7 @@ class Origin:
 
     def check_model(self, model: Model) -> None:
         """Raise BadInput if the manifest names another model than this one, or another tokenizer."""
-        if len(set(self.models)) > 1:
+        if len(self.models) > 1:
             raise BadInput(
                 f"The dictionary reads several models at once ({', '.join(self.models)}); this needs one that a single "
                 "model computes. Its features can be compared, not edited or spliced."

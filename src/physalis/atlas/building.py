@@ -35,7 +35,7 @@ from physalis.atlas.rows import FeatureRows, Strings
 from physalis.atlas.store import DATABASE, StoreWriter
 from physalis.atlas.subject import Picks, Subject
 from physalis.atlas.wording import region_names, striking
-from physalis.dictionaries import Dictionary
+from physalis.dictionaries import Dictionary, Linear
 from physalis.encoding import CHUNK, encoded
 from physalis.errors import BadInput
 from physalis.metrics import (
@@ -178,7 +178,9 @@ def _write(
     n, model = firings.n_features, subject.model
     living = firings.n_fired > 0
     with ThreadPoolExecutor(WORKERS) as pool, StoreWriter(path, shape) as store:
-        directions = subject.coder.writes(torch.arange(n, device=model.device)).detach().float()
+        coder = subject.coder  # one matrix holds all directions, but for those that write less the later they read
+        every = coder.W_dec if isinstance(coder, Linear) else coder.writes(torch.arange(n, device=model.device))
+        directions = every.detach().float()
         nearest = nearest_directions(directions, torch.from_numpy(living).to(directions.device), n=GRAPH)
         effects = _effects(directions, subject.place, model, shape, pool)
         # Beside the profiles, not the products: those want every core at once.

@@ -117,7 +117,7 @@ class FeatureRow(Record):
 
 
 class TokenShift(Record):
-    """How likely a token is to come next where the feature fires, on average over those places."""
+    """How likely a token is to come next where the feature fires, on average over its firings."""
 
     token: str
     id: int
@@ -143,8 +143,10 @@ class AblatedExample(Record):
 
 
 class Ablation(Record):
-    """What removing the feature does: its code times its direction is taken away wherever it fires in an example's
-    context, and the loss is taken over the tokens after the example's peak. Intervals are over the examples."""
+    """What removing the feature does: what it writes is taken away wherever it fires in an example's context, and the
+    loss is taken over the tokens after the example's peak. Each level of code counts by its share of the firings, so
+    that the numbers are those of a typical firing; intervals are those of such a stratified sample. The example of the
+    largest codes is shown and counts for nothing."""
 
     change: Estimate
     """Of the loss, nats a token: above 0 the feature helped to predict."""
@@ -159,7 +161,7 @@ class Ablation(Record):
     """Tokens whose probability falls most where the feature fires, once it is removed."""
     rose: list[TokenShift]
     examples: list[AblatedExample]
-    """One of each group that has one with a next token."""
+    """Those with a next token: one of the largest codes, and of every level one or more."""
 
 
 class TokenNeed(Record):
@@ -261,6 +263,7 @@ class Summary(Record):
     name: str
     model: str
     site: str
+    """Such as "L9.resid_post", or "L9.mlp_in → L9.mlp_out" where others are predicted than are read."""
     architecture: str
     n_features: int
     k: float
@@ -272,9 +275,9 @@ class Summary(Record):
     text: str
     """Where the text came from."""
     metrics: dict[str, Estimate]
-    """From the evaluation on held-out text if there was one; always with l0, fvu, dead_fraction, dense_fraction."""
+    """From the evaluation if there was one; always with l0, fvu, dead_fraction, dense_fraction."""
     held_out: bool
-    """Whether ``metrics`` come from text the dictionary never saw."""
+    """Whether fvu and l0 come from text that was held out of training."""
     baselines: list[Baseline]
     left_out: dict[str, int]
     """Hygiene: reason to number of token positions left out everywhere ("bos", "sink")."""

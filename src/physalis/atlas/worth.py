@@ -93,8 +93,8 @@ def _ablation(causes: Causes | None, unmeasured: str) -> Worth:
     elif beyond.high is not None and beyond.high < 0:
         verdict = "so it helps to predict less than a direction does by chance"
     why = (
-        f"Removed inside the model on {len(found.examples)} examples, it changed the loss by {_estimate(found.change)} "
-        f"nats a token; a random direction of its length by {_estimate(found.random)}, {verdict}."
+        f"Removed inside the model on {len(found.examples)} examples, each level of code counting by its share of the "
+        f"firings, it changed the loss by {_estimate(found.change)} nats a token; a random direction of its length by {_estimate(found.random)}, {verdict}."
     )
     return Worth(panel="ablation", level="causal", why=why)
 

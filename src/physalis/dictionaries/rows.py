@@ -131,7 +131,9 @@ def top(
     k = min(k, len(weight))
     found = [_select(product, k) for product in _products(x, weight, bias)]
     values, ids = torch.cat([v for v, _ in found]), torch.cat([i for _, i in found])
-    return Codes(values, ids if among is None else among.int()[ids.long()])
+    if among is not None:
+        ids = among.int()[ids.long().clamp_max(len(among) - 1)]  # a plain top k may name padding, with the value 0
+    return Codes(values, ids)
 
 
 @torch.no_grad()

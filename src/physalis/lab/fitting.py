@@ -81,9 +81,11 @@ def fit_dictionary(
     frozen: Literal["dec", "enc"] | None = None,
     seed: int = 0,
 ) -> Dictionary:
-    """A dictionary trained with its architecture's defaults, its folder thrown away."""
+    """A dictionary trained with its architecture's defaults, its folder thrown away. It is on the CPU, where samples of
+    worlds are, wherever it was trained."""
     shape = {"d_in": source.d_in, "d_out": source.d_out, "n_features": n_features, "k": k}
     config = dictionaries.make(architecture, shape).config
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "dictionary"
-        return train(source, [config], [out], epochs=epochs, batch_size=batch_size, frozen=frozen, seed=seed)[0]
+        train(source, [config], [out], epochs=epochs, batch_size=batch_size, frozen=frozen, seed=seed)
+        return dictionaries.load(out)

@@ -227,6 +227,6 @@ def test_run_again_it_is_only_read(tiny, tiny_activations, tiny_dictionary, tiny
 def test_what_is_printed_says_what_it_stands_on(facts, tiny_evaluation, capsys):
     printing.show(artifact.read(tiny_evaluation, "evaluation"), json=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert "[too few documents]" in said and "too few for one: record more" in said
+    assert f"{facts['metrics']['fvu']['value']:.3f} [–]" in said and "too few for one: record more" in said
     assert f"Spliced: {facts['n_spliced']:,} predictions" in said
     assert f"counted on {facts['firing']['tokens']:,} tokens of the training text" in said

@@ -149,6 +149,8 @@ def _number(estimate: Interval | None) -> Text:
         return Text("–", style="dim")
     if estimate["low"] == estimate["high"] == estimate["value"]:
         return Text(f"{estimate['value']:.3g}")
+    if estimate["low"] is None:  # said below the table, in which there is no room
+        return Text.assemble(f"{estimate['value']:.3f} ", ("[–]", "dim"))
     value, _, ends = ranged(estimate["value"], estimate["low"], estimate["high"]).partition(" ")
     return Text.assemble(f"{value} ", (ends, "dim"))
 

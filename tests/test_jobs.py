@@ -44,7 +44,7 @@ def job_of(monkeypatch):
     """The job with which a call claims its first folder, before anything is made; or why it is refused."""
 
     @contextlib.contextmanager
-    def claim(folder, kind, job):
+    def claim(folder, kind, job, **how):
         raise Claimed(json.dumps([kind, job], sort_keys=True, default=str))
         yield
 

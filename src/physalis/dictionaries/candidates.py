@@ -65,12 +65,12 @@ def top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features
         return _decided(x, rows, bias, None, k)
 
     def propose(product: _Product, found: tuple) -> None:
-        kernels.propose_top(*product.arrays(), k, *found)
+        kernels.propose_top(*product.arrays(), k, *found)  # pyright: ignore[reportCallIssue]
 
     def decide(x: Tensor, found: tuple, failed: Tensor) -> Codes:
         values, ids = torch.empty((len(x), k)), torch.empty((len(x), k), dtype=torch.int32)
         known = (x.numpy(), rows.detach().numpy(), bias.numpy(), *found)
-        kernels.decide_top(*known, values.numpy(), ids.numpy(), failed.numpy())
+        kernels.decide_top(*known, values.numpy(), ids.numpy(), failed.numpy())  # pyright: ignore[reportCallIssue]
         return Codes(values, ids)
 
     return _on_cpu(x, rows, bias, propose, decide, at_least=k)
@@ -98,7 +98,7 @@ def above(
         values, ids = (torch.empty(found[0].shape, dtype=dtype) for dtype in (torch.float32, torch.int32))
         kept = torch.empty(len(x), dtype=torch.int32)
         known = (x.numpy(), rows.detach().numpy(), bias.numpy(), floor.numpy(), *found)
-        kernels.decide_positive(*known, values.numpy(), ids.numpy(), kept.numpy(), failed.numpy())
+        kernels.decide_positive(*known, values.numpy(), ids.numpy(), kept.numpy(), failed.numpy())  # pyright: ignore[reportCallIssue]
         width = max(1, int(kept.max())) if len(kept) else 1
         return Codes(values[:, :width].contiguous(), ids[:, :width].contiguous())
 

@@ -1,11 +1,13 @@
 """Candidates: a fast product proposes features, an exact one decides, so that what fires is the same on every machine.
 
 A product of numbers rounded to bfloat16 or int8 is wrong, by no more than ``|x - x'| |w| + |x'| |w - w'|`` (Cauchy and
-Schwarz; both differences are measured, not assumed) and by its own rounding. Whatever could belong to the features that
-fire, were it wrong by so much in the worst way, is a candidate and is computed again from the float32 weights, in
-float64 on a CPU. So the choice is that of exact arithmetic, whatever the product is taken in: machines differ only
-where two features are equal to the last bit or so. Candidates that turn out further off than the bound allows, which no
-hardware should make them, and rows with more of them than there is room for are done again in float32.
+Schwarz; both differences are measured, not assumed) and by its own rounding. That much it is only where all d roundings
+push the same way; of independent ones the sum has a standard deviation ``sqrt(2 d)`` times smaller, and ``_DEVIATIONS``
+of these are allowed for. Whatever could belong to the features that fire, were it wrong by so much, is a candidate and
+is computed again from the float32 weights, in float64 on a CPU: so the choice is that of exact arithmetic, and machines
+differ only where two features are equal to the last bit or so. That is checked where it is used: a row with a candidate
+further off than was allowed for, or with more of them than there is room for, is done again in float32, whose bound is
+the worst case.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from physalis.types import Codes
 
 _ROOM = 64  # candidates beyond those wanted that a row has room for at first
 _MOST_ROOM = 4096  # candidates that room is made for in advance, once a row had as many
+_DEVIATIONS = 8.5  # 4e-17 of normal errors lie further off
 _OFFSET = 0.5  # of the rows' mean square that they have in common: from there on it is taken out before rounding
 
 
@@ -62,12 +65,12 @@ def top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features
         return _decided(x, rows, bias, None, k)
 
     def propose(product: _Product, found: tuple) -> None:
-        kernels.propose_top(*product.arrays(), k, *found)
+        kernels.propose_top(*product.arrays(), k, *found)  # pyright: ignore[reportCallIssue]
 
     def decide(x: Tensor, found: tuple, failed: Tensor) -> Codes:
         values, ids = torch.empty((len(x), k)), torch.empty((len(x), k), dtype=torch.int32)
         known = (x.numpy(), rows.detach().numpy(), bias.numpy(), *found)
-        kernels.decide_top(*known, values.numpy(), ids.numpy(), failed.numpy())
+        kernels.decide_top(*known, values.numpy(), ids.numpy(), failed.numpy())  # pyright: ignore[reportCallIssue]
         return Codes(values, ids)
 
     return _on_cpu(x, rows, bias, propose, decide, at_least=k)
@@ -95,7 +98,7 @@ def above(
         values, ids = (torch.empty(found[0].shape, dtype=dtype) for dtype in (torch.float32, torch.int32))
         kept = torch.empty(len(x), dtype=torch.int32)
         known = (x.numpy(), rows.detach().numpy(), bias.numpy(), floor.numpy(), *found)
-        kernels.decide_positive(*known, values.numpy(), ids.numpy(), kept.numpy(), failed.numpy())
+        kernels.decide_positive(*known, values.numpy(), ids.numpy(), kept.numpy(), failed.numpy())  # pyright: ignore[reportCallIssue]
         width = max(1, int(kept.max())) if len(kept) else 1
         return Codes(values[:, :width].contiguous(), ids[:, :width].contiguous())
 
@@ -230,7 +233,7 @@ def _products(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: T
         error = d * 2**-23 * length  # of float32 sums
         if missed is not None:
             ratio = ((piece - seen).norm(dim=1) / size.clamp_min(1e-30)).max()
-            error = (error + ratio * length + missed) * (1 + 2**-10)
+            error = error + (ratio * length + missed) * min(1.0, _DEVIATIONS / (2 * d) ** 0.5)
         numbers = products.product(rounded, weight)
         scale = rows.scale if weight.dtype == torch.int8 and rows.scale is not None else one
         share = 1.01 * 2**-8 if weight.dtype == torch.bfloat16 else 2**-22

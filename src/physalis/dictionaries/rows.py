@@ -152,9 +152,9 @@ class _Scaled(NamedTuple):
         known = (*(part.numpy() for part in self), *sure)
         found = (ids.numpy(), values.numpy(), unused, counts.numpy())
         if k is None:
-            candidate_kernels.propose_positive(*known, *found)
+            candidate_kernels.propose_positive(*known, *found)  # pyright: ignore[reportCallIssue]
         else:
-            candidate_kernels.propose_top(*known, k, *found)
+            candidate_kernels.propose_top(*known, k, *found)  # pyright: ignore[reportCallIssue]
         return values, ids, int(counts.max()) if n else 0
 
 

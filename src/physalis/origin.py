@@ -154,6 +154,12 @@ def _folders(given: Recordings) -> list[Path]:
 def _beside(folder: Path, site: Site, origin: Origin) -> Path:
     """The recording of ``site`` that was made together with the one in ``folder``."""
     read = artifact.read(folder, KIND)
+    if place(Site.parse(read.config["site"])) not in map(place, origin.reads):
+        wanted = ", ".join(map(str, origin.reads))
+        raise BadInput(
+            f"The dictionary reads {wanted}, these activations are of {read.config['site']}. Give those of {wanted}, "
+            "and with --writes those of what it predicts."
+        )
     for other in sorted(folder.resolve().parent.iterdir()):
         if not (other / artifact.MANIFEST).exists() or other == folder.resolve():
             continue

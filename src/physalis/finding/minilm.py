@@ -69,11 +69,13 @@ class MiniLM:
     def _loaded(self) -> tuple[Any, Any]:
         folder = self._folder if self._folder is not None else _fetched()
         _check(folder / "model.safetensors", WEIGHTS)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # transformers draws its own; a verb's progress is ours
         try:
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+            model = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
+            )
         finally:
             if bars:
                 logging.enable_progress_bar()

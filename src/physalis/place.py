@@ -89,7 +89,8 @@ class Place:
 
     def joined(self, got: Mapping[Site, Float[Tensor, "*rows _"]]) -> Float[Tensor, "*rows d_in"]:
         """What the dictionary reads, of what was read at each site."""
-        return torch.cat([got[site] for site in self.reads], -1) if len(self.reads) > 1 else got[self.reads[0]]
+        parts = [got[site] for site in self.reads]
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     def split(self, rows: Float[Tensor, "*rows d_out"]) -> dict[Site, Float[Tensor, "*rows _"]]:
         """The part of each row that belongs to each site that is written."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from judged import filled, record_all, rows, save
+from judged import filled, record_all, rows, save, write_text
 from planted import ROWS, D, write_activations
 
 from physalis import artifact, metrics
@@ -117,10 +117,18 @@ def test_every_metric_has_a_value_and_an_interval_over_documents(recorded, tiny,
     assert found["documents"]["held_out"] == len(np.unique(held[kept])) > 10
 
 
-def test_too_few_documents_have_no_interval(facts, tiny_activations):
-    held = tiny_activations.documents[tiny_activations.held_out.contexts]
-    assert facts["documents"]["held_out"] == len(np.unique(held)) < metrics.ENOUGH
-    assert facts["metrics"]["fvu"]["low"] is None and facts["metrics"]["dead_fraction"]["low"] is not None
+def test_too_few_documents_have_no_interval(tiny, tmp_path, capsys):
+    text = write_text(tmp_path / "text", files=4)
+    [acts] = record(tiny, str(text), [Site("resid_post", 1)], [tmp_path / "a"], tokens=900, context=32, held_out=0.3)
+    folder = save(filled("l1", **ONE), tmp_path / "d", acts, site="L1.resid_post")
+    found = evaluate(folder, acts.folder, tiny, out=tmp_path / "e")
+    held = acts.documents[acts.held_out.contexts]
+    assert found.facts["documents"]["held_out"] == len(np.unique(held)) < metrics.ENOUGH
+    fvu = found.facts["metrics"]["fvu"]
+    assert fvu["low"] is None and found.facts["metrics"]["dead_fraction"]["low"] is not None
+    printing.show(found, json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{fvu['value']:.3f} [–]" in said and "too few for one: record more" in said
 
 
 def test_it_stands_beside_its_baselines(facts):
@@ -227,6 +235,7 @@ def test_run_again_it_is_only_read(tiny, tiny_activations, tiny_dictionary, tiny
 def test_what_is_printed_says_what_it_stands_on(facts, tiny_evaluation, capsys):
     printing.show(artifact.read(tiny_evaluation, "evaluation"), json=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{facts['metrics']['fvu']['value']:.3f} [–]" in said and "too few for one: record more" in said
+    fvu = facts["metrics"]["fvu"]
+    assert f"{fvu['value']:.3f} [{fvu['low']:.3f}, {fvu['high']:.3f}]" in said
     assert f"Spliced: {facts['n_spliced']:,} predictions" in said
     assert f"counted on {facts['firing']['tokens']:,} tokens of the training text" in said

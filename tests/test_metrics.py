@@ -175,3 +175,11 @@ def test_shares_of_features_have_wilsons_interval():
 def test_every_metric_says_what_it_is():
     for metric in (*metrics.RECONSTRUCTION, *metrics.SPLICE, *metrics.FIRING):
         assert metric.__doc__ and metric.__doc__[0].isupper()
+
+
+def test_a_batch_of_nothing_changes_nothing():
+    sums = Sums()
+    sums.add(metrics.Ratio(torch.tensor([1.5, 2.5]), torch.ones(2)), np.array([0, 1]))
+    nothing = torch.empty(0)
+    sums.add(metrics.Ratio(nothing, nothing), np.empty(0, np.int64))
+    assert sums.num.tolist() == [1.5, 2.5] and sums.den.tolist() == [1, 1]

@@ -249,5 +249,5 @@ def test_bad_input_is_a_sentence(tiny_activations, tmp_path):
     with pytest.raises(BadInput, match="holds something else .thesis.doc"):
         train(acts, [TopKConfig(**shape(acts))], [tmp_path / "c"])
     train(acts, [TopKConfig(**shape(acts))], [tmp_path / "d"], **OPTIONS)
-    with pytest.raises(BadInput, match="already holds another job: dictionary was"):
+    with pytest.raises(BadInput, match="already holds another job: dictionary k was 4, now 5"):
         train(acts, [TopKConfig(**shape(acts, k=5))], [tmp_path / "d"], **OPTIONS)

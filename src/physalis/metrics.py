@@ -149,7 +149,8 @@ class Sums:
         every = np.union1d(self.ids, new)
         old, here = np.searchsorted(every, self.ids), np.searchsorted(every, new)[where]
         for name, shares in (("num", ratio.num), ("den", ratio.den)):
-            sums = np.bincount(here, shares.detach().cpu().double().numpy(), len(every))
+            weights = shares.detach().cpu().double().numpy()
+            sums = np.bincount(here, weights, len(every)).astype(np.float64)  # of nothing it makes integers
             sums[old] += getattr(self, name)
             setattr(self, name, sums)
         self.ids = every

@@ -113,13 +113,13 @@ def _plain(record: Any) -> Any:
 def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("")
-    table.add_column("this dictionary", justify="right")
+    table.add_column("this dictionary", justify="right", no_wrap=True)
     for baseline in baselines:
         table.add_column(baseline["name"], justify="right", style="dim", max_width=26)
     for name, title in TITLES.items():
         if name in found:
-            cells = [_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines))]
-            table.add_row(title, *cells)
+            own, *others = (_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines)))
+            table.add_row(title, own, *(cell.replace(" [", "\n[") for cell in others))  # not where the line ends
     console.print(table)
 
 

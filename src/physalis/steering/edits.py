@@ -240,7 +240,7 @@ class _Pass:
         rules = {site: rule for site, rule in place.hygienes.items() if depth(site) <= wrote}
         self.rules = {site: replace(rule, skip_first=False) for site, rule in rules.items()}
         self.begins: Bool[Tensor, " contexts"] | None = None
-        """Whether the first position is a BOS token."""
+        """Whether the first position is a BOS token; None where nobody said: then it is where rules say so."""
         self.reads = set(place.reads) if asks else set()
         self.sites = self.writes | self.reads | set(self.rules)
         self.first = min(self.sites, key=depth, default=None)
@@ -251,12 +251,7 @@ class _Pass:
     def begin(self, tokens: Int[Tensor, "contexts context"]) -> None:
         """Look for a BOS token, which a chat template may have put there also where the dictionary's text had none."""
         place, first = self.steering.place, tokens[self.contexts, 0]
-        known = (
-            torch.full_like(first, place.skip_first, dtype=torch.bool)
-            if place.begins is None
-            else first == place.begins
-        )
-        self.begins = known if self.start == 0 else None
+        self.begins = None if place.begins is None else first == place.begins
 
     def visit(self, site: Site, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d"]:
         """Takes what is to be read at a site, and writes there what is to be written."""
@@ -266,11 +261,11 @@ class _Pass:
         if site in self.rules:
             kept = self.rules[site].keep(part)
             self.keep = kept if self.keep is None else self.keep & kept
-        if site == self.first and self.begins is not None:
-            self.keep = (
-                torch.ones(part.shape[:2], dtype=torch.bool, device=part.device) if self.keep is None else self.keep
-            )
-            self.keep[:, 0] &= ~self.begins.to(part.device)
+        if site == self.first and self.start == 0:
+            every = torch.ones(part.shape[:2], dtype=torch.bool, device=part.device)
+            self.keep = every if self.keep is None else self.keep
+            begins = self.steering.place.skip_first if self.begins is None else self.begins.to(part.device)
+            self.keep[:, 0] &= ~begins if isinstance(begins, Tensor) else not begins
         if site in self.reads:
             self.got[site] = part.clone() if site in self.writes else part
         if site in self.writes:

@@ -119,7 +119,8 @@ def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, 
     for name, title in TITLES.items():
         if name in found:
             own, *others = (_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines)))
-            table.add_row(title, own, *(cell.replace(" [", "\n[") for cell in others))  # not where the line ends
+            # an interval below its number, not wherever the column ends
+            table.add_row(title, own, *(_stacked(cell) for cell in others))
     console.print(table)
 
 
@@ -142,6 +143,11 @@ def _measured_on(console: Console, facts: dict[str, Any]) -> None:
 
 def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _stacked(number: Text) -> Text:
+    value, _, interval = number.plain.partition(" ")
+    return Text.assemble(value, *([("\n" + interval, "dim")] if interval else []), style=number.style)
 
 
 def _number(estimate: Interval | None) -> Text:

@@ -29,9 +29,9 @@ def made(tmp_path_factory):
     """(atlas, model, dictionary, text)."""
     folder, model, drawn = tmp_path_factory.mktemp("cut"), tiny_model(), random.Random(0)
     (folder / "text").mkdir()
-    texts = [" ".join(drawn.choices(WORDS, k=150)) for _ in range(12)]
+    texts = [" ".join(drawn.choices(WORDS, k=8)) for _ in range(250)]
     for i, text in enumerate(texts):
-        (folder / "text" / f"{i:02d}.txt").write_text(text)
+        (folder / "text" / f"{i:03d}.txt").write_text(text)
     [acts] = record(model, str(folder / "text"), [Site("resid_post", 1)], [folder / "acts"], tokens=8_000, context=32)
     train(acts, [TopKConfig(d_in=32, d_out=32, n_features=64, k=4)], [folder / "dictionary"], batch_size=512)
     atlas = build_atlas(folder / "dictionary", folder / "acts", model, folder / "atlas", causes=0)

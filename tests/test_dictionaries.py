@@ -371,14 +371,6 @@ def test_bad_input_is_a_sentence():
         dictionaries.make("topk", {"d_in": D, "d_out": D, "n_features": 0, "k": 1})
 
 
-def test_an_architecture_that_is_not_listed_is_named():
-    class Own(dictionaries.Shape):
-        pass
-
-    with pytest.raises(BadInput, match="Own is the config of no architecture"):
-        dictionaries.architecture_of(Own(d_in=2, d_out=2, n_features=8, k=1))
-
-
 @every
 def test_rows_of_another_width_are_a_sentence(kind):
     d = make(kind)

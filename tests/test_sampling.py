@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physalis.recording.sampling import FEW, PIECES, split
+from physalis.recording.sampling import FEW, PIECES, Slice, split
+from physalis.recording.text import Text, in_memory
 
 
 def tokens(slices):
@@ -99,3 +100,15 @@ def test_a_short_text_is_cut_once():
     ]
     assert split(np.array([40]), share=0.5, context=32, seed=0)[1] == []
     assert split(np.array([400] * 100), share=0, context=32, seed=0)[1] == []
+
+
+def test_a_slice_ends_like_a_document():
+    """What stood between two slices is somewhere else: nothing may be read, shown or predicted across the seam."""
+    ids = np.arange(120, dtype=np.int32)
+    ids[119] = 7
+    text = Text(
+        ids=ids, train=[Slice(0, 50, 0), Slice(80, 120, 0)], held_out=[Slice(50, 80, 0)], context=10, first=None,
+        separator=7, n_train=9, n_held_out=3,
+    )  # fmt: skip
+    train, held = in_memory(text).ids.reshape(-1)[:90], in_memory(text).ids.reshape(-1)[90:]
+    assert train[48:53].tolist() == [48, 49, 7, 80, 81] and held.tolist() == list(range(50, 80))

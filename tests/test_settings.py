@@ -15,5 +15,5 @@ def test_settings_of_another_type_are_a_sentence(wrong):
 
 
 def test_a_config_that_is_not_listed_is_a_sentence():
-    with pytest.raises(BadInput, match="Unlisted belongs to no architecture that is listed"):
+    with pytest.raises(BadInput, match="Unlisted is the config of no architecture"):
         dictionaries.architecture_of(type("Unlisted", (dictionaries.Shape,), {})(d_in=4, d_out=4, n_features=16, k=4))

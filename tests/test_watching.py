@@ -21,6 +21,7 @@ from physalis.atlas.profiles import Text
 from physalis.atlas.rows import Strings
 from physalis.dictionaries import BatchTopKConfig, TopKConfig
 from physalis.errors import BadInput
+from physalis.models import ByteTokenizer
 from physalis.training import train
 from physalis.web.watched import POINTS, Curves, First, Folder, Watched
 from physalis.web.watching import create_watch_app
@@ -195,7 +196,7 @@ def test_first_features_are_those_of_the_codes(tiny_activations, tiny_dictionary
         coder = dictionaries.load(tiny_dictionary)
         x, at = (torch.cat(part) for part in zip(*acts.held_out.ordered(512), strict=True))
         codes = coder.encode(x.float())
-        letters = acts.tokens.reshape(-1)
+        letters = ByteTokenizer().convert_ids_to_tokens(acts.tokens.reshape(-1).tolist())
         for feature in said.features:
             own = (codes.values * (codes.ids == feature.id)).sum(1)
             by_place = dict(zip(at.tolist(), own.tolist(), strict=True))
@@ -203,12 +204,12 @@ def test_first_features_are_those_of_the_codes(tiny_activations, tiny_dictionary
             assert peaks == sorted(peaks, reverse=True) and peaks[0] == pytest.approx(feature.max_code, rel=1e-3)
             assert max(by_place.values()) >= feature.max_code * 0.999
             for example in feature.examples:
-                text = "".join(example.tokens)
+                text = list(example.tokens)
                 places = [
                     p for p, v in by_place.items() if v == pytest.approx(example.codes[example.position], rel=2e-3)
                 ]
                 starts = [p - example.position for p in places]
-                assert any("".join(chr(c) for c in letters[s : s + len(text)]) == text for s in starts)
+                assert any(letters[s : s + len(text)] == text for s in starts)
         again = client.get("/api/first").json()
         assert again == said.model_dump(mode="json")
 

@@ -374,8 +374,7 @@ def decode(codes: Codes, rows: Rows, bias: Float[Tensor, " d"]) -> Float[Tensor,
 
 def exact(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features"], codes: Codes) -> Codes:
     """The same choice of features, their values ``x @ rows.T + bias`` computed anew in float32, and differentiable:
-    selection in bfloat16 is cheap and nearly always right, values rounded to bfloat16 would cost a reader half a per
-    cent on every number."""
+    a product that is good enough to choose by would cost a reader half a per cent on every number."""
     with torch.no_grad():
         values = dot_rows(x, codes, rows) + bias[codes.ids.long()] * (codes.values != 0)
     return differentiable(x, rows, bias, Codes(values.clamp_min_(0), codes.ids))

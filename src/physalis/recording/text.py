@@ -92,6 +92,8 @@ class Text:
     context: int
     first: int | None
     """The token that each context starts with."""
+    separator: int | None
+    """The token at the end of each document, and of each slice of one: what comes after it is another place."""
     n_train: int
     """Contexts."""
     n_held_out: int
@@ -99,11 +101,15 @@ class Text:
     def blocks(self) -> Iterator[Packed]:
         """All contexts: those to train on, then those held out."""
         for slices, left in ((self.train, self.n_train), (self.held_out, self.n_held_out)):
-            pieces = ((self.ids[each.start : each.stop], each.document) for each in slices)
+            pieces = ((self._ended(each), each.document) for each in slices)
             for block in packed(pieces, context=self.context, first=self.first):
                 if left:
                     yield Packed(ids=block.ids[:left], documents=block.documents[:left])
                 left -= min(left, len(block.ids))
+
+    def _ended(self, each: Slice) -> Int32[np.ndarray, " tokens"]:
+        ids = self.ids[each.start : each.stop]
+        return ids if self.separator in (None, int(ids[-1])) else np.append(ids, np.int32(self.separator))
 
 
 def read_text(
@@ -137,7 +143,10 @@ def read_text(
     if left and found < asked:
         print(f"The text holds {found:,} tokens, fewer than the {asked:,} asked for: using all.", file=sys.stderr)
     _say_shared(len(lengths), {each.document for each in train}, {each.document for each in held})
-    return Text(ids=flat, train=train, held_out=held, context=context, first=first, n_train=n_train, n_held_out=n_held)
+    return Text(
+        ids=flat, train=train, held_out=held, context=context, first=first, separator=model.separator_id,
+        n_train=n_train, n_held_out=n_held,
+    )  # fmt: skip
 
 
 def _say_shared(documents: int, train: set[int], held: set[int]) -> None:

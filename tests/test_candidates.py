@@ -117,7 +117,7 @@ def test_where_there_are_no_kernels_it_is_the_same(dtype):
     def dense(codes):
         return torch.zeros(len(x), F).scatter_add(1, codes.ids.long(), codes.values)
 
-    plain = candidates._decided(x, rows, bias, None, K), candidates._decided(x, rows, bias, floor, None)
+    plain = [candidates._decided(x, rows, bias, limit, k, half=rows.half) for limit, k in ((None, K), (floor, None))]
     ours = candidates.top(x, rows, bias, K), candidates.above(x, rows, bias, floor)
     for a, b in zip(plain, ours, strict=True):
         assert torch.allclose(dense(a), dense(b), rtol=1e-4, atol=1e-4 * float(b.values.max()))

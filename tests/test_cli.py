@@ -137,6 +137,15 @@ def test_amounts():
     assert count_features("8x", 576) == count_features(None, 576) == 4608 and count_features("1k", 576) == 1000
     with pytest.raises(BadInput, match="Cannot read 'lots'"):
         amount("lots")
+    for fraction in ("4.5", "1.2345k"):
+        with pytest.raises(BadInput, match=f"'{fraction}' is not a whole number"):
+            amount(fraction)
+
+
+@pytest.mark.parametrize("wrong", [("--batch-size", "0"), ("--epochs", "0"), ("--lr", "-1"), ("--lr", "nan")])
+def test_training_that_cannot_be_is_a_sentence(run, tiny_activations, tmp_path, wrong):
+    code, _, err = run("train", tiny_activations.folder, *wrong, "--out", tmp_path / "d")
+    assert code == 2 and "at least 1, a learning rate above 0; received" in err and "Traceback" not in err
 
 
 def test_help_does_not_import_torch():

@@ -183,3 +183,12 @@ def test_a_batch_of_nothing_changes_nothing():
     nothing = torch.empty(0)
     sums.add(metrics.Ratio(nothing, nothing), np.empty(0, np.int64))
     assert sums.num.tolist() == [1.5, 2.5] and sums.den.tolist() == [1, 1]
+
+
+def test_a_denominator_that_is_noise_divides_nothing():
+    """What was lost is measured, too: where its documents disagree on its sign, no share of it was recovered."""
+    sure, noise = Sums(), Sums()
+    documents = np.arange(20)
+    sure.add(metrics.Ratio(torch.ones(20), 2 + torch.arange(20) % 3), documents)
+    noise.add(metrics.Ratio(torch.ones(20), torch.tensor([1.0, -1.1] * 9 + [1.0, 1.0])), documents)
+    assert sure.divides and noise and not noise.divides and not Sums().divides

@@ -132,7 +132,10 @@ def ranking_dtype(device: torch.device) -> torch.dtype:
     AVX2 or more (measured: 1.5 to 1.8 times as fast as bfloat16, twice to four times as fast as float32), else as
     ``compute_dtype`` says. The environment variable PHYSALIS_RANKING (int8, bfloat16 or float32) overrules it."""
     if device.type == "cpu" and os.environ.get("PHYSALIS_RANKING"):
-        return getattr(torch, os.environ["PHYSALIS_RANKING"])
+        asked, known = os.environ["PHYSALIS_RANKING"], ("int8", "bfloat16", "float32")
+        if asked not in known:
+            raise BadInput(f"PHYSALIS_RANKING is one of {', '.join(known)}; received {asked!r}.")
+        return getattr(torch, asked)
     x86 = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     return torch.int8 if device.type == "cpu" and x86 else compute_dtype(device)
 
@@ -192,4 +195,5 @@ def _most_ever() -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice: torch has a class for this on CUDA only."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "out of memory")
+    return known or isinstance(error, RuntimeError) and any(words in str(error) for words in said)

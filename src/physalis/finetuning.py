@@ -69,6 +69,11 @@ def finetune(
     """
     told, folder = artifact.read(Path(dictionary), "dictionary"), Path(out)
     _check(told, source, model)
+    if batch < 1 or not 0 < lr < float("inf") or not 0 <= fvu_weight < float("inf"):
+        raise BadInput(
+            "A batch is at least 1 context, a learning rate above 0 and the weight of the FVU at least 0; received "
+            f"batch={batch}, lr={lr} and fvu_weight={fvu_weight}."
+        )
     contexts = source.train.contexts
     size = batch * source.context
     steps = tokens // size

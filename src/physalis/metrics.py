@@ -173,6 +173,12 @@ class Sums:
         """Whether there is something to divide by."""
         return bool(self.den.sum())
 
+    @property
+    def divides(self) -> bool:
+        """Whether the denominator, where it is itself measured, is further above 0 than its documents leave open."""
+        n = len(self.den)
+        return bool(n and self.den.sum() > 2 * np.sqrt(n * self.den.var()))
+
     def _ratio(self) -> float:
         return float(self.num.sum() / self.den.sum())
 

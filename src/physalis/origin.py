@@ -183,7 +183,13 @@ def _check_sites(origin: Origin, source: Recorded) -> None:
     pairs = [("reads", origin.reads, read)]
     if not origin.is_autoencoder or written:
         pairs.append(("writes", origin.writes if not origin.is_autoencoder else (), written))
+    if origin.is_autoencoder and written:
+        raise BadInput("The dictionary rebuilds what it reads and predicts no other site. Leave --writes out.")
     for verb, said, found in pairs:
+        if origin.reads and sorted(map(place, said)) == sorted(map(place, found)) != list(map(place, said)):
+            raise BadInput(
+                f"The dictionary {verb} {', '.join(map(str, said))}, in this order. Give their recordings in the same."
+            )
         if origin.reads and [place(site) for site in said] != [place(site) for site in found]:
             wanted, got = (", ".join(map(str, sites)) or "nothing else" for sites in (said, found))
             raise BadInput(

@@ -16,7 +16,6 @@ from physalis.activations import Hygiene, Part
 from physalis.activations.hygiene import TIMES_MEDIAN
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.models.model import ORDER
 from physalis.models.prompting import first_id
 from physalis.site import Site
 
@@ -107,13 +106,6 @@ class Place:
         for site, rule in self.hygienes.items():
             keep &= rule.keep(got[site])
         return keep
-
-
-def depth(site: Site) -> tuple[float, int]:
-    """Sites sorted by this stand in the order in which a forward pass reaches them."""
-    if site.layer is None:
-        return (-1, 0) if site.name == "embed" else (float("inf"), 0)
-    return site.layer, ORDER[site.name]
 
 
 def _split(rows: Tensor, sites: Sequence[Site], widths: Mapping[Site, int]) -> dict[Site, Tensor]:

@@ -117,16 +117,15 @@ def train(
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
-    n_tokens = source.train.n_tokens
+    if batch_size < 1 or epochs < 1 or not (lr is None or 0 < lr < float("inf")):
+        asked = f"received {batch_size}, {epochs} and {lr}"
+        raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
     steps = source.train.n_batches(batch_size, epochs=epochs)
-    if n_tokens < batch_size or steps < 1:
-        raise BadInput(
-            f"There are {n_tokens:,} training tokens, fewer than one batch of {batch_size:,}. "
-            "Record more text, or lower --batch-size."
-        )
+    if (n := source.train.n_tokens) < batch_size or steps < 1:
+        few = f"There are {n:,} training tokens, fewer than one batch of {batch_size:,}."
+        raise BadInput(f"{few} Record more text, or lower --batch-size.")
     dead_after = dead_after or min(10_000_000, steps * batch_size // 20)
-    usual = learning_rate(source.d_out)
-    rates = [usual * dictionaries.architecture_of(c).pace if lr is None else lr for c in configs]
+    rates = [learning_rate(source.d_out) * dictionaries.architecture_of(c).pace if lr is None else lr for c in configs]
     warmup = min(100, steps // 20) if warmup is None else warmup
     training = {
         "epochs": epochs, "batch_size": batch_size, "steps": steps, "warmup": warmup, "decay": decay,

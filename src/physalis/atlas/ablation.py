@@ -75,7 +75,7 @@ def ablate(
             kinds = logits[[row + kind * len(batch) for kind in range(KINDS)]]
             removed[i], there = _compare(firing[i], kinds, promoted[case.feature], subject.model.known_ids)
             if counts[i]:
-                likely[case.feature] += counts[i] * there.softmax(-1).sum(1).double().cpu().numpy()
+                likely[case.feature] += counts[i] * there.softmax(-1).sum(1).cpu().double().numpy()
                 places[case.feature] += counts[i] * removed[i].fired
     for feature, number in places.items():
         likely[feature] /= number or 1.0
@@ -188,7 +188,7 @@ def _compare(
     end = len(case.tokens)
     after = torch.from_numpy(case.tokens[case.peak + 1 :]).to(logits.device)
     predicted = logits[:, case.peak : end - 1].float().log_softmax(-1)
-    loss = -predicted.gather(2, after.expand(KINDS, -1)[..., None])[..., 0].double().cpu().numpy()
+    loss = -predicted.gather(2, after.expand(KINDS, -1)[..., None])[..., 0].cpu().double().numpy()
     fires = case.start + codes[case.start : end].nonzero()[:, 0]
     there = logits[:, fires].float()
     beyond = 0.0

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from physalis.device import compute_dtype
 from physalis.dictionaries.rows import dot_rows
-from physalis.place import Place, depth
+from physalis.models.passing import depth
+from physalis.place import Place
 from physalis.types import Codes
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post")

@@ -72,4 +72,4 @@ def _codes(subject: Subject, case: Case, rows: np.ndarray) -> np.ndarray:
     codes = torch.zeros(len(rows), device=x.device)
     features = torch.full((int(keep.sum()),), case.feature, device=x.device)
     codes[keep] = subject.codes(x[keep], features)
-    return codes.double().cpu().numpy()
+    return codes.cpu().double().numpy()

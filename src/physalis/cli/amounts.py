@@ -17,14 +17,17 @@ def amount(text: str) -> int:
     match = re.fullmatch(r"([\d_]*\.?\d+)([kmbg]?)", text.strip().lower())
     if match is None:
         raise BadInput(f"Cannot read {text!r} as an amount. Write a number, as in 50000, 300k or 2M.")
-    return int(float(match[1].replace("_", "")) * _UNITS[match[2]])
+    found = float(match[1].replace("_", "")) * _UNITS[match[2]]
+    if abs(found - round(found)) > 1e-6:
+        raise BadInput(f"{text!r} is not a whole number. Write one, as in 50000, 1.5k or 2M.")
+    return round(found)
 
 
 def count_features(text: str | None, width: int) -> int:
     """Read "4608", or "8x" as 8 times ``width``; 8x if None. Raises BadInput otherwise."""
     text = (text or DEFAULT_FEATURES).strip().lower()
     if match := re.fullmatch(r"(\d*\.?\d+)x", text):
-        return int(float(match[1]) * width)
+        return round(float(match[1]) * width)
     return amount(text)
 
 

@@ -184,6 +184,14 @@ def _dictionary(console: Console, m: Manifest) -> None:
     if last is None:  # another tool trained it
         console.print(f"{m.config['architecture']}, {shape['n_features']:,} features. Next: physalis evaluate")
         return
+    tuned = m.facts.get("finetuned")
+    if tuned is not None:
+        seen = m.config["finetuning"]["tokens"]
+        console.print(
+            f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, fine-tuned on {seen:,} "
+            f"tokens.\nOn its last batch: FVU {tuned['fvu']:.3f}. Next: physalis evaluate"
+        )
+        return
     console.print(
         f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, trained on "
         f"{m.facts['n_tokens']:,} tokens (each counted as often as it was seen).\n"

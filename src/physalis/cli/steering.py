@@ -42,7 +42,7 @@ def show_doses(found: DoseResponse, *, json: bool) -> None:
         print(found.model_dump_json(indent=1))
         return
     console = Console(highlight=False, width=None if Console().is_terminal else 110)
-    words = " · ".join(repr(word) for word in found.target)
+    words = " · ".join(repr(word).replace("\\\\x", "\\x") for word in found.target)
     console.print(Text.assemble(("target ", "dim"), words))
     console.print(
         f"its probability without an edit {_interval(found.unedited)}; {found.n_tokens:,} held-out tokens; "

@@ -235,7 +235,8 @@ def _harmless(case: _Case, names: list[str]) -> dict[str, tuple[str, str]]:
     near = case.numbers["shortfall"][rare & (elsewhere == 0)]
     told = [f"{n:,} of them fire on held-out text"] if n else []
     if len(near):
-        told.append(f"{len(near):,} come within {NEAR} deviations of firing, half of them within {near.median():.2g}")
+        half = near.median().clamp_min(0)
+        told.append(f"{len(near):,} come within {NEAR} deviations of firing, half of them within {half:.2g}")
     features, k = case.subject.config.n_features, case.subject.config.k
     rest = features - names.count(REDUNDANCY)
     return {

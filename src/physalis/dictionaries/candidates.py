@@ -62,7 +62,7 @@ def top(x: Float[Tensor, "tokens d"], rows: Rows, bias: Float[Tensor, " features
     if not len(x):
         return _none(x, k)
     if x.device.type != "cpu":
-        return _decided(x, rows, bias, None, k)
+        return _decided(x, rows, bias, None, k, half=rows.half)
 
     def propose(product: _Product, found: tuple) -> None:
         kernels.propose_top(*product.arrays(), k, *found)  # pyright: ignore[reportCallIssue]
@@ -89,7 +89,7 @@ def above(
     if not len(x):
         return _none(x, 1)
     if x.device.type != "cpu":
-        return _decided(x, rows, bias, floor, None)
+        return _decided(x, rows, bias, floor, None, half=rows.half)
 
     def propose(product: _Product, found: tuple) -> None:
         kernels.propose_positive(*product.arrays(), *found)
@@ -173,10 +173,10 @@ def _wide(part: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(part, (0, width - part.shape[1]))
 
 
-def _decided(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, k: int | None) -> Codes:
+def _decided(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, k: int | None, *, half: Tensor | None) -> Codes:
     """The same where there are no kernels of ours: whatever the product of some rows proposes, decided in float32."""
     x, found, at = x.detach(), [], 0
-    for product in _products(x, rows, bias, floor, rows.half):
+    for product in _products(x, rows, bias, floor, half):
         piece = x[at : at + len(product.numbers)]
         at += len(piece)
         values, wrong = product.values()
@@ -192,11 +192,16 @@ def _decided(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, k: int |
             high, ids = high.gather(1, order), ids.gather(1, order)
         marks = Codes((high > 0).float(), ids.int())
         exact = products.dot_rows(piece, marks, rows) + bias[ids]
-        fires = (high > 0) & (exact > (0 if floor is None else floor[ids])) & (exact > 0)
+        above = exact if floor is None else exact - floor[ids]
+        off = (high > 0) & ((above - values.gather(1, ids)).abs() > wrong.gather(1, ids))
+        fires = (high > 0) & (above > 0) & (exact > 0)
         codes = Codes(exact * fires, marks.ids)
         if k is not None:
             best, order = codes.values.topk(min(k, width), dim=1)
             codes = Codes(_wide(best, k), _wide(codes.ids.gather(1, order), k))
+        again = off.any(1).nonzero()[:, 0] if half is not None else off.new_zeros(0, dtype=torch.long)
+        if len(again):
+            codes = _replaced(codes, again, _decided(piece[again], rows, bias, floor, k, half=None))
         found.append(codes if k is not None else products.narrow(codes))
     return _stacked(found)
 

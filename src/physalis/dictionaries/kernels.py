@@ -47,10 +47,10 @@ def _round_row_of(row, out, most) -> Callable:
         for i in range(row.shape[0]):
             size = abs(row[i])
             largest = size if size > largest else largest
-        by = np.float32(most) / largest
+        by = np.float32(np.float64(most) / np.float64(largest))  # in float64: fast arithmetic rounds it no other way
         for i in range(row.shape[0]):
             out[i] = np.int8(np.rint(row[i] * by))
-        return largest / np.float32(most)
+        return np.float32(np.float64(largest) / np.float64(most))
 
     return to_bfloat16 if out.dtype == types.int16 else to_int8
 

@@ -75,7 +75,7 @@ class L1Resampled(Linear):
         x = batch.x - self.b_dec if self._tied else batch.x
         rest = batch.y - self.predict(x, self.choose(x))
         generator = torch.Generator().manual_seed(seed + tick.step)
-        chance = rest.square().sum(1).square().double().cpu()
+        chance = rest.square().sum(1).square().cpu().double()
         drawn = torch.multinomial(chance, len(ids), replacement=True, generator=generator).to(x.device)
         lived = self.enc.data[~tick.dead]
         length = float(lived.norm(dim=1).mean()) if len(lived) else 1.0

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from physalis import artifact, device, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
@@ -83,7 +85,7 @@ def evaluate(
             except Unspliceable as reason:
                 why = str(reason)
         if "training" in about.config and isinstance(subjects[OWN], Linear):  # one converted does not say how it was
-            _train_frozen(about, source, Path(out) / FROZEN, seed)
+            _train_frozen(about, source, Path(out) / FROZEN, seed, where)
             subjects[FROZEN] = dictionaries.load(Path(out) / FROZEN, device=where)
         rank = min(source.d_in, source.d_out) if shape.skip else shape.k
         found = _measured(
@@ -171,7 +173,8 @@ def _measured(
 
 def _estimates(sums: Mapping[str, Sums]) -> dict[str, Interval]:
     """Of all that there is something to divide by: no loss can be recovered where replacing the site costs none."""
-    return {name: each.estimate() for name, each in sums.items() if each}
+    recovered = ("loss_recovered_zero", "loss_recovered_mean")
+    return {name: each.estimate() for name, each in sums.items() if each and (name not in recovered or each.divides)}
 
 
 def _exactly(value: float) -> Interval:
@@ -184,9 +187,9 @@ def _map_name(source: Activations | Pairs, rank: int) -> str:
     return "best linear map" if rank == min(source.d_in, source.d_out) else f"best linear map of rank {rank}"
 
 
-def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int) -> None:
+def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int, where: torch.device) -> None:
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = dictionaries.make(about.config["architecture"], about.config["dictionary"]).config
     t = about.config["training"]
     kept = {key: t[key] for key in ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")}
-    train(source, [config], [folder], frozen="dec", seed=seed, **kept)
+    train(source, [config], [folder], frozen="dec", seed=seed, device=where, **kept)

@@ -33,6 +33,7 @@ from physalis.progress import progress
 from physalis.site import Site
 
 TOLERANCE = 1e-5  # nats; more means that the splice itself changes the model
+OF_ANOTHER_PRODUCT = 0.02  # nats, in 16 bit: the last bit of a logit is worth up to .1 of them
 TOKENS_A_PASS = 1024
 NUMBERS = 1 << 25  # logits held at once: 128 MB of float32
 CHECKED = (2, 128)  # contexts and positions that the identity check reads
@@ -216,7 +217,11 @@ class Splicer:
                 if not self.shared:
                     raise
                 return float("inf")  # a model whose blocks need more than what the one before returned
-            return max(float((own - each.nll).abs().mean()) for each in both)
+            plain, same = (each.nll for each in both)
+            # The logits of both come from one product; the model's own come from another, whose last bit may differ.
+            own_allows = TOLERANCE if self.model.dtype == torch.float32 else OF_ANOTHER_PRODUCT
+            ways = float((own - plain).abs().mean()) * TOLERANCE / own_allows
+            return max(float((plain - same).abs().mean()), ways)
 
         if gap() > TOLERANCE:
             self.shared = False

@@ -280,7 +280,8 @@ def _text(source: Source | None, model: Model, bos: bool) -> Int[Tensor, "contex
     if tokens is None:
         tokens = next(blocks(model, "stdlib", tokens=CONTEXTS * CONTEXT, context=CONTEXT, bos=bos, field=None)).ids
     few = max(1, CONTEXTS * CONTEXT // tokens.shape[1])
-    return torch.from_numpy(np.asarray(tokens[:few], dtype=np.int64))
+    everywhere = np.unique(np.linspace(0, len(tokens) - 1, min(few, len(tokens))).astype(int))
+    return torch.from_numpy(np.asarray(tokens[everywhere], dtype=np.int64))
 
 
 def _has(model: Model, site: Site, width: int) -> bool:

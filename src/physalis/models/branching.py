@@ -47,7 +47,9 @@ class Trunk:
         self.skipped = _blocks_before(first) if shared and first is not None else 0
         kept: list[Any] = []
         blocks = {model._blocks[self.skipped - 1], model._blocks[-1]}  # the last one's says what blocks return
-        handles = [block.register_forward_hook(lambda _, __, out: kept.append(out)) for block in blocks]
+        handles = [
+            block.register_forward_hook(lambda _, __, out: kept.append(_part(out, None, None))) for block in blocks
+        ]
         try:
             self.states, self.got = self._states(self.tokens, read=read)
         finally:

@@ -124,11 +124,11 @@ def _parts(pre: Tensor, post: Tensor, calls: Sequence[Call]) -> list[Part]:
 
 def _scales(terms: Sequence[Tensor], added: Tensor) -> list[list[float]]:
     """By what to multiply the terms to get nearest to what is added: rounded, as a config would say it, and in full."""
-    A = torch.stack([x.reshape(-1) for x in terms], 1).double()
+    A = torch.stack([x.reshape(-1) for x in terms], 1).cpu().double()
     gram = A.T @ A
     if torch.linalg.matrix_rank(gram) < len(terms):
         return []
-    found = torch.linalg.solve(gram, A.T @ added.reshape(-1).double())
+    found = torch.linalg.solve(gram, A.T @ added.reshape(-1).cpu().double())
     if not (found.abs() > 1e-3).all():
         return []
     return [[float(f"{s:.{digits}g}") for s in found.tolist()] for digits in (3, 8)]

@@ -187,7 +187,12 @@ class _Ends:
     def hooks(self, blocks: str) -> Iterator[Any]:
         yield self.last.register_forward_hook(self.leaves)
         for name, module in self.hf.named_modules():
-            if name and module is not self.unembed and not name.startswith(blocks) and not list(module.children()):
+            if (
+                name
+                and module is not self.unembed
+                and not name.startswith(f"{blocks}.")
+                and not list(module.children())
+            ):
                 yield module.register_forward_hook(lambda m, args, out, name=name: self.normed(name, args, out))
         yield self.unembed.register_forward_hook(self.unembedded)
 
@@ -214,7 +219,7 @@ class _Ends:
 
 def _ratio(x: Tensor, y: Tensor) -> float:
     # From the smaller values: a soft cap leaves those alone.
-    a, b = x.double().reshape(-1), y.double().reshape(-1)
+    a, b = x.cpu().double().reshape(-1), y.cpu().double().reshape(-1)
     order = a.abs().argsort()[len(a) // 20 : len(a) // 5 + 2]
     ratio = float((b[order] / a[order]).median())
     return 1.0 if abs(ratio - 1) < 0.005 else float(f"{ratio:.4g}")

@@ -35,7 +35,7 @@ def open_model(hf: nn.Module, tokenizer: Tokenizer, *, name: str, family: Family
     weight = getattr(unembed, "weight", None)
     if weight is None:
         raise BadInput(f"{name} has no unembedding that transformers names, so its logits cannot be explained.")
-    tokens = probe(tokenizer, weight.shape[0])
+    tokens = probe(tokenizer, weight.shape[0]).to(weight.device)
     if family is not None:
         model = Model(hf, tokenizer, name=name, family=family)
         verify(model, tokens)

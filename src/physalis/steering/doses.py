@@ -51,7 +51,7 @@ class Record(BaseModel):
 
 
 class Measured(Record):
-    """A number with its 95 % interval over contexts."""
+    """A number with its 95 % interval over documents."""
 
     value: float
     low: float | None
@@ -225,6 +225,10 @@ def dose_response(
             f"{source.reads[0].folder} holds fewer than two contexts out, so no dose can be judged. Record with "
             "--held-out 0.1."
         )
+    if tokens < 1 or not cost >= 0:
+        raise BadInput(
+            f"Doses are measured on at least 1 token, at a cost of at least 0; received {tokens} and {cost}."
+        )
     n = min(max(1, tokens // source.context), len(held) // 2)
     drawn = np.random.default_rng(seed).permutation(held)[: 2 * n]
     text, whose = (torch.from_numpy(part[drawn].astype("int64")) for part in (source.tokens, source.documents))
@@ -279,7 +283,7 @@ def raised(
     for tokens, whose in zip(contexts.split(A_PASS), documents.split(A_PASS), strict=True):
         counts = predictable(whose)
         for mean, each in zip(means, (Trial(0.0, {}, NOTHING), trial), strict=True):
-            mean += _predicted(model, tokens, each, counts)[0].exp().sum(0).double().cpu()
+            mean += _predicted(model, tokens, each, counts)[0].exp().sum(0).cpu().double()
     known = model.known_ids.cpu()
     p, q = means / means.sum(1, keepdim=True).clamp_min(1e-12)
     adds = torch.where(known & (p > 0) & (q > 0), q * (q / p).log(), -torch.inf)
@@ -336,7 +340,7 @@ def _factor(logs: Sums) -> Measured:
 
 
 def _response(name: str, doses: list[Dose], cost: float) -> Response:
-    within = [dose for dose in doses if dose.perplexity.value <= 1 + cost]
+    within = [dose for dose in doses if dose.perplexity.value <= 1 + cost and dose.times.value > 1]
     beyond = [dose.strength for dose in doses if dose.perplexity.value > 1 + cost]
     best = max(within, key=lambda dose: dose.times.value, default=None)
     return Response(

@@ -55,7 +55,7 @@ def test_headlines_and_search_have_characters(made):
     lines = [row.headline for row in atlas.rows(range(len(atlas)))]
     told = [part for line in lines for part in line.split(" · ")]
     cut, rare = ([part for part in told if found(part)] for found in (re.compile("¦[日本🌱При]").search, BYTES.search))
-    assert len(cut) > 3 * len(rare)  # bytes that no example has beside the rest stay bytes
+    assert len(cut) > len(rare)  # bytes that no example has beside the rest stay bytes
     assert atlas.list(query="日").total > 0 and atlas.list(query="🌱").total > 0
 
 

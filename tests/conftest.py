@@ -39,6 +39,21 @@ def tiny_text(tmp_path_factory):
     return write_text(tmp_path_factory.mktemp("tiny_text"))
 
 
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A folder of 20 shorter files, as it is named to ``record``."""
+    return str(write_text(tmp_path_factory.mktemp("text"), words=150))
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For small tensors on a shared machine: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny_activations(tiny, tiny_text, tmp_path_factory):
     return record_text(tiny, tiny_text, tmp_path_factory.mktemp("tiny") / "activations")

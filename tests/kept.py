@@ -49,12 +49,12 @@ def write_kept(name: str, activations: Activations, out: Path) -> Path:
     return out
 
 
-def write_text(folder: Path) -> Path:
+def write_text(folder: Path, words: int = 200) -> Path:
     """20 short files."""
     rng = np.random.default_rng(0)
     for i in range(20):
-        words = rng.choice(["alpha", "beta", "gamma", "delta", "if", "else", "\n"], size=200)
-        (folder / f"{i:02d}.txt").write_text(" ".join(words))
+        drawn = rng.choice(["alpha", "beta", "gamma", "delta", "if", "else", "\n"], size=words)
+        (folder / f"{i:02d}.txt").write_text(" ".join(drawn))
     return folder
 
 

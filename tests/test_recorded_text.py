@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from physalis import artifact
 from physalis.errors import BadInput
@@ -21,29 +20,12 @@ SITE = Site("resid_post", 1)
 OPTIONS = dict(tokens=6400, context=32, batch=8, shard_rows=640)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors and a shared machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def model():
     return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """A folder of 20 short files."""
-    folder = tmp_path_factory.mktemp("text")
-    rng = np.random.default_rng(0)
-    for i in range(20):
-        words = rng.choice(["alpha", "beta", "gamma", "delta", "if", "else", "\n"], size=150)
-        (folder / f"{i:02d}.txt").write_text(" ".join(words))
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
-"""encoding: the codes of stored rows, chunk by chunk, where the dictionary is: the one pass that all judging verbs
-make."""
+"""encoding: the codes of one dictionary on stored rows, chunk by chunk, where the dictionary is."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable

@@ -45,7 +45,7 @@ class Origin:
     def of(cls, manifest: Manifest) -> "Origin":
         """What the manifest of a dictionary says."""
         said = manifest.config
-        reads, writes, models = (_listed(said.get(name)) for name in ("site", "writes", "model"))
+        reads, writes, models = (listed(said.get(name)) for name in ("site", "writes", "model"))
         names = [*reads, *writes]
         rules = said.get("hygiene") or {}
         if "max_norm" in rules:
@@ -203,5 +203,6 @@ def place(site: Site) -> Site:
     return Site("resid_post", site.layer - 1) if site.name == "resid_pre" and site.layer else site
 
 
-def _listed(said: str | list[str] | None) -> list[str]:
+def listed(said: str | list[str] | None) -> list[str]:
+    """What a manifest says of its sites or models, which is one name or several."""
     return [said] if isinstance(said, str) else list(said or [])

@@ -76,14 +76,16 @@ def sweep(
     ks: Sequence[int] = (16, 32, 64),
     widths: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
+    skip: bool = False,
     epochs: int = 1,
     batch_size: int = 2048,
     firing_tokens: int = 100_000,
     device: torch.device | str | None = None,
 ) -> Sweep:
     """Train every architecture at every k, width (8 times what is read unless given) and seed, all on the same batches,
-    and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones. All
-    of it happens on ``device``, the best that there is unless given.
+    and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones,
+    ``skip`` gives each a linear path beside its features. All of it happens on ``device``, the best that there is
+    unless given.
 
     Each dictionary is a folder of its own that ``evaluate`` and ``build_atlas`` read. A sweep that was killed goes on
     where it stopped; one that is finished is only read. Raises BadInput for an unknown architecture, a k that is not
@@ -99,13 +101,14 @@ def sweep(
     if not grid:
         raise BadInput("A sweep needs at least one architecture, one k, one width and one seed.")
     sides = [[len(part.mean) for part in side] for side in activations.parts]
-    shapes = [dictionaries.across(name, *sides) | {"n_features": width, "k": k} for name, width, k, _ in grid]
+    beside = {"skip": True} if skip else {}
+    shapes = [dictionaries.across(name, *sides) | {"n_features": width, "k": k} | beside for name, width, k, _ in grid]
     configs = [dictionaries.make(point[0], shape).config for point, shape in zip(grid, shapes, strict=True)]
     names = ["-".join(map(str, point)) for point in grid]
     job = {
         "grid": grid, "epochs": epochs, "batch_size": batch_size, "firing_tokens": firing_tokens,
         "inputs": activations.inputs,
-    }  # fmt: skip
+    } | beside  # fmt: skip
     with artifact.claim(out, "sweep", job) as done:
         if done is not None:
             return _read(out, done)
@@ -113,7 +116,8 @@ def sweep(
         seeds = [seed for *_, seed in grid]
         options = {"epochs": epochs, "batch_size": batch_size, "seeds": seeds, "device": device}
         trained = dict(zip(names, train(activations, configs, folders, **options), strict=True))
-        fitted = [] if too_wide(activations) else LinearMap.fit(activations, ks, device=device)
+        ranks = [min(activations.d_in, activations.d_out)] * len(ks) if skip else ks  # what a skip path has anyway
+        fitted = [] if too_wide(activations) else LinearMap.fit(activations, ranks, device=device)
         maps = dict(zip(map(str, ks), fitted, strict=False))
         sums, shares, _ = reconstructions(activations, trained, maps, firing_tokens=firing_tokens)
         points = [

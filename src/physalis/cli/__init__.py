@@ -154,10 +154,11 @@ def autopsy(
 def sweep(
     activations: list[Path], /, *, out: Out, writes: list[Path] | None = None, dictionary: list[str] | None = None,
     k: list[int] | None = None, features: list[str] | None = None, seed: list[int] | None = None,
-    epochs: int | None = None, batch_size: Amount = None, device: Device = None, json: Json = False,
+    skip: bool | None = None, epochs: int | None = None, batch_size: Amount = None, device: Device = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Train a grid of dictionaries at once and draw their frontier, FVU against L0, into OUT/frontier.svg. DICTIONARY,
-    K, FEATURES (a number, or 8x) and SEED may each be given several times. ACTIVATIONS and WRITES are as for train."""
+    K, FEATURES (a number, or 8x) and SEED may each be given several times; the others are as for train."""
     from physalis import sweep as sweep_
     from physalis.cli import printing
     from physalis.cli.amounts import count_features
@@ -166,7 +167,7 @@ def sweep(
     source = opened(activations, writes)
     widths = [count_features(each, source.d_in) for each in features] if features else None
     grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed)
-    found = sweep_(source, out, **grid, **given(epochs=epochs, batch_size=batch_size, device=device))
+    found = sweep_(source, out, **grid, **given(skip=skip, epochs=epochs, batch_size=batch_size, device=device))
     printing.show(found, json=json)
 
 

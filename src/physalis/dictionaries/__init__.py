@@ -81,6 +81,8 @@ def across(name: str, reads: Sequence[int], writes: Sequence[int] = ()) -> dict[
     fields = architecture(name).__init__.__annotations__["config"].__dataclass_fields__
     shape: dict[str, Any] = {"d_in": sum(reads), "d_out": sum(writes or reads)}
     if "sites" in fields:
+        if len(writes or reads) < 2:
+            raise BadInput(f"{name} is of several sites; received one. Give more, or choose another --dictionary.")
         shape["sites"] = tuple(writes or reads)
     if "layers" in fields:
         if writes and len(writes) != len(reads):
@@ -115,7 +117,8 @@ def save(dictionary: Dictionary, folder: Path) -> str:
 def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Dictionary:
     """Read a trained dictionary onto ``device``. It takes raw activations.
 
-    ``dtype`` is what features are selected in (values are always float32): the fastest the CPU has unless given.
+    ``dtype`` is what features are proposed in, bfloat16 where the processor has it unless given; exact numbers decide,
+    and values are float32.
     Raises BadInput if the folder is not a dictionary, or is damaged.
     """
     folder = Path(folder)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from physalis.dictionaries.rows import Rows
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -108,6 +109,15 @@ class Dictionary(nn.Module, ABC):
     def rebuild(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
         """The dictionary's guess at y: what it decodes, and whatever reaches the output beside its features."""
         return self.decode(codes)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Dictionary":
+        """Whatever moves parameters (``to``, ``cuda``, a module around this one) comes by here and knows nothing of the
+        rounded copies that rows keep."""
+        super()._apply(fn, recurse)
+        for each in self.parameters():
+            if isinstance(each, Rows):
+                each.refresh()
+        return self
 
     def gain(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens 1"]:
         """How much of each direction one unit of code adds to the output on each row: 1, but where rows are normalised

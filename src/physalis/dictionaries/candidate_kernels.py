@@ -13,7 +13,9 @@ import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
-_ONE = np.int32(1)
+from physalis.dictionaries.kernels import kth_largest
+
+_NONE = np.int32(0)
 _INFINITE = np.int32(0x7F800000)
 _COARSE = np.int32(1 << 13)  # of a float's last bits: a lower bound need not be the best one
 _BLOCK = 32  # entries looked at together: most hold nothing
@@ -36,24 +38,6 @@ def _number_of(entry) -> Callable:
 @no_type_check
 def _float(bits):
     return np.int32(bits).view(np.float32)
-
-
-@njit(inline="always")
-@no_type_check
-def _reached_by(values, n, k, high, within):
-    """A number that at least k of values[:n] reach, as bits, at most ``within`` below the largest such number; 0 where
-    there is none. Numbers that are never negative order like their bits."""
-    low = np.int32(0)
-    while high - low > within:
-        middle = low + ((high - low + _ONE) >> _ONE)
-        count = np.int32(0)
-        for i in range(n):
-            count += np.int32(values[i] >= middle)
-        if count >= k:
-            low = middle
-        else:
-            high = middle - _ONE
-    return low
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -96,7 +80,7 @@ def propose_top(product, by, scale, bias, size, error, extra, share, k, out_ids,
             least[j] = low
             most = low if low > most else most
         bits = least.view(np.int32)
-        bound = _float(_reached_by(bits, width, k, np.float32(most).view(np.int32), _COARSE))
+        bound = _float(kth_largest(bits, width, k, _NONE, np.float32(most).view(np.int32), _COARSE))
         columns = 0
         for j in range(width):
             columns += 1 if peaks[j] >= bound and peaks[j] > zero else 0
@@ -115,7 +99,7 @@ def propose_top(product, by, scale, bias, size, error, extra, share, k, out_ids,
                         lows[c] = max(value - wrong, zero)
                         where[c] = i
                         c += 1
-        bound = _float(_reached_by(lows.view(np.int32), c, k, _INFINITE, np.int32(0)))
+        bound = _float(kth_largest(lows.view(np.int32), c, k, _NONE, _INFINITE))
         o = 0
         for i in range(c):
             if values[i] + errors[i] >= bound:

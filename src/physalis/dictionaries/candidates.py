@@ -2,12 +2,12 @@
 
 A product of numbers rounded to bfloat16 or int8 is wrong, by no more than ``|x - x'| |w| + |x'| |w - w'|`` (Cauchy and
 Schwarz; both differences are measured, not assumed) and by its own rounding. That much it is only where all d roundings
-push the same way; of independent ones the sum has a standard deviation ``sqrt(2 d)`` times smaller, and ``_DEVIATIONS``
-of these are allowed for. Whatever could belong to the features that fire, were it wrong by so much, is a candidate and
-is computed again from the float32 weights, in float64 on a CPU: so the choice is that of exact arithmetic, and machines
-differ only where two features are equal to the last bit or so. That is checked where it is used: a row with a candidate
-further off than was allowed for, or with more of them than there is room for, is done again in float32, whose bound is
-the worst case.
+push the same way; of independent ones each of the two has a standard deviation ``sqrt(d)`` times smaller, and
+``_DEVIATIONS`` of their sum's are allowed for. Whatever could belong to the features that fire, were it wrong by so
+much, is a candidate and is computed again from the float32 weights, in float64 on a CPU: so the choice is that of exact
+arithmetic, and machines differ only where two features are equal to the last bit or so. That is checked where it is
+used: a row with a candidate further off than was allowed for, or with more of them than there is room for, is done
+again in float32, whose bound is the worst case. What was never proposed is not checked: that is what the many deviations are for.
 """
 
 from collections.abc import Callable, Iterator
@@ -238,7 +238,8 @@ def _products(x: Tensor, rows: Rows, bias: Tensor, floor: Tensor | None, half: T
         error = d * 2**-23 * length  # of float32 sums
         if missed is not None:
             ratio = ((piece - seen).norm(dim=1) / size.clamp_min(1e-30)).max()
-            error = error + (ratio * length + missed) * min(1.0, _DEVIATIONS / (2 * d) ** 0.5)
+            ours = ratio * length
+            error = error + torch.minimum(ours + missed, torch.hypot(ours, missed) * _DEVIATIONS / d**0.5)
         numbers = products.product(rounded, weight)
         scale = rows.scale if weight.dtype == torch.int8 and rows.scale is not None else one
         share = 1.01 * 2**-8 if weight.dtype == torch.bfloat16 else 2**-22

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.rows import Rows
-from physalis.dictionaries.thresholded import follow
+from physalis.dictionaries.thresholded import excess, follow
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -159,15 +159,11 @@ class CrossLayer(Dictionary):
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
         """Move all thresholds together until k features fire on a row on average."""
-        shares, n = [], 0
-        for enc, bias, part, first in self._layers(sample.x):
-            threshold = self.threshold[first : first + self.each].clamp_min(1e-30)
-            near = rows.above(part, enc, bias - threshold / 2)
-            shares.append((near.values / threshold[near.ids.long()] + 0.5).flatten())
-            n += int((near.values > 0).sum())
-        every, wanted = torch.cat(shares), self.config.k * len(sample.x)
-        if wanted < n:
-            self.threshold.mul_(every.kthvalue(len(every) - wanted + 1).values)
+        layers = [
+            (part, enc, bias, self.threshold[first : first + self.each])
+            for enc, bias, part, first in self._layers(sample.x)
+        ]
+        self.threshold.mul_(excess(layers, self.config.k))
 
     @torch.no_grad()
     def fold(self, frame: Frame) -> None:
@@ -188,12 +184,6 @@ class CrossLayer(Dictionary):
         for enc in self.enc:
             enc.refresh()
         return result
-
-    def to(self, *args: Any, **kwargs: Any) -> "CrossLayer":
-        moved = super().to(*args, **kwargs)
-        for enc in self.enc:
-            enc.refresh()
-        return moved
 
 
 def _joined(parts: list[Codes]) -> Codes:

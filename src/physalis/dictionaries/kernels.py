@@ -57,9 +57,10 @@ def _round_row_of(row, out, most) -> Callable:
 
 @njit(inline="always")
 @no_type_check
-def _kth_largest(values, n, k, low, high):
-    """Largest t with at least k of values[:n] >= t, from low to high: bisection, each step one vectorised count."""
-    while low < high:
+def kth_largest(values, n, k, low, high, within=0):
+    """Largest t with at least k of values[:n] >= t, from low to high, or one at most ``within`` below it: bisection,
+    each step one vectorised count."""
+    while high - low > within:
         middle = low + ((high - low + _ONE) >> _ONE)
         t = values.dtype.type(middle)
         count = np.int32(0)
@@ -94,7 +95,7 @@ def select_top(bits, k, out_ids, out_bits):
             for j in range(stripe.shape[0]):
                 value, peak = stripe[j], peaks[j]
                 peaks[j] = value if value > peak else peak
-        bound = _kth_largest(peaks, width, k, _ONE, most)
+        bound = kth_largest(peaks, width, k, _ONE, most)
         t = bits.dtype.type(bound)
         columns = 0
         for j in range(width):
@@ -109,7 +110,7 @@ def select_top(bits, k, out_ids, out_bits):
                         found[c] = row[i]
                         where[c] = i
                         c += 1
-        t = bits.dtype.type(_kth_largest(found, c, k, bound, most))
+        t = bits.dtype.type(kth_largest(found, c, k, bound, most))
         above = 0
         for i in range(c):
             above += 1 if found[i] > t else 0

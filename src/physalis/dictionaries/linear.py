@@ -187,11 +187,6 @@ class Linear(Dictionary):
         self.enc.refresh()
         return result
 
-    def to(self, *args: Any, **kwargs: Any) -> "Linear":
-        moved = super().to(*args, **kwargs)
-        self.enc.refresh()
-        return moved
-
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like.device)

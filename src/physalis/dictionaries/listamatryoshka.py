@@ -128,9 +128,9 @@ class ListaMatryoshka(Thresholded):
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
         k = self.config.k
-        self.first_threshold.mul_(excess(sample.x, self.enc, self.b_enc, self.first_threshold, k))
+        self.first_threshold.mul_(excess([(sample.x, self.enc, self.b_enc, self.first_threshold)], k))
         first = self._first(sample.x)
-        self.threshold.mul_(excess(self.again(sample.x, first), self.enc, self.b_enc, self.threshold, k))
+        self.threshold.mul_(excess([(self.again(sample.x, first), self.enc, self.b_enc, self.threshold)], k))
 
     def multiply_codes(self, by: Float[Tensor, " features"]) -> None:
         super().multiply_codes(by)

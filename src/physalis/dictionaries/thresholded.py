@@ -5,6 +5,7 @@ BatchTopK and its descendants choose by rank over a batch while they train and n
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,7 @@ class Thresholded(Linear):
     def finish(self, sample: Batch) -> None:
         """Move all thresholds together until k features fire on a row on average: running means lag behind the last
         steps."""
-        self.threshold.mul_(excess(sample.x, self.enc, self.b_enc, self.threshold, self.config.k))
+        self.threshold.mul_(excess([(sample.x, self.enc, self.b_enc, self.threshold)], self.config.k))
 
     def multiply_codes(self, by: Float[Tensor, " features"]) -> None:
         super().multiply_codes(by)
@@ -73,12 +74,16 @@ def follow(threshold: Tensor, codes: Codes, tick: Tick, decay: float) -> None:
 
 
 @torch.no_grad()
-def excess(x: Float[Tensor, "tokens d_in"], enc: Rows, bias: Tensor, threshold: Tensor, k: float) -> float:
-    """How many times their thresholds ``k`` features of a row exceed on average; 1 where not as many are positive."""
-    wanted = round(k * len(x))
+def excess(layers: Sequence[tuple[Tensor, Rows, Tensor, Tensor]], k: float) -> float:
+    """How many times their thresholds ``k`` features of a row exceed on average, those of all layers together; 1 where
+    not as many are positive. A layer is (its input [tokens, d_in], encoder, bias, thresholds)."""
+    wanted = round(k * len(layers[0][0]))
     for share in (1 / 2, 1 / 8, 0):  # nearly always half is low enough, and leaves little to look at
-        near = rows.above(x, enc, bias - share * threshold)
-        times = (near.values / threshold[near.ids.long()].clamp_min(1e-30) + share)[near.values > 0]
+        found = []
+        for x, enc, bias, threshold in layers:
+            near = rows.above(x, enc, bias - share * threshold)
+            found.append((near.values / threshold[near.ids.long()].clamp_min(1e-30) + share)[near.values > 0])
+        times = torch.cat(found)
         if wanted < len(times):
             return float(times.kthvalue(len(times) - wanted + 1).values)
     return 1.0

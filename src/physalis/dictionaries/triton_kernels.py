@@ -80,16 +80,16 @@ def _add_rows(values, ids, rows, out, k, d, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def _dot_rows(vectors, values, ids, rows, out, k, d, BLOCK: tl.constexpr):
-    t = tl.program_id(0).to(tl.int64)
-    j = tl.program_id(1)
+    entry = tl.program_id(0).to(tl.int64)  # one axis: others end at 65,535, and a row may have more candidates
+    t = entry // k
     total = tl.zeros([BLOCK], tl.float32)
-    if tl.load(values + t * k + j) != 0:
-        f = tl.load(ids + t * k + j).to(tl.int64)
+    if tl.load(values + entry) != 0:
+        f = tl.load(ids + entry).to(tl.int64)
         for at in range(0, d, BLOCK):
             i = at + tl.arange(0, BLOCK)
             vector = tl.load(vectors + t * d + i, mask=i < d, other=0.0)
             total += vector * tl.load(rows + f * d + i, mask=i < d, other=0.0)
-    tl.store(out + t * k + j, tl.sum(total, 0))
+    tl.store(out + entry, tl.sum(total, 0))
 
 
 @triton.jit
@@ -168,7 +168,7 @@ def dot_rows(vectors: Tensor, ids: Tensor, values: Tensor, rows: Tensor) -> Tens
     (n, k), d = ids.shape, rows.shape[1]
     out = torch.empty(n, k, device=vectors.device)
     args = (vectors.contiguous(), values.contiguous(), ids.contiguous(), rows, out, k, d)
-    _dot_rows[(n, k)](*args, BLOCK=min(BLOCK, _power(d)))
+    _dot_rows[(n * k,)](*args, BLOCK=min(BLOCK, _power(d)))
     return out
 
 

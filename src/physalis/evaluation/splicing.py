@@ -28,7 +28,7 @@ from physalis.evaluation.baselines import LinearMap
 from physalis.metrics import Splice, Sums
 from physalis.models import Model, Write
 from physalis.models.branching import Trunk
-from physalis.models.model import ORDER
+from physalis.models.passing import depth
 from physalis.progress import progress
 from physalis.site import Site
 
@@ -173,7 +173,7 @@ class Splicer:
     def _in_order(self) -> bool:
         """Whether each site is written after the same layer's was read, and before the next is."""
         turns = [place.site for pair in zip(self.reads, self.writes, strict=False) for place in pair]
-        depths = [(site.layer or 0, ORDER.get(site.name, -1)) for site in turns]
+        depths = [depth(site) for site in turns]
         return len(self.reads) == len(self.writes) and all(a < b for a, b in zip(depths, depths[1:], strict=False))
 
     def _replaced(

@@ -22,7 +22,7 @@ from physalis.exchange.checks import Check, ok, unverifiable, wrong
 from physalis.exchange.imported import Claims, Imported
 from physalis.exchange.readings import HOPELESS, Measured
 from physalis.models import Model
-from physalis.origin import place
+from physalis.origin import listed, place
 from physalis.recording.text import blocks
 from physalis.site import LAYERED, Site
 from physalis.training import Source
@@ -136,7 +136,7 @@ def _dead(m: Measured, n: int) -> Check:
 
 
 def _site(imported: Imported, source: Source, passes: "_Passes | None") -> Check:
-    claimed, here = list(imported.claims.sites), _listed(source.origin.get("site"))
+    claimed, here = list(imported.claims.sites), listed(source.origin.get("site"))
     fits = None if passes is None else passes.judge(here)
     if fits is not None and fits.outcome == "wrong":
         return fits
@@ -201,7 +201,7 @@ class _Passes:
         self.fits: dict[str, float] = {}
         self.first: tuple[float, float, float] | None = None
         said = {} if source is None else source.origin
-        here = _listed(said.get("site"))
+        here = listed(said.get("site"))
         alone = len(here) == 1 or source is None
         if not alone or imported.claims.transcoder or d.config.d_in != d.config.d_out or isinstance(d, Crosscoder):
             return
@@ -289,10 +289,6 @@ def _has(model: Model, site: Site, width: int) -> bool:
         return model.width(site) == width
     except ValueError:
         return False
-
-
-def _listed(site: Any) -> list[str]:
-    return [site] if isinstance(site, str) else list(site or [])
 
 
 def _and(names: Any) -> str:

@@ -14,6 +14,7 @@ from physalis.dictionaries import Crosscoder, CrossLayer, Dictionary, L1Resample
 from physalis.errors import BadInput
 from physalis.exchange.imported import hook_of
 from physalis.models.packages import hub_name
+from physalis.origin import listed
 
 
 def load(folder: Path) -> tuple[Dictionary, Manifest]:
@@ -57,12 +58,8 @@ def raw_bias(d: Linear) -> Float[Tensor, " d_out"]:
 
 def sites(manifest: Manifest) -> tuple[list[str], list[str]]:
     """(where it reads, where it writes), as far as the manifest says; the same for an autoencoder."""
-    reads = _listed(manifest.config.get("site"))
-    return reads, _listed(manifest.config.get("writes")) or reads
-
-
-def _listed(names: str | list[str] | None) -> list[str]:
-    return [names] if isinstance(names, str) else list(names or [])
+    reads = listed(manifest.config.get("site"))
+    return reads, listed(manifest.config.get("writes")) or reads
 
 
 def model(manifest: Manifest) -> str | None:

@@ -21,7 +21,7 @@ from physalis.characters import alone, in_text
 from physalis.errors import BadInput
 from physalis.models import tokens as tokens_
 from physalis.models.families import PLACES, Family
-from physalis.models.passing import ORDER, Pass, Passed, Write, depth
+from physalis.models.passing import ORDER, Pass, Passed, Write, depth, has_module
 from physalis.site import Site
 
 
@@ -74,7 +74,7 @@ class Model:
         self._unembed = named.get_output_embeddings()
         for name in PLACES:
             for path in family.paths(name):
-                if not any(_has(block, path) for block in self._blocks):
+                if not any(has_module(block, path) for block in self._blocks):
                     _module(self._blocks[0], path, family)
 
     def __repr__(self) -> str:
@@ -217,7 +217,7 @@ class Model:
         if site.name == "resid_mid" and self._parallel:
             return None
         block = self._blocks[site.layer]
-        return next((block.get_submodule(p) for p in self.family.paths(site.name) if _has(block, p)), None)
+        return next((block.get_submodule(p) for p in self.family.paths(site.name) if has_module(block, p)), None)
 
     @property
     def _parallel(self) -> bool:
@@ -347,12 +347,3 @@ def _module(root: nn.Module, path: str, family: Family) -> Any:
             f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} "
             f"does not have ({error}). print(model) shows the real names; give load_model a Family with them."
         ) from error
-
-
-def _has(block: nn.Module, path: str) -> bool:
-    at: Any = block
-    for name in path.split("."):
-        at = at._modules.get(name)
-        if at is None:
-            return False
-    return True

@@ -111,3 +111,11 @@ def stream_key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | str | No
 
 def _floats(x: Any) -> bool:
     return isinstance(x, Tensor) and x.is_floating_point()
+
+
+def has_module(block: nn.Module, path: str) -> bool:
+    """Whether a block has a module at a dotted path: blocks of one model may differ."""
+    at: nn.Module | None = block
+    for name in path.split("."):
+        at = None if at is None else at._modules.get(name)
+    return at is not None

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from physalis.errors import BadInput
 from physalis.models.families import PLACES, Family, how_to_name
 from physalis.models.parts import Call, Places, places, proportional
-from physalis.models.passing import stream_key
+from physalis.models.passing import has_module, stream_key
 
 N_TOKENS = 12
 """Of each of the two texts; the first half is the same in both."""
@@ -246,18 +246,10 @@ def _paths(wanted: Sequence[tuple[nn.Module, Sequence[str]]]) -> str | tuple[str
     chosen: list[str] = []
     left = [paths for _, paths in wanted if paths]
     while left:
-        fit = [p for paths in left for p in paths if all(p in ps for b, ps in wanted if _has(b, p))]
+        fit = [p for paths in left for p in paths if all(p in ps for b, ps in wanted if has_module(b, p))]
         if not fit:
             break
         best = max(dict.fromkeys(fit), key=lambda p: (fit.count(p), -p.count(".")))
         chosen.append(best)
         left = [paths for paths in left if best not in paths]
     return None if not chosen else chosen[0] if len(chosen) == 1 else tuple(chosen)
-
-
-def _has(block: nn.Module, path: str) -> bool:
-    try:
-        block.get_submodule(path)
-    except AttributeError:
-        return False
-    return True

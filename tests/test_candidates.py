@@ -56,7 +56,23 @@ def one_row():
     return x[:1], weight, bias - 10
 
 
-KINDS = (usual, far_from_zero, of_many_lengths, nearly_the_same, the_same, one_large_dimension, nothing, one_row)
+def of_16_bit_weights():
+    """As tools store them: rounding takes nothing from them, and all that there is to be wrong from the rows."""
+    x, weight, bias = usual()
+    return x, weight.bfloat16().float(), bias
+
+
+KINDS = (
+    usual,
+    of_16_bit_weights,
+    far_from_zero,
+    of_many_lengths,
+    nearly_the_same,
+    the_same,
+    one_large_dimension,
+    nothing,
+    one_row,
+)
 
 
 def in_each(find):

@@ -65,6 +65,18 @@ def trains_on_the_card(source, config, tmp_path, monkeypatch):
     assert fvu(back, source) == pytest.approx(wanted, rel=0.1), "what was trained there is read here"
 
 
+@pytest.mark.parametrize("kind", ["topk", "crosslayer"])
+def test_what_is_moved_with_a_module_around_it_is_moved_whole(kind, monkeypatch):
+    own = dict(layers=2) if kind == "crosslayer" else {}
+    d = dictionaries.make(kind, dict(d_in=32, d_out=32, n_features=96, k=4) | own)
+    x = torch.randn(20, 32, generator=torch.Generator().manual_seed(0))
+    d.start(Batch(x, x), seed=0)
+    d.compute_in(torch.bfloat16)
+    with torch.no_grad(), card(monkeypatch):
+        torch.nn.Sequential(d).to(CARD)
+        assert on_card(d.encode(x.to(CARD)).values)
+
+
 @pytest.mark.parametrize("kind", dictionaries.ARCHITECTURES)
 def test_autoencoders_train_there(kind, tiny_activations, tmp_path, monkeypatch):
     config = dictionaries.make(kind.__name__, shape(tiny_activations)).config

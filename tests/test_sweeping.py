@@ -113,6 +113,19 @@ def test_joined_sites_are_swept(recorded, architecture, tmp_path):
     assert 0 < point.fvu["value"] < 1.5
 
 
+def test_skip_paths_are_swept_beside_what_they_could_do_alone(recorded, tmp_path):
+    source = Pairs.open(*([recorded[f"L1.{name}"].folder] for name in ("mlp_in", "mlp_out")))
+    options = {"architectures": ["topk"], "ks": [4, 8], "widths": [96], "batch_size": 512}
+    plain, beside = sweep(source, tmp_path / "a", **options), sweep(source, tmp_path / "b", **options, skip=True)
+    assert dictionaries.load(tmp_path / "b" / beside.points[0].folder).config.skip
+    full, also = (each.fvu["value"] for each in beside.baselines)
+    assert full == also < min(each.fvu["value"] for each in plain.baselines)
+    with pytest.raises(BadInput, match="another job"):
+        sweep(source, tmp_path / "a", **options, skip=True)
+    with pytest.raises(BadInput, match="crosscoder is of several sites; received one"):
+        sweep(source, tmp_path / "c", **options | {"architectures": ["crosscoder"]})
+
+
 def test_labels_keep_apart_and_text_is_escaped():
     curves = [Curve(f"<{i}>", [Dot(8, 0.3, 0.29, 0.31), Dot(16, 0.2 + i / 1e4, 0.19, 0.21)]) for i in range(6)]
     picture = ElementTree.fromstring(draw(curves, title="a & b", about=""))

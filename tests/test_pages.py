@@ -91,6 +91,16 @@ def test_a_feature_is_painted_before_anything_else_is_asked_for(open_page):
     ]
 
 
+def test_front_page_says_what_a_transcoder_predicts(tiny_atlas, browse):
+    class Predicting(type(tiny_atlas)):
+        def summary(self):
+            return super().summary().model_copy(update={"site": "L1.mlp_in → L1.mlp_out"})
+
+    with serving(create_app(Predicting(tiny_atlas.folder, tiny_atlas.manifest))) as site:
+        lead = browse(site, "/").locator(".lead")
+        expect(lead).to_contain_text("predicts what the model computes at L1.mlp_out from L1.mlp_in, as a sum of about")
+
+
 def test_going_back_finds_where_one_was(open_page, site):
     page = open_page("/features/3", width=390)
     neighbour = page.get_by_role("figure", name="Its neighbours").locator("a").first

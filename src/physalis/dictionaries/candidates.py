@@ -7,7 +7,8 @@ push the same way; of independent ones each of the two has a standard deviation 
 much, is a candidate and is computed again from the float32 weights, in float64 on a CPU: so the choice is that of exact
 arithmetic, and machines differ only where two features are equal to the last bit or so. That is checked where it is
 used: a row with a candidate further off than was allowed for, or with more of them than there is room for, is done
-again in float32, whose bound is the worst case. What was never proposed is not checked: that is what the many deviations are for.
+again in float32, whose bound is the worst case. What was never proposed is not checked: that is what the many
+deviations are for.
 """
 
 from collections.abc import Callable, Iterator

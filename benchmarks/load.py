@@ -47,9 +47,11 @@ class Client:
     """Asks for pages over kept connections and reads whole answers, compressed as browsers have them, and no more: a
     client that costs as much as the server would measure itself."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, source: str | None = None) -> None:
+        """``source`` is the address of this machine to ask from, where it has several."""
         self.host, port = address.removeprefix("http://").split(":")
         self.port = int(port)
+        self.source = (source, 0) if source and sys.platform == "linux" else None
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def get(self, path: str) -> int | str:
@@ -62,7 +64,8 @@ class Client:
                 except ConnectionResetError:  # closed while we asked: browsers ask again, too
                     continue
         try:
-            return await self.ask(*await asyncio.open_connection(self.host, self.port), path)
+            connected = await asyncio.open_connection(self.host, self.port, local_addr=self.source)
+            return await self.ask(*connected, path)
         except OSError as error:
             return repr(error)
 

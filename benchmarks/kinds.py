@@ -31,7 +31,7 @@ from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
 from physalis.atlas.building import build_atlas
-from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary
+from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary, L1Resampled
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
 from physalis.models import Model, tiny_model
@@ -155,7 +155,8 @@ def plain(sae: Dictionary, source: Activations | Pairs) -> float:
         else:
             y_hat = dense @ w["dec"] + w["b_dec"]
         if shape.skip:
-            y_hat = y_hat + (x - w["centre"]) @ w["skip"].T
+            before = w["b_dec"] if isinstance(sae, L1Resampled) and shape.d_in == shape.d_out else w["centre"]
+            y_hat = y_hat + (x - before) @ w["skip"].T
         if shape.layer_norm:
             y_hat = y_hat * x.std(1, keepdim=True) + x.mean(1, keepdim=True)
         over += float((y - y_hat).double().square().sum())

@@ -66,7 +66,10 @@ class L1Resampled(Linear):
 
     @torch.no_grad()
     def replace(self, batch: Batch, tick: Tick, *, seed: int) -> Int[Tensor, " replaced"] | None:
-        """At each of ``resample_at``, dead features take on inputs drawn in proportion to their squared loss."""
+        """At each of ``resample_at``, dead features take on inputs drawn in proportion to their squared loss; where
+        random directions are kept, as a baseline, none does."""
+        if not (self.enc.requires_grad and self.dec.requires_grad):
+            return None
         steps = tick.step / tick.progress if tick.progress else 0.0
         due = any(round(share * steps) == tick.step for share in self.config.resample_at) and tick.step > 0
         ids = tick.dead.nonzero().flatten()

@@ -8,8 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from physalis.errors import BadInput
 from physalis.models.families import PLACES, Family, family_of
-from physalis.models.loading import check_kind, load_model, locate, quiet, reading, refusal
+from physalis.models.loading import check_kind, has_model_code, load_model, locate, quiet, reading, refusal
 from physalis.models.model import Model
+from physalis.models.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
 
 
@@ -47,18 +48,22 @@ class Inspection(BaseModel):
     sites: dict[str, SitesOfAName]
 
 
-def inspect_model(name: str) -> Inspection:
+def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
     """What ``load_model(name)`` would load. An architecture with a row in ``families`` is told by its config, without
-    its weights; another is loaded, for its sites are found by numbers. Raises BadInput as ``load_model`` does."""
+    its weights; another is loaded, for its sites are found by numbers. ``trust_code`` is as for ``load_model``, which
+    says what BadInput is raised for."""
     if name == "tiny":
         return _inspection(load_model("tiny"), found="table")
     found = locate(name)
-    options = reading(found)
+    options = reading(found, trust_code)
     with quiet():
         try:
             config = AutoConfig.from_pretrained(found.source, **options)
-            check_kind(config)
-            family = family_of(config.model_type)
+            own_code = has_model_code(config, trust_code)
+            family = None if own_code else family_of(config.model_type)
+            if not own_code:
+                check_kind(config)
+                screen_size(config, None)
             if family is not None:
                 with torch.device("meta"):
                     hf: Any = AutoModelForCausalLM.from_config(
@@ -69,7 +74,7 @@ def inspect_model(name: str) -> Inspection:
         except Exception as error:
             raise BadInput(refusal(found, error)) from error
     if family is None:
-        return _inspection(load_model(name), found="numbers")
+        return _inspection(load_model(name, trust_code=trust_code), found="numbers")
     return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")
 
 

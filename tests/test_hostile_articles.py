@@ -113,7 +113,7 @@ def test_bibliographies_and_records_lie_beside_the_article_too(desk, tiny_atlas,
 
 
 HEADS = {
-    BOMB: "it gives names to its parts",
+    BOMB: "it refers to parts of itself",
     "title: *a\n": "it refers to parts of itself",
     "title: !!python/object/apply:os.system [ls]\n": "it names types of its own",
     "title: !!binary aGVsbG8=\n": "it names types of its own",

@@ -84,10 +84,10 @@ def test_kernels_that_a_folder_asks_for_are_not_fetched(folder: Path) -> None:
 def test_a_pickle_with_a_payload_is_refused(folder: Path) -> None:
     mark = folder / "ran"
     (folder / "model.safetensors").unlink()
-    torch.save({"weight": Payload(mark)}, folder / "pytorch_model.bin")
+    torch.save({"weight": Payload(mark), "more": torch.zeros(9999)}, folder / "pytorch_model.bin")
     with pytest.raises(BadInput, match="Cannot load a model from"):
         load_model(str(folder))
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(mark)))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps([Payload(mark), bytes(9999)]))
     with pytest.raises(BadInput, match="Cannot load a model from"):
         load_model(str(folder))
     assert not mark.exists()

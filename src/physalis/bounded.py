@@ -6,6 +6,7 @@ a value that is put into a sentence may be a million characters long.
 """
 
 import errno
+import gzip
 import json
 import os
 import reprlib
@@ -101,6 +102,19 @@ def read_text(path: Path, *, most: int) -> str:
     return decoded(read_bytes(path, most=most), path)
 
 
+def lines(file: BinaryIO | gzip.GzipFile, name: Path | str, *, longest: int, most: int) -> Iterator[bytes]:
+    """The lines of an opened file, which may be one that is unpacked meanwhile. Raises BadInput for a line of more than
+    ``longest`` bytes, and for more than ``most`` bytes in all."""
+    total, number = 0, 0
+    while line := file.readline(longest + 1):
+        number, total = number + 1, total + len(line)
+        if len(line) > longest:
+            raise BadInput(f"{_spelled(name)}, line {number} has more than {longest:,} bytes: no such line is read.")
+        if total > most:
+            raise BadInput(f"{_spelled(name)} holds more than {most:,} bytes, the most that is read of it.")
+        yield line
+
+
 def decoded(read: bytes, name: Path | str) -> str:
     """UTF-8 as text, without a mark at its beginning. Raises BadInput for other bytes."""
     try:
@@ -148,11 +162,9 @@ class _Plain(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise self._refused("it refers to parts of itself")
         event: Any = self.peek_event()
-        if event.anchor is not None:
-            raise self._refused("it gives names to its parts")
+        if event.anchor is not None:  # of an alias, and of what one could stand for
+            raise self._refused("it refers to parts of itself")
         if event.tag is not None:
             raise self._refused("it names types of its own")
         self._depth += 1

@@ -63,7 +63,7 @@ def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
             family = None if own_code else family_of(config.model_type)
             if not own_code:
                 check_kind(config)
-                screen_size(config, None)
+                screen_size(config, name, None)
             if family is not None:
                 with torch.device("meta"):
                     hf: Any = AutoModelForCausalLM.from_config(

@@ -73,7 +73,7 @@ def load_model(
             config = AutoConfig.from_pretrained(found.source, **extra)
             if not has_model_code(config, trust_code):
                 check_kind(config)
-                screen_size(config, None if found.on_hub or found.gguf else Path(found.source))
+                screen_size(config, name, None if found.on_hub or found.gguf else Path(found.source))
             soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
             # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
             # the folder asks for: it could name kernels on the hub, which are code.

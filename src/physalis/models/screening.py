@@ -61,12 +61,13 @@ def adapter(name: str) -> BadInput:
     )
 
 
-def screen_size(config: Any, folder: Path | None) -> None:
-    """Raise BadInput for a config of a model that is never built: of thousands of layers, or of more numbers than the
-    weights in ``folder`` could hold if each took a single bit."""
-    for name, value in _counts(config.to_dict()):
+def screen_size(config: Any, name: str, folder: Path | None) -> None:
+    """Raise BadInput for a config, of the model ``name``, that is never built: of thousands of layers, or of more
+    numbers than the weights in ``folder`` could hold if each took a single bit."""
+    for key, value in _counts(config.to_dict()):
         if value > MOST_PARTS:
-            raise BadInput(f"Its config.json says {name} = {shown(value)}; no model has more than {MOST_PARTS:,}.")
+            said = f"The config.json of {name} says {key} = {shown(value)}"
+            raise BadInput(f"{said}; no model has more than {MOST_PARTS:,}.")
     size = 0 if folder is None else sum(path.stat().st_size for each in WEIGHTS for path in folder.glob(each))
     if not size:
         return
@@ -75,8 +76,8 @@ def screen_size(config: Any, folder: Path | None) -> None:
         numbers = sum(each.numel() for each in AutoModelForCausalLM.from_config(config, **options).parameters())
     if numbers > 8 * size:
         raise BadInput(
-            f"Its config.json is of a model of {numbers:,} numbers, and its weights are {size:,} bytes. They are not "
-            "of one model: fetch it again."
+            f"The config.json of {name} is of a model of {numbers:,} numbers, and its weights are {size:,} bytes. They "
+            "are not of one model: fetch it again."
         )
 
 

@@ -165,9 +165,10 @@ def saved(path: Path, held: object) -> Path:
 
 
 HELD = [
-    "text", {1, 2}, bytearray(4), [1], 3, None, {}, {"bias": "x"}, {1: torch.ones(2)},
-    {"encoder.weight": torch.ones(2)}, {"encoder.weight": torch.ones(2, 2), "bias": {1}}, {"ae": {"bias": torch.ones(2)}}, {"ae": "x"}, {"ae": {}},
-    {"pre_bias": 1, "latent_bias": 2}, {"pre_bias": torch.ones(2), "latent_bias": "x", "activation": "TopK"},
+    "text", {1, 2}, bytearray(4), [1], 3, None, {}, {"bias": "x"}, {1: torch.ones(2)}, {"ae": "x"}, {"ae": {}},
+    {"encoder.weight": torch.ones(2)}, {"encoder.weight": torch.ones(2, 2), "bias": {1}},
+    {"ae": {"bias": torch.ones(2)}}, {"pre_bias": 1, "latent_bias": 2},
+    {"pre_bias": torch.ones(2), "latent_bias": "x", "activation": "TopK"},
     {"W_enc": 1, "b_enc": 1, "W_dec": 1, "b_dec": 1}, {"encoder.weight": torch.ones(2, 2).to_sparse()},
 ]  # fmt: skip
 

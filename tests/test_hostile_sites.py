@@ -4,15 +4,19 @@ its own files alone, and nothing through a link.
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from test_kill import check_kills
+from test_lab_pages import known as known
 
 from physalis import artifact, folder
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
+from physalis.lab.publishing import read_told
 from physalis.web.neuronpedia import export_neuronpedia
+from physalis.web.publishing import publish_lab
 from physalis.web.saedashboard import export_saedashboard
 from physalis.web.site import publish
 from physalis.web.written import JOURNAL
@@ -204,3 +208,38 @@ def test_pipes_in_a_site_are_not_read(site, tiny_atlas):
     os.mkfifo(site / "features/1.html")
     with pytest.raises(BadInput, match="1.html is a pipe"):
         publish(tiny_atlas, site, features=[1, 2])
+
+
+@pytest.fixture(scope="module")
+def lab(known, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab") / "site"
+    publish_lab(folder)
+    return folder
+
+
+def test_a_lab_is_published_through_no_link(lab, known, tmp_path, elsewhere):
+    out = tmp_path / "out"
+    shutil.copytree(lab, out)
+    (out / "assets").rename(tmp_path / "kept")
+    (out / "assets").symlink_to(elsewhere)
+    with pytest.raises(BadInput, match="assets is a link"):
+        publish_lab(out)
+    (out / "assets").unlink()
+    for name in ("index.html", "ALL-1.html", "ALL-1.json"):
+        (out / name).unlink()
+        (out / name).symlink_to(elsewhere / "x.txt")
+    publish_lab(out)
+    assert untouched(elsewhere)
+    assert artifact.read(out, "lab").files.keys() == artifact.read(lab, "lab").files.keys()
+    assert not any((out / name).is_symlink() for name in artifact.read(out, "lab").files)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{}", '{"page": 3}', "\xff", '{"made": ' + "9" * 5000 + "}"])
+def test_a_damaged_record_of_the_lab_is_made_again_or_named(lab, known, tmp_path, text):
+    out = tmp_path / "out"
+    shutil.copytree(lab, out)
+    (out / "TMS-1.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInput, match="TMS-1.json"):
+        publish_lab(out, ["ALL-1"])
+    publish_lab(out)
+    assert read_told(out / "TMS-1.json")["check"]["passed"]

@@ -1,4 +1,4 @@
-"""Texts and notes of strangers: lines without end, what unpacks to gigabytes, links, pipes, and other people's names."""
+"""Texts and notes of strangers: lines without end, what unpacks to gigabytes, links, pipes, other people's names."""
 
 import bz2
 import gzip
@@ -31,7 +31,10 @@ def refused(source: Path | str) -> str:
     return str(error.value)
 
 
-PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": lambda b: pa.compress(b, "zstd", asbytes=True), "": bytes}  # fmt: skip
+PACKED = {
+    ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, "": bytes,
+    ".zst": lambda content: pa.compress(content, "zstd", asbytes=True),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -61,14 +64,14 @@ def test_an_array_without_end_is_not_held(tmp_path):
 
 @pytest.mark.usefixtures("small")
 def test_a_field_without_end_is_not_held(tmp_path):
-    (tmp_path / "x.csv").write_text('text\n"' + "a\n" * (1 << 20))
+    (tmp_path / "x.csv").write_text('text\n"' + ("a" * 999 + "\n") * 2000)
     assert "field larger than field limit" in refused(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("packed", [".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.usefixtures("small")
 def test_what_unpacks_out_of_all_proportion_is_read_no_further(tmp_path, packed):
-    (tmp_path / f"x.txt{packed}").write_bytes(PACKED[packed](b"word " * (4 << 20)))
+    (tmp_path / f"x.txt{packed}").write_bytes(PACKED[packed](b" " * (8 << 20)))
     assert "unpacks to more than 200 times its size" in refused(tmp_path / f"x.txt{packed}")
 
 
@@ -213,7 +216,7 @@ def written(tmp_path: Path, *made: records.Written) -> Path:
     return tmp_path / "export"
 
 
-def test_an_export_of_a_stranger_adds_and_changes_nothing(tmp_path, notes, physalis, tiny_atlas):
+def test_an_export_of_a_stranger_adds_and_changes_nothing(tmp_path, notes):
     label = notes.label(3, "dogs", author="Ada")
     pets = notes.make_list("Pets", author="Ada", features=[3])
     remark = notes.note(3, "see 4", author="Ben")
@@ -244,12 +247,11 @@ def test_an_export_of_a_stranger_adds_and_changes_nothing(tmp_path, notes, physa
         "6 records would change or remove what stands here, and 2 are in the name of somebody who writes here: left "
         "out. Whoever trusts the folder can import it with --trust.",
     )
-    assert [each.label.text for each in notes.labels_of([3])[3]] == ["dogs", "cats"] or True
+    assert {each.label.text for each in notes.labels_of([3])[3]} == {"dogs", "cats"}
     assert notes.full_list(pets.list.list).list.name == "Pets"
     assert import_additions(notes, folder).added == 0
     assert import_notes(notes, folder).added == len(changes) + len(forged)
-    with pytest.raises(BadInput):
-        notes.full_list(pets.list.list)
+    assert notes.full_list(pets.list.list).list.name == "Mine now"
 
 
 def test_into_notes_where_nothing_stands_all_is_added(tmp_path, notes):

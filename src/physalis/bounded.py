@@ -6,7 +6,7 @@ a value that is put into a sentence may be a million characters long.
 """
 
 import errno
-import gzip
+import io
 import json
 import os
 import reprlib
@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -34,18 +34,18 @@ _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 2, LONGEST_SHOWN, LONGEST_SHOWN, 40
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_file(path: Path | str) -> io.BufferedReader:
     """A regular file, opened to be read; a link to one is followed. Raises BadInput for what is none, or not there."""
     return _regular(path, lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
-def open_inside(folder: Path, name: str) -> BinaryIO:
+def open_inside(folder: Path, name: str) -> io.BufferedReader:
     """The regular file that a text of somebody else's calls ``name``, such as ``plots/one.png``, inside its folder. Not
     one that lies outside, and none that is a link or is reached through one. Raises BadInput otherwise."""
     return _regular(name, lambda: _inside(folder, name))
 
 
-def _regular(path: Path | str, opened: Any) -> BinaryIO:
+def _regular(path: Path | str, opened: Any) -> io.BufferedReader:
     try:
         handle = opened()
     except (OSError, ValueError) as error:
@@ -83,7 +83,7 @@ def kind_of(mode: int) -> str:
     return next((said for is_kind, said in _KINDS if is_kind(mode)), "no file")
 
 
-def contents(file: BinaryIO, name: Path | str, *, most: int) -> bytes:
+def contents(file: io.BufferedReader, name: Path | str, *, most: int) -> bytes:
     """All bytes of an opened file. Raises BadInput if there are more than ``most``."""
     with file:
         read = file.read(most + 1)
@@ -102,7 +102,7 @@ def read_text(path: Path, *, most: int) -> str:
     return decoded(read_bytes(path, most=most), path)
 
 
-def lines(file: BinaryIO | gzip.GzipFile, name: Path | str, *, longest: int, most: int) -> Iterator[bytes]:
+def lines(file: io.BufferedIOBase, name: Path | str, *, longest: int, most: int) -> Iterator[bytes]:
     """The lines of an opened file, which may be one that is unpacked meanwhile. Raises BadInput for a line of more than
     ``longest`` bytes, and for more than ``most`` bytes in all."""
     total, number = 0, 0

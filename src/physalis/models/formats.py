@@ -123,7 +123,8 @@ def texts(path: Path, field: str, trail: Trail) -> Iterator[str]:
             yield from _parquet(path, field)
             return
         with trail.open(path) as raw:
-            f = io.BufferedReader(Unpacking(UNPACKED[packed](raw), path), BUFFER) if packed else raw
+            unpacking: Any = Unpacking(UNPACKED[packed](raw), path) if packed else None
+            f = raw if unpacking is None else io.BufferedReader(unpacking, BUFFER)
             if kind == PLAIN:
                 yield from _cut(_pieces(f, path))
             else:

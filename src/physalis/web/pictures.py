@@ -7,8 +7,12 @@ from typing import NamedTuple
 from physalis import bounded
 from physalis.errors import BadInput
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
-"""Not .svg: opened by itself, such a file may run a script in the site's name."""
+TYPES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
+    ".avif": "image/avif",
+}  # fmt: skip
+"""What names of pictures end in, and what that is called in HTTP. Not .svg: opened by itself, such a file may run a
+script in the site's name."""
 
 MOST = 32 << 20
 """Bytes of a picture."""
@@ -25,8 +29,8 @@ class Picture(NamedTuple):
 def read_picture(folder: Path, said: str) -> Picture:
     """The picture that an article in ``folder`` calls ``said``. Raises BadInput for what does not lie there, is a link,
     is too large, or is no picture whatever its name."""
-    if PurePosixPath(said).suffix.lower() not in SUFFIXES:
-        raise BadInput(f"A picture is a file that ends in {', '.join(SUFFIXES)}.")
+    if PurePosixPath(said).suffix.lower() not in TYPES:
+        raise BadInput(f"A picture is a file that ends in {', '.join(TYPES)}.")
     content = bounded.contents(bounded.open_inside(folder, said), said, most=MOST)
     suffix = suffix_of(content)
     if suffix is None:

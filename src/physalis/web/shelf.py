@@ -1,8 +1,7 @@
 """Shelf: the articles beside a served atlas: what its pages tell of them, their text, and what comments can hang on."""
 
-import mimetypes
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -13,6 +12,7 @@ from physalis.atlas import Atlas
 from physalis.comments.anchors import FigureAnchor, PassageAnchor
 from physalis.web import passages
 from physalis.web.articles import Article, read_articles
+from physalis.web.pictures import TYPES
 
 
 class Told(BaseModel):
@@ -85,7 +85,7 @@ def shelf_router(shelf: Shelf, page: Callable[..., HTMLResponse]) -> APIRouter:
     async def picture(name: str) -> Response:
         if name not in shelf.pictures:
             raise HTTPException(404, f"There is no picture {ascii(name[:60])} here.")
-        return Response(shelf.pictures[name], media_type=mimetypes.guess_type(name)[0])
+        return Response(shelf.pictures[name], media_type=TYPES[PurePath(name).suffix])
 
     @router.get("/articles/{slug}", include_in_schema=False)
     async def article_page(slug: str) -> HTMLResponse:

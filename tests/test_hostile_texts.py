@@ -153,7 +153,7 @@ def notes(tmp_path):
 
 ROW = {"modelId": "m", "layer": "1", "index": "3", "description": "dogs"}
 ROWS = {
-    '{"a":' * 200_000: "it cannot be read: it nests too deep",
+    '{"a":' * 200_000: "line 1: it nests too deep",
     "[" * 200_000: "it nests too deep",
     "9" * 5000: "it is not JSON",
     json.dumps(ROW | {"scoreV1": 10**400}): "its scoreV1 is",

@@ -130,7 +130,7 @@ def parse_json(text: str | bytes, name: Path | str) -> Any:
     except RecursionError as error:
         raise BadInput(f"{_spelled(name)} cannot be read: it nests too deep.") from error
     except ValueError as error:
-        raise BadInput(f"{_spelled(name)} cannot be read ({_cut(str(error))}): it is not JSON.") from error
+        raise BadInput(f"{_spelled(name)} cannot be read: it is not JSON ({_cut(str(error))}).") from error
 
 
 def parse_yaml(text: str, name: Path | str) -> Any:

@@ -306,11 +306,13 @@ def _table(lines: Iterable[str], path: Path, field: str) -> Iterator[str]:
 
 
 def _parquet(path: Path, field: str) -> Iterator[str]:
-    # As a dictionary: a file of a kilobyte may say the same ten megabytes in each of a thousand rows.
-    with pq.ParquetFile(path, read_dictionary=[field]) as file:
+    with pq.ParquetFile(path) as file:
         names = [name for column in file.schema_arrow for name in _columns(column)]
         if field not in names:
             raise BadInput(no_field(field, str(path), names))
+        leaves = {file.schema.column(i).path for i in range(len(file.schema))}
+    # As a dictionary: a file of a kilobyte may say the same ten megabytes in each of a thousand rows.
+    with pq.ParquetFile(path, read_dictionary=[field] if field in leaves else None) as file:
         for batch in file.iter_batches(batch_size=1024, columns=[field]):
             for row in batch.to_struct_array():
                 text = text_of(row.as_py(), field, str(path))

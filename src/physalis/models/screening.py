@@ -72,8 +72,12 @@ def screen_size(config: Any, name: str, folder: Path | None) -> None:
     if not size:
         return
     options = {"trust_remote_code": False, "attn_implementation": None, "experts_implementation": None}
-    with torch.device("meta"):
-        numbers = sum(each.numel() for each in AutoModelForCausalLM.from_config(config, **options).parameters())
+    try:
+        with torch.device("meta"):
+            empty: Any = AutoModelForCausalLM.from_config(config, **options)
+    except Exception:  # whatever a config raises: from_pretrained builds the same next, and what it says is told
+        return
+    numbers = sum(each.numel() for each in empty.parameters())
     if numbers > 8 * size:
         raise BadInput(
             f"The config.json of {name} is of a model of {numbers:,} numbers, and its weights are {size:,} bytes. They "

@@ -153,7 +153,7 @@ def _rows(path: Path, left_out: list[str]) -> Iterator[tuple[str, dict[str, Any]
                     try:
                         row = bounded.parse_json(line, "it") if line.strip() else None
                     except BadInput as error:
-                        left_out.append(f"{place}: {error}")
+                        left_out.append(f"{place}: {str(error).removeprefix('it cannot be read: ')}")
                         continue
                     if isinstance(row, dict):
                         yield place, row

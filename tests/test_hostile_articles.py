@@ -112,6 +112,16 @@ def test_bibliographies_and_records_lie_beside_the_article_too(desk, tiny_atlas,
         read_article(write(desk, block), tiny_atlas)
 
 
+@pytest.mark.parametrize(
+    "check", [float("nan"), {"passed": True, "seconds": float("inf")}, [], 3, {"passed": "x"}], ids=str
+)
+def test_a_record_holds_what_a_page_can(desk, tiny_atlas, check):
+    said = json.loads((desk / "lab/ALL-1.json").read_text()) | {"check": check}
+    (desk / "lab/ALL-1.json").write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="line 3: 'lab/ALL-1.json' is no experiment's record"):
+        read_article(write(desk, "# T\n\n::: experiment lab/ALL-1.json\n:::"), tiny_atlas)
+
+
 HEADS = {
     BOMB: "it refers to parts of itself",
     "title: *a\n": "it refers to parts of itself",

@@ -85,7 +85,7 @@ def test_a_pickle_with_a_payload_is_refused(folder: Path) -> None:
     mark = folder / "ran"
     (folder / "model.safetensors").unlink()
     torch.save({"weight": Payload(mark), "more": torch.zeros(9999)}, folder / "pytorch_model.bin")
-    with pytest.raises(BadInput, match="Cannot load a model from"):
+    with pytest.raises(BadInput, match="its pickled weights ask for more than numbers"):
         load_model(str(folder))
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps([Payload(mark), bytes(9999)]))
     with pytest.raises(BadInput, match="Cannot load a model from"):

@@ -123,6 +123,14 @@ def test_a_manifest_removes_nothing_outside_its_folder(site, tiny_atlas, elsewhe
     assert untouched(elsewhere)
 
 
+def test_a_manifest_that_names_its_own_house_removes_nothing_of_it(site, tiny_atlas):
+    said = json.loads((site / "manifest.json").read_text())
+    said["files"]["job.json"] = artifact.file_digest(site / "job.json")
+    (site / "manifest.json").write_text(json.dumps(said))
+    publish(tiny_atlas, site, features=[1, 2])
+    assert (site / "job.json").exists() and artifact.read(site, "site").config["features"] == [1, 2]
+
+
 def test_pages_of_a_run_that_was_killed_are_known(tiny_atlas, site, monkeypatch, tmp_path):
     put(site, MINE)
     write, written = folder.write, []

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from physalis import __version__, bounded
 from physalis.errors import BadInput
@@ -21,11 +21,17 @@ MOST = 64 << 20
 """Bytes of an experiment's record."""
 
 
-class _Checked(BaseModel):
-    """What pages read of a check."""
+class Checked(BaseModel):
+    """What pages read of a check; all else of it is shown as it is."""
 
     passed: bool
     seconds: float
+
+    @classmethod
+    def of(cls, said: Any) -> "Checked":
+        """Raises ValueError for a value that is no check, or holds what no page can, as NaN."""
+        json.dumps(said, allow_nan=False)
+        return cls.model_validate(said)
 
 
 def sources(module: str, found: dict[str, str]) -> dict[str, str]:
@@ -59,8 +65,8 @@ def read_told(file: Path) -> dict[str, Any]:
     found = bounded.parse_json(bounded.read_bytes(file, most=MOST), file)
     try:
         Page.model_validate(found["page"])
-        _Checked.model_validate(found["check"])
-    except (ValidationError, LookupError, TypeError) as error:
+        Checked.of(found["check"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise BadInput(f"{file} is not an experiment's record. Remove it: the experiment is then run again.") from error
     return found
 

@@ -6,9 +6,8 @@ import torch
 from pydantic import BaseModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from physalis.errors import BadInput
 from physalis.models.families import PLACES, Family, family_of
-from physalis.models.loading import check_kind, has_model_code, load_model, locate, quiet, reading, refusal
+from physalis.models.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
 from physalis.models.model import Model
 from physalis.models.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
@@ -56,23 +55,18 @@ def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
         return _inspection(load_model("tiny"), found="table")
     found = locate(name)
     options = reading(found, trust_code)
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(found.source, **options)
-            own_code = has_model_code(config, trust_code)
-            family = None if own_code else family_of(config.model_type)
-            if not own_code:
-                check_kind(config)
-                screen_size(config, name, None)
-            if family is not None:
-                with torch.device("meta"):
-                    hf: Any = AutoModelForCausalLM.from_config(
-                        config, trust_remote_code=False, attn_implementation=None, experts_implementation=None
-                    )
-        except BadInput:
-            raise
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+    with quiet(), sentences(found):
+        config = AutoConfig.from_pretrained(found.source, **options)
+        own_code = has_model_code(config, trust_code)
+        family = None if own_code else family_of(config.model_type)
+        if not own_code:
+            check_kind(config)
+            screen_size(config, name, None)
+        if family is not None:
+            with torch.device("meta"):
+                hf: Any = AutoModelForCausalLM.from_config(
+                    config, trust_remote_code=False, attn_implementation=None, experts_implementation=None
+                )
     if family is None:
         return _inspection(load_model(name, trust_code=trust_code), found="numbers")
     return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")

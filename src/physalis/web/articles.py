@@ -32,6 +32,7 @@ from physalis.atlas import Atlas
 from physalis.bounded import shown
 from physalis.errors import BadInput
 from physalis.lab.pages import Page
+from physalis.lab.publishing import Checked
 from physalis.web.bibliography import Work, read_bibliography
 from physalis.web.heads import read_head
 from physalis.web.markdown import Lost, inline_tokens, plain, read_markdown
@@ -209,7 +210,9 @@ class _Resolver:
             read = bounded.contents(bounded.open_inside(self.file.parent, said), said, most=MOST_RECORD)
             told = bounded.parse_json(read, said)
             page = Page.model_validate(told["page"])
-        except (BadInput, ValueError, TypeError, LookupError) as error:
+            if told.get("check") is not None:
+                Checked.of(told["check"])
+        except (BadInput, ValueError, TypeError, LookupError, RecursionError) as error:
             why = f"{error.error_count()} of its values do not fit" if isinstance(error, ValidationError) else error
             raise Lost(
                 self.file, line, f"{shown(said or 'nothing')} is no experiment's record ({why}). Name a file beside "

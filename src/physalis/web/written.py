@@ -15,6 +15,7 @@ from physalis.artifact import JOB, LOCK, MANIFEST, Manifest
 from physalis.errors import BadInput
 
 JOURNAL = "written.jsonl"
+OWN = (MANIFEST, JOB, LOCK, JOURNAL)
 MOST = 64 << 20
 """Bytes of a journal: a site of a million pages has as many."""
 
@@ -63,7 +64,7 @@ class Written:
     def prune(self, keep: Collection[str]) -> list[str]:
         """Remove all that is ours but ``keep``; returns the names of those that were changed since, which stay."""
         kept = set(keep)
-        return folder.prune(self._root, self._known, lambda name: name in kept or name == MANIFEST)
+        return folder.prune(self._root, self._known, lambda name: name in kept or name in OWN)
 
     def _note(self, name: str, sha: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC

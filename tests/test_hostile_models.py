@@ -16,6 +16,7 @@ from test_models import save_gguf, save_llama
 
 from physalis.errors import BadInput
 from physalis.models import announced, load_model, load_tokenizer, loading
+from physalis.recording import workers
 
 ROOT = Path(__file__).parent.parent
 
@@ -191,6 +192,8 @@ def test_code_runs_for_whoever_trusts_it_and_workers_trust_it_too(
     )
     model = load_model(str(folder), device="cpu", trust_code=True)
     assert mark.exists() and model.trusts_code and model.n_layers == 2
+    again = workers._loaded(str(folder), "cpu", model.dtype, model.family, model.fingerprint, model.trusts_code)
+    assert again.fingerprint == model.fingerprint
     with pytest.raises(BadInput, match="--trust-model-code"):
         load_model(str(folder))
 

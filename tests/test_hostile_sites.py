@@ -72,6 +72,7 @@ def test_a_file_of_the_author_in_a_pages_place_is_not_written_over(site, tiny_at
     before = (site / "manifest.json").read_bytes()
     with pytest.raises(BadInput, match=r"features/7.html was not written by publish.*nothing was touched"):
         publish(tiny_atlas, site, features=[1, 7])
+    assert not (site / JOURNAL).exists()
     assert (site / "features/7.html").read_text() == "mine" and (site / "manifest.json").read_bytes() == before
     assert (site / "features/3.html").exists()
 
@@ -163,6 +164,23 @@ def test_a_journal_that_is_cut_or_damaged_is_understood(site, tiny_atlas):
         (site / JOURNAL).write_text(text)
         with pytest.raises(BadInput, match=f"{JOURNAL} "):
             publish(tiny_atlas, site, features=[1, 2])
+
+
+@pytest.mark.parametrize("how", ["link", "folder", "pipe"])
+def test_a_journal_that_is_no_file(tiny_atlas, tmp_path, elsewhere, how):
+    out = tmp_path / "site"
+    publish(tiny_atlas, out, features=[1, 2])
+    (out / "manifest.json").unlink()
+    if how == "link":
+        (out / JOURNAL).symlink_to(elsewhere / "x.txt")
+    else:
+        (os.mkfifo if how == "pipe" else os.mkdir)(out / JOURNAL)
+    if how == "link":
+        publish(tiny_atlas, out, features=[1, 3])  # replaced by a file
+    else:
+        with pytest.raises(BadInput, match=JOURNAL):
+            publish(tiny_atlas, out, features=[1, 3])
+    assert untouched(elsewhere)
 
 
 def publish_again(out: Path, atlas: Path) -> None:

@@ -90,6 +90,8 @@ def _matches(source: str) -> list[Path] | None:
         for pattern in (str(path), str(path).replace("[", "[[]")) if any(c in source for c in "*?[") else ():
             if named := sorted(glob.glob(pattern, recursive=True)):
                 return [p for p in map(Path, named) if p.is_file() and is_text(p)]
+    except BadInput:
+        raise
     except (OSError, ValueError) as error:  # no permission, a name of 10,000 letters, a NUL in it
         raise BadInput(f"{source!r} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     return None

@@ -95,6 +95,7 @@ def publish(
             return done
         made = Written.go_on(folder, done)
         made.check_free(_names(ids, written, assets))
+        made.begin()
         (folder / artifact.MANIFEST).unlink(missing_ok=True)
         files = _Site(atlas, made, shell, ids, remarks, labels).write(written, assets)
         for name in made.prune(files):

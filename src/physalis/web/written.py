@@ -37,11 +37,7 @@ class Written:
                 known.setdefault(name, []).append(sha)
         first = {each.name for each in root.iterdir()} <= {JOB, LOCK}
         # An earlier release left no journal when it was killed: what it wrote cannot be told from others' files.
-        made = cls(root, known, complete=done is not None or journal or first)
-        if known:
-            lines = (_line(name, sha) for name, shas in known.items() for sha in shas)
-            folder.write(root, JOURNAL, "".join(lines).encode())
-        return made
+        return cls(root, known, complete=done is not None or journal or first)
 
     def check_free(self, names: Sequence[str]) -> None:
         """Raise BadInput if one of ``names`` is a file that is not ours, or cannot be written; nothing has been yet."""
@@ -52,6 +48,11 @@ class Written:
                     f"{self._root / name} was not written by publish, and a page would have its place. Move it away, "
                     "or choose another --out; nothing was touched."
                 )
+
+    def begin(self) -> None:
+        """Write the journal: from now on the manifest may go."""
+        lines = (_line(name, sha) for name, shas in self._known.items() for sha in shas)
+        folder.write(self._root, JOURNAL, "".join(lines).encode())
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, unless it holds just that already. Raises BadInput as ``folder.write`` does."""
@@ -67,9 +68,15 @@ class Written:
         return folder.prune(self._root, self._known, lambda name: name in kept or name in OWN)
 
     def _note(self, name: str, sha: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(self._root / JOURNAL, flags, 0o644), "a") as file:
-            file.write(_line(name, sha))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(self._root / JOURNAL, flags, 0o644), "a") as file:
+                file.write(_line(name, sha))
+        except OSError as error:
+            raise BadInput(
+                f"{self._root / JOURNAL} cannot be written ({error.strerror}). It says which files are ours until all "
+                "are there; make room for it and run the same command again: it goes on where it stopped."
+            ) from error
 
 
 def forget(root: Path) -> None:

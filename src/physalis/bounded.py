@@ -49,7 +49,8 @@ def _regular(path: Path | str, opened: Any) -> io.BufferedReader:
     try:
         handle = opened()
     except (OSError, ValueError) as error:
-        raise BadInput(f"{_spelled(path)} cannot be read ({_reason(error)}). Check the path.") from error
+        said = getattr(error, "strerror", None) or error
+        raise BadInput(f"{_spelled(path)} cannot be read ({said}). Check the path.") from error
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
@@ -68,14 +69,13 @@ def _inside(folder: Path, name: str) -> int:
             os.close(at)
             at = deeper
         return os.open(path.parts[-1], os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        said = "it is a link, or is reached through one: put the file itself there"
+        raise OSError(error.errno, said) from error
     finally:
         os.close(at)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return "it is a link, or is reached through one: put the file itself there"
-    return str(getattr(error, "strerror", None) or error)
 
 
 def kind_of(mode: int) -> str:

@@ -38,7 +38,7 @@ def is_file(folder: Path, name: str) -> bool:
     try:
         ways = all(stat.S_ISDIR(above.lstat().st_mode) for above in _on_the_way(folder, name))
         return ways and stat.S_ISREG((folder / name).lstat().st_mode)
-    except (OSError, ValueError, BadInput):
+    except (OSError, ValueError):
         return False
 
 

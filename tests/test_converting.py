@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_exchange import agree, dense, random
-from test_kill import check_kills
 
 from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
@@ -232,21 +231,6 @@ def test_writing_can_be_killed_and_run_again(tmp_path, monkeypatch, to):
 
     monkeypatch.setattr(artifact, "write_atomic", never)
     assert write([folder], out, to=to) == whole  # finished: only opened
-
-
-def write_saelens(out, dictionary):
-    write([dictionary], out, to="saelens")
-
-
-@pytest.mark.slow
-def test_writing_survives_kills(tmp_path):
-    d = dictionaries.make("L1", {"d_in": 256, "d_out": 256, "n_features": 4096, "k": K})
-    config = {"architecture": "L1", "dictionary": dictionaries_config(d), "site": "L3.resid_post", "model": "gpt2"}
-    with artifact.claim(tmp_path / "a", "dictionary", {}):
-        artifact.finish(
-            tmp_path / "a", Manifest(kind="dictionary", config=config), [dictionaries.save(d, tmp_path / "a")]
-        )
-    check_kills(write_saelens, tmp_path / "a", folder=tmp_path, kills=4, seed=7)
 
 
 @pytest.mark.parametrize("to", FORMATS)

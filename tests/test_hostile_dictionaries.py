@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ import torch
 from safetensors.torch import save_file
 from test_exchange import USUAL, pick, saelens
 from test_exchange import w as w
+from test_kill import check_kills
 from test_pickles import bomb
 
+from physalis import artifact, dictionaries
+from physalis.artifact import Manifest
 from physalis.errors import BadInput
-from physalis.exchange import convert, pickles, read, recognise
+from physalis.exchange import convert, pickles, read, recognise, write
 from physalis.exchange.imported import site_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -245,3 +249,18 @@ def test_what_is_right_is_read_as_before(tmp_path, w):
     found = read(path)
     assert found.claims.sites == ("L3.resid_post",) and dict(found.claims.details)["context_size"] == 128
     np.testing.assert_allclose(found.dictionary.state_dict()["b_dec"], w["b_dec"])
+
+
+def write_saelens(out: Path, dictionary: Path) -> None:
+    write([dictionary], out, to="saelens")
+
+
+@pytest.mark.slow
+def test_writing_survives_kills(tmp_path):
+    d = dictionaries.make("L1", {"d_in": 256, "d_out": 256, "n_features": 4096, "k": 4})
+    config = {"architecture": "L1", "dictionary": asdict(d.config), "site": "L3.resid_post", "model": "gpt2"}
+    with artifact.claim(tmp_path / "a", "dictionary", {}):
+        artifact.finish(
+            tmp_path / "a", Manifest(kind="dictionary", config=config), [dictionaries.save(d, tmp_path / "a")]
+        )
+    check_kills(write_saelens, tmp_path / "a", folder=tmp_path, kills=4, seed=7)

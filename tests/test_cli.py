@@ -19,6 +19,8 @@ VERBS = {
     "finetune": [physalis.finetune], "build_atlas": [physalis.build_atlas], "plan": [physalis.plan],
     "serve": [physalis.serve], "watch": [physalis.watch],
 }  # fmt: skip
+ELSEWHERE = ("json", "model", "dictionary", "out", "device", "trust_model_code")
+"""Of the command line alone, or of ``load_model``."""
 RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
     "writes": "source", "article": "articles", "skip": "configs",
 }  # fmt: skip
@@ -44,7 +46,7 @@ def test_options_have_no_default_of_their_own(verb):
     options = inspect.signature(getattr(cli, verb)).parameters
     taken = {name for function in VERBS[verb] for name in inspect.signature(function).parameters}
     for name, option in options.items():
-        if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out", "device"):
+        if option.default is inspect.Parameter.empty or name in ELSEWHERE:
             continue
         assert option.default is None, f"{verb} --{name} states a default"
         target = name if name in taken else RENAMED.get(name, name)

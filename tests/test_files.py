@@ -41,7 +41,7 @@ def refused(source, out, said, **options):
     ({"architecture": "topk", "k": 1e12}, "must be smaller than the number of features"),
     ({"architecture": "standard", "normalize_activations": [1]}, "a word or true or false"),
     ({"architecture": "standard", "metadata": "none"}, "settings by name"),
-    ({"architecture": "standard", "metadata": {"hook_name": 9}}, "hook_name = '9'"),
+    ({"architecture": "standard", "metadata": {"hook_name": 9}}, "hook_name = 9, which"),
     ({"architecture": "standard", "metadata": {"model_name": ["gpt2"]}}, "model_name"),
     ({"architecture": "standard", "metadata": {"training_architecture_details": 3}}, "settings by name"),
     ({"architecture": "matching_pursuit", "residual_threshold": "x"}, "should be a number"),
@@ -56,7 +56,7 @@ def test_settings_of_another_kind_are_named(tmp_path, w, cfg, said):
 def test_what_is_no_settings_is_said(tmp_path, w, text):
     path = saelens(tmp_path / "a", {}, pick(w, *USUAL))
     (path / "cfg.json").write_bytes(text.encode("latin-1"))
-    refused(path, tmp_path, "cannot be read|not settings by name|should be a word|is no file of settings")
+    refused(path, tmp_path, "cannot be read|not settings by name|should be a word|more than 1,048,576 bytes")
 
 
 def test_aliases_in_yaml_are_not_followed(tmp_path, w):
@@ -127,4 +127,4 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, w):
     path = saelens(tmp_path / "a", {"architecture": "standard"}, pick(w, *USUAL))
     (path / "cfg.json").unlink()
     os.mkfifo(path / "cfg.json")
-    refused(path, tmp_path, "is no file of settings")
+    refused(path, tmp_path, "cfg.json is a pipe, where a file should be")

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
+    {"bounded"},
     {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
-    {"models", "activations", "dictionaries", "history"},
+    {"models", "activations", "dictionaries", "history", "folder"},
     {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},
     {

@@ -61,7 +61,7 @@ def test_a_pickle_that_is_no_torch_file_does_not_run(tmp_path):
     (tmp_path / "ae.pt").write_bytes(b"not a pickle at all")
     with pytest.raises(BadInput, match="cannot be read as a torch file"):
         pickles.load(tmp_path / "ae.pt")
-    with pytest.raises(BadInput, match="cannot be read as a torch file"):
+    with pytest.raises(BadInput, match="missing.pt cannot be read"):
         pickles.load(tmp_path / "missing.pt")
     assert RAN == []
 

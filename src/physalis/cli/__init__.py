@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from physalis import __version__
 from physalis.cli import comments, comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
-from physalis.cli.options import Device, Json, Out, given
+from physalis.cli.options import Device, Json, Out, Trust, given, trusted
 from physalis.errors import BadInput
 
 app = cyclopts.App(
@@ -54,7 +54,8 @@ def demo(
 def record(
     model: str, /, *, site: list[str], text: str, out: Out, tokens: Amount = None, field: str | None = None,
     context: Amount = None, bos: bool | None = None, held_out: float | None = None, batch: int | None = None,
-    workers: int | None = None, seed: int | None = None, device: Device = None, json: Json = False,
+    workers: int | None = None, seed: int | None = None, device: Device = None,
+    trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Record a model's activations at a site, for instance L9.resid_post, on text. With several --site, one forward
     pass records each to its own folder inside OUT, as OUT/L9.resid_post, all at the same positions.
@@ -73,18 +74,18 @@ def record(
     options = given(
         tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
     )
-    made = record_(load_model(model, **given(device=device)), text, sites, outs, **options)
+    made = record_(load_model(model, **given(device=device, trust_code=trust_model_code)), text, sites, outs, **options)
     printing.show(made[0] if len(made) == 1 else made, json=json)
 
 
 @app.command(name="model")
-def model_(name: str, /, *, json: Json = False) -> None:
+def model_(name: str, /, *, trust_model_code: Trust = None, json: Json = False) -> None:
     """Say what a model is made of and which sites it has, from its config where that suffices. NAME is smollm2, a hub
     name, a local folder or a GGUF file."""
     from physalis.cli import inspections
     from physalis.models import inspect_model
 
-    inspections.show(inspect_model(name), json=json)
+    inspections.show(inspect_model(name, **given(trust_code=trust_model_code)), json=json)
 
 
 @app.command
@@ -116,6 +117,7 @@ def train(
 def evaluate(
     dictionary: Path, activations: list[Path], /, *, writes: list[Path] | None = None, out: Path | None = None,
     model: str | None = None, splice_tokens: Amount = None, seed: int | None = None, device: Device = None,
+    trust_model_code: Trust = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Say how faithful a dictionary is, with intervals and beside its baselines. ACTIVATIONS are those it reads, WRITES
@@ -128,7 +130,7 @@ def evaluate(
     out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
     models = artifact.read(dictionary, "dictionary").config.get("model")
     one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
-    subject = printing.model_of(activations[0], model, device) if one else None
+    subject = printing.model_of(activations[0], model, device, trust_model_code) if one else None
     options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
     printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
 
@@ -175,7 +177,8 @@ def sweep(
 def finetune(
     dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
     model: str | None = None, tokens: Amount = None, batch: int | None = None, lr: float | None = None,
-    fvu_weight: float | None = None, seed: int | None = None, device: Device = None, json: Json = False,
+    fvu_weight: float | None = None, seed: int | None = None, device: Device = None,
+    trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a dictionary a little further, against what the model makes of its reconstruction (KL divergence from its
     own predictions). WRITES are the activations that a transcoder predicts, unless they stand beside ACTIVATIONS."""
@@ -186,7 +189,9 @@ def finetune(
 
     source = recorded(artifact.read(dictionary, "dictionary"), activations, writes)
     options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
-    finetune_(dictionary, source, printing.model_of(activations[0], model, device), out=out, **options)
+    finetune_(
+        dictionary, source, printing.model_of(activations[0], model, device, trust_model_code), out=out, **options
+    )
     printing.show(artifact.read(out, "dictionary"), json=json)
 
 
@@ -194,7 +199,7 @@ def finetune(
 def build_atlas(
     dictionary: Path, activations: list[Path], /, *, out: Out, writes: list[Path] | None = None,
     model: str | None = None, evaluation: Path | None = None, causes: int | None = None, seed: int | None = None,
-    device: Device = None, json: Json = False,
+    device: Device = None, trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Gather every feature's examples, effects and neighbours into an atlas. ACTIVATIONS are of what the dictionary
     reads, WRITES of what a transcoder predicts, unless they were recorded together. EVALUATION is the folder that
@@ -203,7 +208,7 @@ def build_atlas(
     from physalis import build_atlas as build
     from physalis.cli import printing
 
-    subject = printing.model_of(activations[0], model, device)
+    subject = printing.model_of(activations[0], model, device, trust_model_code)
     options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
     printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
 
@@ -213,7 +218,7 @@ def convert(
     *sources: Path, out: Path, from_: Annotated[str | None, Parameter(name="--from")] = None, to: str | None = None,
     model: str | None = None, activations: list[Path] | None = None, writes: list[Path] | None = None,
     site: list[str] | None = None, site_out: list[str] | None = None, scale: float | None = None,
-    device: Device = None, json: Json = False,
+    device: Device = None, trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Read a dictionary that another tool made, with a verdict on it; or, with --to, write ours for another tool.
 
@@ -229,7 +234,8 @@ def convert(
     from physalis.exchange import convert as convert_
 
     joined = opened(activations, writes) if activations else None
-    subject = load_model(model, **given(device=device)) if model is not None else None
+    trust = trusted(trust_model_code, model)
+    subject = load_model(model, **given(device=device, trust_code=trust)) if model is not None else None
     options = given(format=from_, to=to, activations=joined, model=subject, scale=scale, sites=site, sites_out=site_out)
     made = convert_(list(sources), out, **options, **given(device=device))
     verdicts.show(made, json=json)
@@ -242,20 +248,23 @@ def steer(
     dictionary: Path, text: str | None = None, /, *, message: str | None = None,
     edit: Annotated[list[str], Parameter(help="KIND:FEATURE:AMOUNT: add, clamp, scale, project or cap.")],
     model: str | None = None, tokens: int | None = None, temperature: float | None = None, top_p: float | None = None,
-    seed: int | None = None, device: Device = None, json: Json = False,
+    seed: int | None = None, device: Device = None, trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Go on with TEXT, or answer MESSAGE, with features edited and without, side by side. Both are sampled with the
     same noise, so that they differ only by the edits."""
     from physalis import artifact, load_model
     from physalis import steering as steering_
     from physalis.cli import steering as shown
+    from physalis.models import announced
     from physalis.models.generation import Sampler
     from physalis.origin import Origin
 
     if (text is None) == (message is None):
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     edits = [steering_.parse_edit(each) for each in edit]
-    subject = load_model(model or Origin.of(artifact.read(dictionary, "dictionary")).model, **given(device=device))
+    options = given(device=device, trust_code=trusted(trust_model_code, model))
+    named = model or announced(Origin.of(artifact.read(dictionary, "dictionary")).model, "The dictionary")
+    subject = load_model(named, **options)
     bound = steering_.Steering.open(dictionary, subject, edits)
     asked = [{"role": "user", "content": message or ""}]
     if text is not None:
@@ -272,6 +281,7 @@ def doses(
     dictionary: Path, activations: Path, feature: int, /, *, reads: list[Path] | None = None,
     writes: list[Path] | None = None, model: str | None = None, strength: list[float] | None = None,
     cost: float | None = None, tokens: Amount = None, seed: int | None = None, device: Device = None,
+    trust_model_code: Trust = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """What adding a feature does at each strength: how much likelier its target, at what cost in perplexity, beside a
@@ -282,7 +292,7 @@ def doses(
     from physalis.cli import steering as shown
     from physalis.steering import dose_response
 
-    subject = printing.model_of(activations, model, device)
+    subject = printing.model_of(activations, model, device, trust_model_code)
     options = given(writes=writes, strengths=strength, cost=cost, tokens=tokens, seed=seed)
     recordings = [activations, *(reads or [])]
     shown.show_doses(dose_response(dictionary, recordings, subject, feature, **options), json=json)
@@ -324,7 +334,8 @@ def watch(
 def plan(
     model: str, /, *, site: list[str], writes: list[str] | None = None, tokens: Amount = None,
     dictionary: str | None = None, features: Features = None, k: int | None = None, skip: bool | None = None,
-    epochs: int | None = None, batch_size: Amount = None, device: Device = None, json: Json = False,
+    epochs: int | None = None, batch_size: Amount = None, device: Device = None,
+    trust_model_code: Trust = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Say what recording and training would take in memory, disk and time, before anything starts. With several --site
     they are read side by side; with --writes those sites are predicted from them."""
@@ -334,7 +345,7 @@ def plan(
     from physalis.cli.amounts import count_features
     from physalis.site import Site
 
-    subject = load_model(model, **given(device=device))
+    subject = load_model(model, **given(device=device, trust_code=trust_model_code))
     reads, targets = (list(map(Site.parse, each or [])) for each in (site, writes))
     n = None if features is None else count_features(features, sum(map(subject.width, reads)))
     options = given(tokens=tokens, architecture=dictionary, n_features=n, k=k, skip=skip, epochs=epochs)

@@ -1,9 +1,10 @@
 """The commands `physalis notes`: what people write about an atlas, as plain files, and from elsewhere."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
+from cyclopts import Parameter
 
 from physalis.cli.options import Json, Out, given
 
@@ -25,12 +26,18 @@ def export_notes(atlas: Path, folder: Path, /) -> None:
 
 
 @app.command(name="import")
-def import_notes(atlas: Path, folder: Path, /, *, json: Json = False) -> None:
-    """Add an exported FOLDER to the notes beside ATLAS: all of it, or nothing if a line cannot be read."""
+def import_notes(
+    atlas: Path, folder: Path, /, *,
+    trust: Annotated[bool, Parameter(negative="", help="Take over edits and removals of what is here, too.")] = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Add an exported FOLDER to the notes beside ATLAS, or nothing if a line cannot be read. What would change or
+    remove notes that are here, or is in the name of somebody who writes here, is left out without --trust."""
     from physalis.cli import printing
+    from physalis.notes.files import import_additions
     from physalis.notes.files import import_notes as import_
 
-    printing.show_fields(import_(_notes(atlas)[1], folder), json=json)
+    printing.show_fields((import_ if trust else import_additions)(_notes(atlas)[1], folder), json=json)
 
 
 @app.command(name="merge")

@@ -18,9 +18,9 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
 from physalis.cli.demo import Made
-from physalis.cli.options import given
+from physalis.cli.options import given, trusted
 from physalis.metrics import ENOUGH, Interval
-from physalis.models import Model, load_model
+from physalis.models import Model, announced, load_model
 from physalis.sweeping import Sweep
 
 TITLES = {
@@ -33,9 +33,12 @@ TITLES = {
 STRIKING = 5
 
 
-def model_of(activations: Path, name: str | None, device: str | None = None) -> Model:
-    """The named model, or the one that the activations were recorded from."""
-    return load_model(name or Activations.open(activations).manifest.config["model"], **given(device=device))
+def model_of(activations: Path, name: str | None, device: str | None = None, trust_code: bool | None = None) -> Model:
+    """The named model, or the one that the activations were recorded from; only code of a named one can be trusted."""
+    options = given(device=device, trust_code=trusted(trust_code, name))
+    return load_model(
+        name or announced(Activations.open(activations).manifest.config["model"], "The recording"), **options
+    )
 
 
 def show(record: Any, *, json: bool) -> None:

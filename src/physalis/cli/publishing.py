@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
+from physalis.bounded import shown
 from physalis.cli.options import Json, Out, given
 from physalis.errors import BadInput
 
@@ -83,12 +84,14 @@ def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None
 
     if named is None:
         return None
-    if re.fullmatch(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*", named):
+    if re.fullmatch(r"[0-9]{1,12}(-[0-9]{1,12})?(,[0-9]{1,12}(-[0-9]{1,12})?)*", named):
         ends = [[int(end) for end in part.split("-")] for part in named.split(",")]
         return [feature for end in ends for feature in range(end[0], max(end[0], min(end[-1], len(atlas))) + 1)]
     notes = notes_of(folder, atlas, None)
     lists = {row.list.name: row.list.list for row in notes.lists()} if notes else {}
     if notes is None or named not in lists:
         known = ", ".join(lists) or "none"
-        raise BadInput(f"{named!r} is neither numbers such as 3,17,40-49 nor a list in the notes (there: {known}).")
+        raise BadInput(
+            f"{shown(named)} is neither numbers such as 3,17,40-49 nor a list in the notes (there: {known})."
+        )
     return [entry.feature for entry in notes.full_list(lists[named]).entries]

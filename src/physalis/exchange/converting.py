@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from physalis import artifact, dictionaries
+from physalis import artifact, bounded, dictionaries
 from physalis.artifact import Manifest
+from physalis.bounded import shown
 from physalis.device import default_device
 from physalis.errors import BadInput
 from physalis.exchange import (
@@ -41,6 +42,8 @@ WRITERS: tuple[ModuleType, ...] = (saelens, sparsify, circuit_tracer)
 OURS = "physalis"
 KIND = "export"
 """Of a folder with another tool's files that was written here."""
+BELOW = ("*/", "*/*/", "*/*/*/")
+"""Where dictionaries are looked for to name them: a whole disk would take too long."""
 BOOKKEEPING = (artifact.MANIFEST, artifact.JOB, artifact.LOCK)
 STREAMED = 20_000  # tokens that go through a model that is given without activations
 
@@ -65,6 +68,8 @@ def recognise(path: Path | str) -> str:
             f"There is no {path} here. Check the path; what is on the hub, or in a tool's list of releases, has to be "
             "downloaded first: hf download OWNER/NAME --local-dir DIR, then convert the dictionary's own folder in DIR."
         )
+    if not path.is_dir():
+        bounded.open_file(path).close()  # and no pipe, on which reading never ends
     kind = artifact.kind_of(path) if (path / artifact.MANIFEST).is_file() else None
     if kind == "dictionary":
         return OURS
@@ -73,7 +78,7 @@ def recognise(path: Path | str) -> str:
     for reader in READERS:
         if reader.recognises(path):
             return reader.NAME
-    below = sorted(str(p.parent.relative_to(path)) for p in path.glob("**/cfg.json")) if path.is_dir() else []
+    below = sorted(str(p.parent.relative_to(path)) for up in BELOW for p in path.glob(f"{up}cfg.json"))
     hint = f" Below it there are dictionaries in {', '.join(below[:4])}: give one of them." if below else ""
     raise BadInput(f"{path} holds no format that is known here ({_names(READERS)}).{hint}")
 
@@ -86,11 +91,13 @@ def read(path: Path | str, *, format: str | None = None, scale: float | None = N
     """
     reader = _named(READERS, format or recognise(path))
     try:
-        return reader.read(Path(path), scale=scale)
+        found = reader.read(Path(path), scale=scale)
+        found.check()
+        return found
     except BadInput:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        said = (str(error) or "no more is said").splitlines()[0][:120]
+        said = shown((str(error) or "no more is said").splitlines()[0])[1:-1]
         raise BadInput(
             f"{path} cannot be read as {reader.NAME} ({type(error).__name__}: {said}). Its files are damaged, or of a "
             "version that this reader does not know: fetch them again, or name another format with --from."
@@ -315,7 +322,7 @@ def _named(modules: tuple[ModuleType, ...], name: str) -> ModuleType:
             return module
     only = modules is WRITERS and any(name.replace("_", "-").lower() == m.NAME.replace("_", "-") for m in READERS)
     known = "read here, and not written" if only else "not a format that is known here"
-    raise BadInput(f"{name!r} is {known}. Choose one of: {_names(modules)}.")
+    raise BadInput(f"{shown(name)} is {known}. Choose one of: {_names(modules)}.")
 
 
 def _names(modules: tuple[ModuleType, ...]) -> str:

@@ -3,7 +3,6 @@
 What a file unpacks to, or says of itself, is looked at before it is believed: a few kilobytes can claim terabytes.
 """
 
-import json
 import math
 import zipfile
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from physalis import bounded
+from physalis.bounded import shown
 from physalis.errors import BadInput
 from physalis.exchange import pickles
 
 MOST_SETTINGS = 1 << 20  # bytes: the tools' own hold a few thousand
+LONGEST_WORD = 1000  # characters of a name or a path
 MOST_TIMES = 20  # that arrays of numbers may be as large as their .npz
 ROOM = 1 << 24  # bytes that any .npz may unpack to
 
@@ -33,16 +34,17 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
     npz files are read with pickling off. Raises BadInput if the file cannot be read.
     """
+    bounded.open_file(path).close()
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return _real(load_file(path), path)
         except (OSError, SafetensorError) as error:
             raise BadInput(f"{path} cannot be read ({error}). It is missing or damaged: fetch it again.") from error
     if path.suffix == ".npz":
         try:
             _check_size(path)
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+                return _real({name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}, path)
         except BadInput:
             raise
         except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
@@ -50,7 +52,14 @@ def tensors(path: Path) -> dict[str, Tensor]:
     found = pickles.load(path)
     if not isinstance(found, dict):
         raise BadInput(f"{path} holds a {type(found).__name__}, not named tensors. Check the path.")
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    return _real({str(name): value for name, value in found.items() if isinstance(value, Tensor)}, path)
+
+
+def _real(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    for name, value in found.items():
+        if value.is_complex():
+            raise BadInput(f"{path}: {shown(name)} holds complex numbers, and no dictionary here has any.")
+    return found
 
 
 def _check_size(path: Path) -> None:
@@ -70,7 +79,8 @@ def take(found: dict[str, Tensor], path: Path, *names: str, layered: bool = Fals
     """
     for name in names:
         if name not in found:
-            raise BadInput(f"{path} has no tensor {name!r}. It holds: {', '.join(sorted(found)[:12])}.")
+            raise BadInput(f"{path} has no tensor {name!r}. It holds: {shown(', '.join(sorted(found)[:12]))[1:-1]}.")
+        _real({name: found[name]}, path)
         last = name.rsplit(".", 1)[-1].lower()
         shape = tuple(found[name].shape)
         if (last == "weight" or last.startswith("w_")) and len(shape) != 2 and not (layered and len(shape) == 3):
@@ -86,27 +96,11 @@ def settings(path: Path, **kinds: Kind) -> dict[str, Any]:
     names given is of another kind (as for ``checked``)."""
     if not path.exists():
         raise BadInput(f"There is no {path}. The format needs it: fetch it too, beside the weights.")
-    try:
-        if not path.is_file() or path.stat().st_size > MOST_SETTINGS:
-            raise BadInput(f"{path} is no file of settings: it is larger than {MOST_SETTINGS:,} bytes, or no file.")
-        text = path.read_text()
-        value = json.loads(text) if path.suffix == ".json" else yaml.load(text, _WithoutAliases)
-    except BadInput:
-        raise
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise BadInput(f"{path} cannot be read ({error}). It is damaged: fetch it again.") from error
+    text = bounded.read_text(path, most=MOST_SETTINGS)
+    value = bounded.parse_json(text, path) if path.suffix == ".json" else bounded.parse_yaml(text, path)
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds {type(value).__name__}, not settings by name. Check the path.")
     return checked(value, path, **kinds)
-
-
-class _WithoutAliases(yaml.SafeLoader):
-    """Names for what stands elsewhere in a file let 400 bytes say gigabytes, and no settings need them."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it refers to parts of itself")
-        return super().compose_node(parent, index)
 
 
 def settings_if_there(path: Path, **kinds: Kind) -> dict[str, Any]:
@@ -121,11 +115,13 @@ def checked(said: dict[str, Any], path: Path, **kinds: Kind) -> dict[str, Any]:
         value, allowed = said.get(name), kind if isinstance(kind, tuple) else (kind,)
         if value is not None and not any(_is(value, each) for each in allowed):
             wanted = " or ".join(_WORDS[each] for each in allowed)
-            raise BadInput(f"{path} says {name} = {str(value)[:60]!r}, which should be {wanted}. The file is damaged.")
+            raise BadInput(f"{path} says {name} = {shown(value)}, which should be {wanted}. The file is damaged.")
     return said
 
 
 def _is(value: Any, kind: type) -> bool:
+    if kind is str:
+        return isinstance(value, str) and len(value) <= LONGEST_WORD and value.isprintable()
     if isinstance(value, bool) or kind not in (float, int):
         return isinstance(value, kind)
     if kind is int:

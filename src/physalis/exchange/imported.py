@@ -1,5 +1,6 @@
 """Imported: a dictionary out of another tool's files, with what the files claim and what had to be assumed."""
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -70,6 +71,14 @@ class Imported:
     def __post_init__(self) -> None:
         self.dictionary.requires_grad_(False)
 
+    def check(self) -> None:
+        """Raise BadInput, or whatever reading a damaged file raises, for a dictionary of no width and for claims that
+        no manifest can hold."""
+        c = self.dictionary.config
+        if min(c.d_in, c.d_out, c.n_features) < 1:
+            raise BadInput(f"Its weights have width {c.d_in} and {c.d_out} and {c.n_features} features: none is there.")
+        json.dumps(self.claims.to_dict(), allow_nan=False)
+
 
 HOOKS = {
     "hook_resid_pre": "resid_pre", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_post",
@@ -80,24 +89,24 @@ HOOKS = {
 stands before the norm. ``ln2.hook_normalized`` has no gain, which no module's input or output is."""
 
 MODULES = {
-    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.(\d+)(?:\.output)?": "resid_post",
-    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.(\d+)\.mlp(?:\.output)?": "mlp_out",
-    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.(\d+)\.(?:self_attn|attn|attention)(?:\.output)?":
+    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.([0-9]{1,4})(?:\.output)?": "resid_post",
+    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.([0-9]{1,4})\.mlp(?:\.output)?": "mlp_out",
+    r"(?:model\.layers|layers|h|transformer\.h|gpt_neox\.layers)\.([0-9]{1,4})\.(?:self_attn|attn|attention)(?:\.output)?":
         "attn_out",
-    r"model\.layers\.(\d+)\.self_attn\.o_proj\.input": "z",
-    r"model\.layers\.(\d+)\.pre_feedforward_layernorm\.output": "mlp_in",
-    r"model\.layers\.(\d+)\.post_feedforward_layernorm\.output": "mlp_out",
+    r"model\.layers\.([0-9]{1,4})\.self_attn\.o_proj\.input": "z",
+    r"model\.layers\.([0-9]{1,4})\.pre_feedforward_layernorm\.output": "mlp_in",
+    r"model\.layers\.([0-9]{1,4})\.post_feedforward_layernorm\.output": "mlp_out",
 }  # fmt: skip
 """Module paths whose output (or named side) is a site of ours."""
 
 
 def site_of(hook: str) -> str | None:
     """Another tool's name for a place in a model as a site of ours, ``L9.resid_post``; None where there is none."""
-    if re.fullmatch(r"L\d+\.\w+|embed|logits", hook):
+    if re.fullmatch(r"L[0-9]{1,4}\.\w+|embed|logits", hook):
         return hook
     if hook == "hook_embed":
         return "embed"
-    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)
+    found = re.fullmatch(r"blocks\.([0-9]{1,4})\.(.+)", hook)
     if found:
         return f"L{found[1]}.{HOOKS[found[2]]}" if found[2] in HOOKS else None
     for pattern, name in MODULES.items():

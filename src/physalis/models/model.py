@@ -63,6 +63,8 @@ class Model:
         Raises BadInput if ``family`` names a module that ``hf`` does not have.
         """
         self.name = name
+        self.trusts_code = False
+        """Whether code that came with it was run: whoever loads it again by its name has to say so too."""
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.family = family

@@ -5,7 +5,6 @@ Documents are joined with the model's separator token and cut; every token remem
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from jaxtyping import Int32
@@ -15,7 +14,7 @@ from physalis.models.model import Model
 from physalis.models.prompting import first_id
 
 CONTEXTS_A_BLOCK = 256
-TEXTS_A_BATCH = 64
+TEXTS_A_BATCH, CHARACTERS_A_BATCH = 64, 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +30,22 @@ class Packed:
 
 def encoded(model: Model, documents: Iterable[str]) -> Iterator[Int32[np.ndarray, " tokens"]]:
     """The token ids of each document that holds more than white space, the model's separator at its end."""
-    texts = filter(str.strip, documents)
-    while batch := list(islice(texts, TEXTS_A_BATCH)):
+    for batch in _batches(filter(str.strip, documents)):
         for ids in model.encode(batch):
             yield np.array(ids if model.separator_id is None else [*ids, model.separator_id], np.int32)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    # Tokenizers take a hundred bytes a character, and a text may have millions.
+    batch, size = [], 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if len(batch) == TEXTS_A_BATCH or size >= CHARACTERS_A_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def packed(

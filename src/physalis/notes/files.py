@@ -20,8 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from physalis import artifact
+from physalis import bounded
+from physalis.bounded import shown
 from physalis.errors import BadInput
+from physalis.folder import check, is_file, write
 from physalis.notes.ledger import check_same
 from physalis.notes.records import Added, Entry, Listing, Removal, Written, read
 from physalis.notes.store import Notes
@@ -30,6 +32,10 @@ HEADER = "notes.json"
 FORMAT = 1
 """Version of the files. A newer one is refused."""
 FEATURES_A_FILE = 100
+LONGEST = 1 << 20
+"""Bytes of a line: the longest note has 60,000."""
+MOST = 1 << 30
+"""Bytes of a file."""
 
 _FOLDERS = ("labels", "lists", "notes", "votes")
 _ATTRIBUTES = "*.jsonl merge=union\n"
@@ -59,11 +65,40 @@ def export_notes(notes: Notes, folder: Path | str) -> int:
 
 
 def import_notes(notes: Notes, folder: Path | str) -> Added:
-    """Add the records of an export: all of them, or none if one cannot be read.
+    """Add the records of an export that is trusted: all of them, or none if one cannot be read. They may remove and
+    edit what anybody wrote here (see ``import_additions``).
 
     Raises BadInput if the folder's notes are about another atlas, or a line is not a record; it names the line.
     """
     return notes.add(_read(Path(folder), notes.atlas))
+
+
+def import_additions(notes: Notes, folder: Path | str) -> Added:
+    """Add those records of an export, which may be a stranger's, that change nothing of what stands here: no edits and
+    removals of it, no entries for lists that are here, and nothing in the name of somebody who writes here, for a name
+    is not proved. ``left_out`` says what else there was.
+
+    Raises BadInput as ``import_notes`` does.
+    """
+    found, here = _read(Path(folder), notes.atlas), [*notes.records()]
+    known, authors = {record.id for record in here}, {record.author for record in here}
+    lists = {record.list for record in here if isinstance(record, Listing)}
+    fresh = [record for record in found if record.id not in known]
+    changes = {record.id for record in fresh if known.intersection(record.replaces) or _list_of(record) in lists}
+    named = {record.id for record in fresh if record.author in authors} - changes
+    told = []
+    if changes:
+        told.append(f"{len(changes):,} records would change or remove what stands here")
+    if named:
+        told.append(f"{len(named):,} are in the name of somebody who writes here")
+    if told:
+        told = [f"{', and '.join(told)}: left out. Whoever trusts the folder can import it with --trust."]
+    left = changes | named
+    return notes.add(each for each in found if each.id not in left).model_copy(update={"left_out": tuple(told)})
+
+
+def _list_of(record: Written) -> str | None:
+    return record.list if isinstance(record, Listing | Entry | Removal) else None
 
 
 def merge_notes(folders: Sequence[Path | str], out: Path | str) -> int:
@@ -82,22 +117,18 @@ def _write(folder: Path, atlas: str, records: Iterable[Written]) -> int:
     with _held(folder):
         union = merge(_there(folder, atlas), records)
         if not (folder / HEADER).exists():  # first: files without it are nobody's
-            _replace(folder / HEADER, json.dumps({"notes": FORMAT, "atlas": atlas}, indent=1) + "\n")
+            write(folder, HEADER, (json.dumps({"notes": FORMAT, "atlas": atlas}, indent=1) + "\n").encode())
         if not (folder / ".gitattributes").exists():
-            _replace(folder / ".gitattributes", _ATTRIBUTES)
+            write(folder, ".gitattributes", _ATTRIBUTES.encode())
         by_file: dict[str, list[Written]] = defaultdict(list)
         for record in union:
             by_file[_file_of(record)].append(record)
+        for name in by_file:
+            check(folder, name)  # before any is written
         for name in sorted(by_file):
-            (folder / name).parent.mkdir(exist_ok=True)
-            _replace(folder / name, "".join(f"{r.model_dump_json()}\n" for r in sorted(by_file[name], key=_order)))
+            lines = "".join(f"{r.model_dump_json()}\n" for r in sorted(by_file[name], key=_order))
+            write(folder, name, lines.encode())
     return len(union)
-
-
-def _replace(file: Path, text: str) -> None:
-    content = text.encode()
-    if not file.exists() or file.read_bytes() != content:
-        artifact.write_atomic(file, lambda path: path.write_bytes(content))
 
 
 def _file_of(record: Written) -> str:
@@ -113,7 +144,11 @@ def _order(record: Written) -> tuple[int, str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [file for name in _FOLDERS for file in sorted((folder / name).glob("*.jsonl"))]
+    found = [file for name in _FOLDERS for file in sorted((folder / name).glob("*.jsonl"))]
+    for file in found:
+        if not is_file(folder, str(file.relative_to(folder))):
+            raise BadInput(f"{file} is no file, or is reached through a link. Put the file itself there.")
+    return found
 
 
 def _there(folder: Path, atlas: str) -> Sequence[Written]:
@@ -141,31 +176,34 @@ def _read(folder: Path, atlas: str) -> Sequence[Written]:
 
 def _lines(file: Path) -> Iterator[Written]:
     # Split at line feeds alone: a note may hold other characters that Python takes for the end of a line.
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        if not line.strip() or line.startswith(_CONFLICT):
-            continue
-        try:
-            record = read(line)
-        except BadInput as error:
-            raise BadInput(
-                f"{file}, line {number} is not a record of notes. {error} Restore it as it was, or take it out. "
-                "Nothing of this folder was used."
-            ) from error
-        yield record
+    with bounded.open_file(file) as opened:
+        for number, line in enumerate(bounded.lines(opened, file, longest=LONGEST, most=MOST), 1):
+            if not line.strip() or line.startswith(_CONFLICT):
+                continue
+            try:
+                record = read(line)
+            except BadInput as error:
+                raise BadInput(
+                    f"{file}, line {number} is not a record of notes. {error} Restore it as it was, or take it out. "
+                    "Nothing of this folder was used."
+                ) from error
+            yield record
 
 
 def _header(folder: Path) -> str:
     """The hash of the atlas that an export is about."""
     file = folder / HEADER
     try:
-        header = json.loads(file.read_bytes())
+        if not file.exists():
+            raise BadInput(f"{folder} holds no exported notes: it has no {HEADER}. Check the path.")
+        header = bounded.parse_json(bounded.read_bytes(file, most=LONGEST), file)
         version, atlas = header["notes"], header["atlas"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BadInput(f"{folder} holds no exported notes: it has no {HEADER}. Check the path.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BadInput(f'{file} cannot be read. It should be {{"notes": {FORMAT}, "atlas": "…"}}.') from error
     if not isinstance(version, int) or version > FORMAT:
-        raise BadInput(f"{folder} has format {version!r}; this physalis reads up to {FORMAT}. Install a newer one.")
+        raise BadInput(
+            f"{folder} has format {shown(version)}; this physalis reads up to {FORMAT}. Install a newer one."
+        )
     return str(atlas)
 
 

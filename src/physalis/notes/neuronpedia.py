@@ -5,7 +5,6 @@ Nothing is dropped in silence: whatever does not fit is told in a sentence.
 
 import gzip
 import json
-import math
 import uuid
 import zlib
 from collections import Counter
@@ -17,11 +16,24 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from physalis import bounded
+from physalis.bounded import shown
 from physalis.errors import BadInput
 from physalis.notes import records
 from physalis.notes.records import Added, Entry, FullList, Label, Listing
 from physalis.notes.store import Notes
 
+LONGEST = 4 << 20
+"""Bytes of a line: an explanation has a few hundred."""
+MOST = 4 << 30
+"""Bytes of a file, once it is unpacked."""
+MOST_ROWS = 2_000_000
+MOST_TOLD = 10_000
+"""Sentences of what did not fit."""
+LONGEST_SOURCE = 200
+"""Characters of a name of theirs."""
+LARGEST = 1e300
+"""What any score is below."""
 _READ = {
     "modelId", "layer", "index", "description", "authorId", "typeName", "explanationModelName", "scoreV1", "scoreV2",
     "createdAt", "updatedAt",
@@ -67,11 +79,13 @@ def import_explanations(notes: Notes, path: Path | str, *, n_features: int, sour
     unkept: Counter[str] = Counter()
     sources: set[str] = set()
     for place, row in _rows(Path(path), left_out):
+        if len(labels) + len(left_out) + len(elsewhere) + len(unkept) > MOST_ROWS:
+            raise BadInput(f"{path} holds more than {MOST_ROWS:,} explanations. Nothing was imported: part it.")
         sources.add(_source(row))
         if source is not None and _source(row) != source:
             elsewhere[_source(row)] += 1
             continue
-        unkept.update(row.keys() - _READ)
+        unkept.update(name[:LONGEST_SOURCE] for name in row.keys() - _READ)
         try:
             labels.append(_label(row, n_features))
         except (_Misfit, BadInput) as misfit:
@@ -80,8 +94,13 @@ def import_explanations(notes: Notes, path: Path | str, *, n_features: int, sour
     left_out += [
         f"{n:,} rows are of {name}, not of {source}, and were left out." for name, n in sorted(elsewhere.items())
     ]
-    left_out += [f"{name!r} is not kept; {n:,} rows have it." for name, n in sorted(unkept.items())]
-    return notes.add(labels).model_copy(update={"left_out": tuple(left_out)})
+    left_out += [f"{shown(name)} is not kept; {n:,} rows have it." for name, n in sorted(unkept.items())]
+    return notes.add(labels).model_copy(update={"left_out": _told(left_out)})
+
+
+def _told(left_out: list[str]) -> tuple[str, ...]:
+    more = len(left_out) - MOST_TOLD
+    return tuple(left_out) if more <= 0 else (*left_out[:MOST_TOLD], f"And {more:,} more like these.")
 
 
 def import_list(
@@ -127,13 +146,14 @@ def _rows(path: Path, left_out: list[str]) -> Iterator[tuple[str, dict[str, Any]
         raise BadInput(f"{path} holds no .jsonl and no .jsonl.gz file. Check the path.")
     for file in files:
         try:
-            with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as lines:
-                for number, line in enumerate(lines, 1):
+            with bounded.open_file(file) as packed:
+                opened = gzip.GzipFile(fileobj=packed) if file.suffix == ".gz" else packed
+                for number, line in enumerate(bounded.lines(opened, file, longest=LONGEST, most=MOST), 1):
                     place = f"{file.name}, line {number}"
                     try:
-                        row = json.loads(line) if line.strip() else None
-                    except ValueError as error:
-                        left_out.append(f"{place}: it is not JSON ({error}).")
+                        row = bounded.parse_json(line, "it") if line.strip() else None
+                    except BadInput as error:
+                        left_out.append(f"{place}: {str(error).removeprefix('it cannot be read: ')}")
                         continue
                     if isinstance(row, dict):
                         yield place, row
@@ -163,16 +183,18 @@ def _label(row: dict[str, Any], n_features: int) -> Label:
 def _feature(row: dict[str, Any], n_features: int) -> int:
     index = row.get("index")
     if isinstance(index, bool) or not isinstance(index, int | str) or not str(index).isdecimal():
-        raise _Misfit(f"its index is {index!r}, not the number of a feature.")
+        raise _Misfit(f"its index is {shown(index)}, not the number of a feature.")
     if len(str(index)) > 12 or int(index) >= n_features:
-        raise _Misfit(f"there is no feature {index}: this atlas has {n_features:,}, from 0 to {n_features - 1}.")
+        raise _Misfit(
+            f"there is no feature {str(index)[:20]}: this atlas has {n_features:,}, from 0 to {n_features - 1}."
+        )
     return int(index)
 
 
 def _score(row: dict[str, Any], name: str) -> float:
     score = row[name]
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise _Misfit(f"its {name} is {score!r}, not a number.")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < LARGEST:
+        raise _Misfit(f"its {name} is {shown(score)}, not a number.")
     return float(score)
 
 
@@ -184,11 +206,11 @@ def _time(row: dict[str, Any]) -> str:
         moment = datetime.fromisoformat(said)
         return records.spell(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (TypeError, ValueError, OverflowError) as error:
-        raise _Misfit(f"its time is {said!r}, which cannot be read.") from error
+        raise _Misfit(f"its time is {shown(said)}, which cannot be read.") from error
 
 
 def _source(row: dict[str, Any]) -> str:
-    return f"{row.get('modelId')}/{row.get('layer')}"
+    return "/".join(str(row.get(name))[:LONGEST_SOURCE] for name in ("modelId", "layer"))
 
 
 def _check_one(sources: set[str], source: str | None) -> None:
@@ -207,14 +229,14 @@ def _unkept(rows: Iterable[dict[str, Any]], read: set[str]) -> list[tuple[str, i
 def _quick_list(text: str) -> _QuickList:
     text = text.strip()
     name = ""
-    if text.startswith(("http://", "https://")):
-        asked = parse_qs(urlsplit(text).query)
-        name, text = asked.get("name", [""])[0], asked.get("features", [""])[0]
     try:
-        said = json.loads(text)
-    except ValueError as error:
+        if text.startswith(("http://", "https://")):
+            asked = parse_qs(urlsplit(text).query)
+            name, text = asked.get("name", [""])[0], asked.get("features", [""])[0]
+        said = bounded.parse_json(text, "it")
+    except (BadInput, ValueError) as error:
         raise BadInput(
-            f"This is not a quick list: {text[:80]!r} is not JSON ({error}). Give its address, with all that follows "
+            f"This is not a quick list: {shown(text)} is not JSON ({error}). Give its address, with all that follows "
             "the question mark, or its JSON."
         ) from error
     said = said if isinstance(said, dict) else {"features": said}
@@ -232,5 +254,5 @@ def _one_by_one(row: dict[str, Any]) -> Sequence[dict[str, Any]]:
         return [row]
     try:
         return [row | {"index": one} for some in json.loads(index) for one in some]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return [row]

@@ -26,7 +26,7 @@ def run_workers(
 
     Raises BadInput if the workers cannot load this very model by its name, or if one of them dies.
     """
-    loading = (model.name, str(model.device), model.dtype, model.family, model.fingerprint)
+    loading = (model.name, str(model.device), model.dtype, model.family, model.fingerprint, model.trusts_code)
     threads = max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=(threads,))
     try:
@@ -57,8 +57,10 @@ def _die_with_parent() -> None:
 
 
 @cache
-def _loaded(name: str, device: str, dtype: torch.dtype, family: Family, fingerprint: str) -> Model:
-    model = load_model(name, device=device, dtype=dtype, family=family)
+def _loaded(
+    name: str, device: str, dtype: torch.dtype, family: Family, fingerprint: str, trust_code: bool
+) -> Model:  # fmt: skip
+    model = load_model(name, device=device, dtype=dtype, family=family, trust_code=trust_code)
     if model.fingerprint != fingerprint:
         raise BadInput(
             f"The model named {name!r} is not the one given: workers load it anew, and its weights differ. "

@@ -14,10 +14,7 @@ Text inside a block is its caption, and ends with a line of ``:::``. A name afte
 leads to a feature's page.
 """
 
-import datetime
-import hashlib
 import html
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,19 +27,26 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from pydantic import ValidationError
 
+from physalis import bounded
 from physalis.atlas import Atlas
+from physalis.bounded import shown
 from physalis.errors import BadInput
 from physalis.lab.pages import Page
+from physalis.lab.publishing import Checked
 from physalis.web.bibliography import Work, read_bibliography
+from physalis.web.heads import read_head
 from physalis.web.markdown import Lost, inline_tokens, plain, read_markdown
 from physalis.web.packing import pack
-
-HEAD = ("title", "description", "authors", "date", "bibliography")
-"""What an article may say of itself between its first two lines of ``---``."""
+from physalis.web.pictures import read_picture
 
 FIGURES = ("feature", "list", "experiment", "image")
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
-"""Not .svg: opened by itself, such a file may run a script in the site's name."""
+
+MOST_RECORD = 64 << 20
+"""Bytes of an experiment's record."""
+MOST_PICTURES = 256 << 20
+"""Bytes of all pictures of an article."""
+LONGEST_NUMBER = 12
+"""Digits of a feature's number: no atlas has that many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Article:
     """Records of those that a script draws, in the order of their places in ``html``."""
     features: list[int]
     """Those shown or linked to."""
-    pictures: dict[str, Path]
-    """File name beside the page to where it is now."""
+    pictures: dict[str, bytes]
+    """File name beside the page to what it holds."""
     numbers: dict[str, int]
     """Name of each figure to its number."""
 
@@ -83,27 +87,23 @@ def read_article(
     Raises BadInput with the line of whatever does not resolve.
     """
     file = Path(file)
-    head, tokens = read_markdown(file)
-    if unknown := [key for key in head if key not in HEAD]:
-        raise BadInput(
-            f"{file}: the head says {unknown[0]!r}, which means nothing here. It may say: {', '.join(HEAD)}."
-        )
-    if "title" not in head and tokens and tokens[0].type == "heading_open":
-        head["title"] = plain(tokens[1].children or [])
+    said, tokens = read_markdown(file)
+    if "title" not in said and tokens and tokens[0].type == "heading_open":
+        said["title"] = plain(tokens[1].children or [])
         tokens = tokens[3:]
-    if not str(head.get("title", "")).strip():
+    head = read_head(file, said)
+    if not head.title.strip():
         raise Lost(file, 1, "the article has no title. Begin it with a line such as # What we found.")
-    works = _works(file, head.get("bibliography"))
-    resolved = _Resolver(file, atlas, works, feature, picture)
+    resolved = _Resolver(file, atlas, _works(file, head.bibliography), feature, picture)
     resolved.read(tokens)
     writer = _Writer(resolved)
     body = writer.render(tokens, MarkdownIt("commonmark").options, {})
     slug = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "article"
     return Article(
         slug=slug,
-        title=str(head["title"]),
-        description=str(head.get("description", "")),
-        html=_front(head) + _contents(resolved) + f'<div class="body">{body}</div>' + _references(resolved),
+        title=head.title,
+        description=head.description,
+        html=head.html() + _contents(resolved) + f'<div class="body">{body}</div>' + _references(resolved),
         figures=resolved.figures,
         features=list(dict.fromkeys(resolved.features)),
         pictures=resolved.pictures,
@@ -111,10 +111,11 @@ def read_article(
     )
 
 
-def _works(file: Path, said: Any) -> dict[str, Work]:
+def _works(file: Path, names: Sequence[str]) -> dict[str, Work]:
     works: dict[str, Work] = {}
-    for name in [said] if isinstance(said, str) else said or []:
-        works |= read_bibliography(file.parent / str(name))
+    for name in names:
+        with bounded.named(f"{file}, the bibliography"):
+            works |= read_bibliography(file.parent, name)
     return works
 
 
@@ -126,7 +127,7 @@ class _Resolver:
         self.feature_at, self.picture_at = feature, picture
         self.figures: list[dict[str, Any]] = []
         self.features: list[int] = []
-        self.pictures: dict[str, Path] = {}
+        self.pictures: dict[str, bytes] = {}
         self.cited: dict[str, int] = {}
         self.numbers: dict[str, int] = {}
         """Name of a figure to its number."""
@@ -173,7 +174,7 @@ class _Resolver:
             token.meta["kind"] = kind
             return kind
         if kind not in FIGURES:
-            raise Lost(self.file, line, f"there is no block {kind!r}. There are: {', '.join((*FIGURES, 'note'))}.")
+            raise Lost(self.file, line, f"there is no block {shown(kind)}. There are: {', '.join((*FIGURES, 'note'))}.")
         number = len(self.numbers) + 1
         name = said.pop()[1:] if said and said[-1].startswith("#") else f"figure-{number}"
         if name in self.numbers or not re.fullmatch(r"[\w.-]+", name):
@@ -205,15 +206,17 @@ class _Resolver:
         return self._live(record, "; ".join(f"{row.id}: {row.headline}" for row in rows))
 
     def _experiment(self, said: str, line: int) -> dict[str, Any]:
-        path = self.file.parent / said
         try:
-            told = json.loads(path.read_text())
+            read = bounded.contents(bounded.open_inside(self.file.parent, said), said, most=MOST_RECORD)
+            told = bounded.parse_json(read, said)
             page = Page.model_validate(told["page"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            if told.get("check") is not None:
+                Checked.of(told["check"])
+        except (BadInput, ValueError, TypeError, LookupError, RecursionError) as error:
             why = f"{error.error_count()} of its values do not fit" if isinstance(error, ValidationError) else error
             raise Lost(
-                self.file, line, f"{said or 'nothing'!r} is no experiment's record ({why}). Name a file that "
-                "physalis lab publish wrote, such as lab/TMS-1.json."
+                self.file, line, f"{shown(said or 'nothing')} is no experiment's record ({why}). Name a file beside "
+                "the article that physalis lab publish wrote, such as lab/TMS-1.json."
             ) from error  # fmt: skip
         record = {"kind": "experiment", "page": page.model_dump(mode="json"), "check": told.get("check")}
         return self._live(record, f"{page.id}: {page.title}") | {"wide": True}
@@ -224,9 +227,10 @@ class _Resolver:
 
     def _ids(self, said: str, line: int, one: bool = False) -> list[int]:
         words = said.replace(",", " ").split()
-        if not words or not all(word.isascii() and word.isdigit() for word in words) or (one and len(words) > 1):
+        numbers = all(word.isascii() and word.isdigit() and len(word) <= LONGEST_NUMBER for word in words)
+        if not words or not numbers or (one and len(words) > 1):
             need = "one feature, such as ::: feature 12" if one else "features, such as ::: list 3, 17, 99"
-            raise Lost(self.file, line, f"a block here needs the number of {need}; received {said!r}.")
+            raise Lost(self.file, line, f"a block here needs the number of {need}; received {shown(said)}.")
         ids = [int(word) for word in words]
         try:
             self.atlas.rows(ids)
@@ -238,17 +242,17 @@ class _Resolver:
     def _picture(self, said: str, line: int) -> str:
         if re.match(r"[a-zA-Z][\w+.-]*:|//", said):
             raise Lost(
-                self.file, line, f"the picture {said!r} lies elsewhere. Save it beside the article and name the file."
-            )
-        path = self.file.parent / said
-        if not path.is_file() or path.suffix.lower() not in PICTURES:
-            raise Lost(
                 self.file,
                 line,
-                f"there is no picture {said!r}. A picture is a file that ends in {', '.join(PICTURES)}.",
+                f"the picture {shown(said)} lies elsewhere. Save it beside the article and name the file.",
             )
-        name = hashlib.sha256(path.read_bytes()).hexdigest()[:16] + path.suffix.lower()
-        self.pictures[name] = path
+        try:
+            name, content = read_picture(self.file.parent, said)
+        except BadInput as error:
+            raise Lost(self.file, line, f"there is no picture {shown(said)}: {error}") from error
+        self.pictures[name] = content
+        if sum(map(len, self.pictures.values())) > MOST_PICTURES:
+            raise Lost(self.file, line, f"the pictures up to here have more than {MOST_PICTURES:,} bytes together.")
         return self.picture_at.format(name)
 
     def _cite(self, token: Token, line: int) -> None:
@@ -256,7 +260,7 @@ class _Resolver:
             if key not in self.works:
                 known = ", ".join(sorted(self.works)[:8])
                 hint = f"It has: {known}." if known else "The head names no bibliography, or an empty one."
-                raise Lost(self.file, line, f"nothing in the bibliography is called {key!r}. {hint}")
+                raise Lost(self.file, line, f"nothing in the bibliography is called {shown(key)}. {hint}")
             self.cited.setdefault(key, len(self.cited) + 1)
 
     def _link(self, token: Token, line: int, names: set[str]) -> None:
@@ -266,17 +270,14 @@ class _Resolver:
             token.attrSet("href", self.feature_at.format(id))
         elif target.startswith("#"):
             if target[1:] not in names:
-                raise Lost(
-                    self.file,
-                    line,
-                    f"nothing here is called {target}. There are: {', '.join(sorted(names)) or 'no names'}.",
-                )
+                known = ", ".join(sorted(names)[:20]) or "no names"
+                raise Lost(self.file, line, f"nothing here is called {shown(target)[1:-1]}. There are: {known}.")
             token.meta["number"] = self.numbers.get(target[1:])
         elif re.match(r"https?://", target):
             token.attrSet("rel", "noreferrer noopener")
         elif not target.startswith("mailto:"):
             raise Lost(
-                self.file, line, f"the link {target!r} leads out of the site. Links begin with https://, http://, "
+                self.file, line, f"the link {shown(target)} leads out of the site. Links begin with https://, http://, "
                 "mailto:, # or feature:."
             )  # fmt: skip
 
@@ -354,19 +355,6 @@ def _caption(tokens: list[Token]) -> str:
 
 def _reference(key: str) -> str:
     return "ref-" + re.sub(r"[^\w.-]", "-", key)
-
-
-def _front(head: dict[str, Any]) -> str:
-    said = f'<h1 tabindex="-1">{html.escape(str(head["title"]))}</h1>'
-    if head.get("description"):
-        said += f'<p class="lead">{html.escape(str(head["description"]))}</p>'
-    authors, day = head.get("authors") or [], head.get("date")
-    names = [authors] if isinstance(authors, str) else [str(name) for name in authors]
-    if isinstance(day, datetime.date):
-        day = f"{day.day} {day:%B %Y}"
-    by = " · ".join(part for part in (", ".join(names), str(day or "")) if part)
-    by = by and f'<p class="by">{html.escape(by)}</p>'
-    return f'<header class="front">{said}{by}</header>'
 
 
 def _contents(resolved: _Resolver) -> str:

@@ -1,14 +1,15 @@
 """bibliography: works to cite, from a .bib file or a CSL-JSON list, and how each reads in a list of references."""
 
 import html
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from physalis import bounded
+from physalis.bounded import shown
 from physalis.errors import BadInput
 
 _ACCENTS = {
@@ -22,6 +23,12 @@ _LETTERS = {
 _ACCENTED = re.compile(r"""\\(?:([`'^~="."])|([uvHckr])(?=[\s{]))\s*(?:\{\s*\\?(\w)\s*\}|\\?(\w))""")
 _LETTER = re.compile(r"\\(ss|ae|AE|oe|OE|aa|AA|[oOlLij])(?![a-zA-Z])\s*(?:\{\})?")
 _SKIPPED = ("comment", "preamble", "string")
+_NAME = re.compile(r"(?<![\w-])([\w-]++)\s*=\s*")
+"""From the beginning of a word: from each of its letters, a word of a million would be read a million times."""
+MOST = 16 << 20
+"""Bytes of a bibliography."""
+LONGEST = 100_000
+"""Characters of a field: @string may double what another one says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +67,32 @@ def _named(authors: tuple[str, ...]) -> str:
     return f"{', '.join(authors)}." if authors else ""
 
 
-def read_bibliography(file: Path) -> dict[str, Work]:
-    """The works of a file by key: BibTeX, or a list as CSL-JSON for a name that ends in .json.
+def read_bibliography(folder: Path, name: str) -> dict[str, Work]:
+    """The works, by key, of the file that an article in ``folder`` calls ``name``: BibTeX, or a list as CSL-JSON where
+    the name ends in .json.
 
-    Raises BadInput if it cannot be read, or says a key twice.
+    Raises BadInput if it does not lie there, cannot be read, or says a key twice.
     """
+    text = bounded.decoded(bounded.contents(bounded.open_inside(folder, name), name, most=MOST), name)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        works = [_of_csl(entry) for entry in json.loads(text)] if file.suffix == ".json" else _of_bib(text)
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        works = [_of_csl(each) for each in _listed(text, name)] if PurePath(name).suffix == ".json" else _of_bib(text)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise BadInput(
-            f"The bibliography {file} cannot be read ({error}). Give BibTeX, or a list in CSL-JSON with .json at the "
-            "end of its name."
+            f"The bibliography {name} cannot be read ({shown(str(error))[1:-1]}). Give BibTeX, or a list in CSL-JSON "
+            "with .json at the end of its name."
         ) from error
     found: dict[str, Work] = {}
     for work in works:
         if work.key in found:
-            raise BadInput(f"The bibliography {file} has {work.key!r} twice. Give each work a key of its own.")
+            raise BadInput(f"The bibliography {name} has {shown(work.key)} twice. Give each work a key of its own.")
         found[work.key] = work
+    return found
+
+
+def _listed(text: str, name: str) -> list[Any]:
+    found = bounded.parse_json(text, name)
+    if not isinstance(found, list):
+        raise TypeError("it holds no list")
     return found
 
 
@@ -139,7 +154,7 @@ def _balanced(text: str, at: int) -> tuple[str, int]:
 
 def _fields(text: str, macros: Mapping[str, str]) -> list[tuple[str, str]]:
     fields, at = [], 0
-    while (found := re.compile(r"([\w-]+)\s*=\s*").search(text, at)) is not None:
+    while (found := _NAME.search(text, at)) is not None:
         at, value = found.end(), ""
         while at < len(text):
             if text[at] == "{":
@@ -154,6 +169,8 @@ def _fields(text: str, macros: Mapping[str, str]) -> list[tuple[str, str]]:
                 assert word is not None
                 part, at = macros.get(word[0].lower(), word[0]), word.end()
             value += part
+            if len(value) > LONGEST:
+                raise ValueError(f"{shown(found[1])} has more than {LONGEST:,} characters")
             joined = re.compile(r"\s*#\s*").match(text, at)
             if joined is None:
                 break

@@ -19,6 +19,8 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from physalis import __version__, artifact
 from physalis.errors import BadInput
+from physalis.folder import is_file, write
+from physalis.lab.publishing import read_told
 from physalis.web.app import Headers
 from physalis.web.serving import serve_app
 from physalis.web.shell import STATIC, fill, read_shell
@@ -30,24 +32,24 @@ DRAWN = ("vectors", "cells", "dots", "lines", "stacks")
 
 def write_pages(folder: Path, ids: Sequence[str]) -> list[str]:
     """Write the pages of the experiments whose records the folder holds, in this order; returns the names of all files
-    that make up the site. Raises BadInput if the front end was not built."""
+    that make up the site. Raises BadInput if the front end was not built, for a record that is damaged, and for a link
+    in the folder."""
     front = STATIC.parent / "lab"
     shell = read_shell(front)
     names = []
     for file in sorted(front.iterdir()):
         if file.name != "index.html":
             names.append(f"{ASSETS}/{file.name}")
-            (folder / ASSETS).mkdir(exist_ok=True)
-            _write(folder / names[-1], file.read_bytes())
-    told = {id: json.loads((folder / f"{id}.json").read_text()) for id in ids if (folder / f"{id}.json").exists()}
+            write(folder, names[-1], file.read_bytes())
+    told = {id: read_told(folder / f"{id}.json") for id in ids if is_file(folder, f"{id}.json")}
     order = [{"id": id, "title": each["page"]["title"]} for id, each in told.items()]
     for id, each in told.items():
         records = {"experiment": json.dumps(each), "order": json.dumps(order)}
         page = fill(shell, title=f"{each['page']['title']} – physalis", records=records)
-        _write(folder / f"{id}.html", page.encode())
+        write(folder, f"{id}.html", page.encode())
         names += [f"{id}.html", f"{id}.json"]
     cards = json.dumps([card(each) for each in told.values()])
-    _write(folder / "index.html", fill(shell, title="The lab – physalis", records={"lab": cards}).encode())
+    write(folder, "index.html", fill(shell, title="The lab – physalis", records={"lab": cards}).encode())
     return ["index.html", *names]
 
 
@@ -62,10 +64,6 @@ def card(told: dict[str, Any]) -> dict[str, Any]:
         "passed": check["passed"], "seconds": check["seconds"],
         "picture": panels[0] if panels else None,
     }  # fmt: skip
-
-
-def _write(file: Path, content: bytes) -> None:
-    artifact.write_atomic(file, lambda path: path.write_bytes(content))
 
 
 def create_lab_app(folder: Path) -> FastAPI:

@@ -7,7 +7,7 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
-from physalis.models import Model, load_model
+from physalis.models import Model, announced, load_model
 from physalis.notes import Notes
 from physalis.origin import Origin
 from physalis.web.records import Live, Tryable
@@ -26,7 +26,7 @@ def load_beside(
         raise BadInput(
             f"{atlas.folder} is the atlas of another dictionary than {dictionary}. Give the one that it is of."
         )
-    model = load_model(Origin.of(manifest).model)
+    model = load_model(announced(Origin.of(manifest).model, "The dictionary"))
     return beside(atlas, model, dictionary, activations, notes=notes, embedder=MiniLM())
 
 

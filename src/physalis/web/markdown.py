@@ -13,17 +13,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.helpers import parseLinkLabel
 from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from physalis import bounded
+from physalis.bounded import shown
 from physalis.errors import BadInput
 
 _FENCE = re.compile(r"(:{3,})[ \t]*(\S.*)?")
 _CITATION = re.compile(r"\[(@[^\[\]]+)\]")
+MOST = 1 << 20
+"""Bytes of an article, of which a novel has half."""
+MOST_HEAD = 1 << 16
+"""Characters between its first two lines of ---."""
+LONGEST_PARAGRAPH = 20_000
+"""Characters of a paragraph: some of Markdown's marks take the square of the time that their number takes."""
+DEEPEST = 4
+"""Blocks in blocks, and notes in notes."""
 
 
 class Lost(BadInput):
@@ -37,12 +47,10 @@ def read_markdown(file: Path) -> tuple[dict[str, Any], list[Token]]:
     """What the file says of itself between two lines of ``---``, and its tokens, whose ``map`` counts lines of the
     whole file from 0. Raises BadInput for a file that is not there, is not text, or whose head cannot be read."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{file} cannot be read as Markdown ({error}). Check the path; the text must be UTF-8."
-        ) from error
-    head, body = _split(file, text)
+        text = bounded.read_text(file, most=MOST)
+    except BadInput as error:
+        raise BadInput(f"This cannot be read as Markdown: {error}") from error
+    head, body = _split(file, text.replace("\r\n", "\n").replace("\r", "\n"))
     tokens = _parser(file).parse(body)
     return head, tokens
 
@@ -54,22 +62,25 @@ def _split(file: Path, text: str) -> tuple[dict[str, Any], str]:
     end = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
     if end is None:
         raise Lost(file, 1, "the head that begins with --- never ends. Close it with another line of ---.")
+    said = "\n".join(lines[1:end])
+    if len(said) > MOST_HEAD:
+        raise Lost(file, 2, f"the head has more than {MOST_HEAD:,} characters.")
     try:
-        head = yaml.safe_load("\n".join(lines[1:end])) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = mark.line + 2 if mark else 1
-        raise Lost(file, at, f"the head is not YAML ({getattr(error, 'problem', error)}).") from error
+        head = bounded.parse_yaml(said, "the head") or {}
+    except bounded.Malformed as error:
+        raise Lost(file, error.line + 2, str(error)) from error
     if not isinstance(head, dict):
-        raise Lost(file, 2, f"the head must be lines such as title: ...; received {head!r}.")
+        raise Lost(file, 2, f"the head must be lines such as title: ...; received {shown(head)}.")
     # Empty lines in its place, so that lines count as in the file.
     return head, "\n".join([""] * (end + 1) + lines[end + 1 :])
 
 
 def _parser(file: Path) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "typographer": False}).enable(["table", "strikethrough"])
+    depth = 0
 
     def block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        nonlocal depth
         found = _FENCE.fullmatch(_line(state, start))
         if found is None or not found[2] or state.is_code_block(start):
             return False
@@ -77,16 +88,29 @@ def _parser(file: Path) -> MarkdownIt:
             return True
         last = next((i for i in range(start + 1, end) if _closes(_line(state, i), found[1])), None)
         if last is None:
-            raise Lost(file, start + 1, f"the block ::: {found[2].strip()} never ends. Close it with a line of :::.")
+            raise Lost(
+                file, start + 1, f"the block ::: {found[2].strip()[:80]} never ends. Close it with a line of :::."
+            )
         parent, most = state.parentType, state.lineMax
         state.parentType, state.lineMax = "container", last
         token = state.push("block_open", "", 1)
         token.info, token.map, token.block = found[2].strip(), [start, last], True
+        depth += 1
+        if depth > DEEPEST:
+            raise Lost(file, start + 1, f"blocks stand more than {DEEPEST} deep inside each other.")
         state.md.block.tokenize(state, start + 1, last)
+        depth -= 1
         state.push("block_close", "", -1)
         state.parentType, state.lineMax, state.line = parent, most, last + 1
         return True
 
+    def short(state: StateCore) -> None:
+        for token in state.tokens:
+            if token.type == "inline" and len(token.content) > LONGEST_PARAGRAPH:
+                line = (token.map or [0])[0] + 1
+                raise Lost(file, line, f"a paragraph has more than {LONGEST_PARAGRAPH:,} characters. Part it.")
+
+    parser.core.ruler.before("inline", "short", short)
     parser.block.ruler.before("fence", "block", block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
     parser.inline.ruler.before("link", "note", _note)
     parser.inline.ruler.before("link", "cite", _cite)
@@ -105,12 +129,14 @@ def _note(state: StateInline, silent: bool) -> bool:
     if not state.src.startswith("^[", state.pos):
         return False
     end = parseLinkLabel(state, state.pos + 1)
-    if end < 0:
+    depth = state.env.get("notes", 0)
+    if end < 0 or depth >= DEEPEST:
         return False
     if not silent:
         token = state.push("note", "span", 0)
         token.children = []
-        state.md.inline.parse(state.src[state.pos + 2 : end], state.md, state.env, token.children)
+        inside = {**state.env, "notes": depth + 1}
+        state.md.inline.parse(state.src[state.pos + 2 : end], state.md, inside, token.children)
     state.pos = end + 1
     return True
 

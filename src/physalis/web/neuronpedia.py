@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import math
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def export_neuronpedia(
     The dictionary becomes the source ``LAYER-source_set``, ``__suffix`` after it if there is one, of ``release`` (the
     set's name if not given) by ``creator``; ``model_id`` is the model in Neuronpedia's words, by default the end of its
     own name in small letters. Killed and run again, it goes on with the batch it stopped at.
-    Raises BadInput for an unknown feature, a name that cannot be used, a site that Neuronpedia has no name for, and a
-    folder that holds something else.
+    Raises BadInput for an unknown feature, a name that cannot be used, a site that Neuronpedia has no name for, a
+    folder that holds something else, a batch that is damaged, and a link in the place of a folder.
     """
     folder, summary = Path(out), atlas.summary()
     model_id = named("model", model_id or short_name(summary.model))
@@ -113,9 +114,7 @@ def export_neuronpedia(
             ]
             files += saedashboard.write_batches(atlas, living, batch, folder, both, write)
             facts = {"n_features": len(living), "n_dead": len(dead)}
-            facts["n_activations"] = sum(
-                gzip.decompress((folder / name).read_bytes()).count(b"\n") for name in files if "/activations/" in name
-            )
+            facts["n_activations"] = sum(_count(folder / name) for name in files if "/activations/" in name)
             manifest = artifact.Manifest(kind="neuronpedia", config=job, inputs=inputs, facts=facts)
             done = artifact.finish(folder, manifest, files)
     return Exported(**done.facts, left_out=LEFT_OUT, decided=DECIDED)
@@ -186,6 +185,15 @@ def activations(feature: Feature, text: str, atlas: str) -> Iterator[dict[str, A
             "dfaValues": [], "dfaTargetIndex": None, "dfaMaxValue": None, "lossValues": [], "logitContributions": None,
             "binMin": low, "binMax": high, "binContains": contains, "qualifyingTokenIndex": example.position,
         }  # fmt: skip
+
+
+def _count(file: Path) -> int:
+    """Lines of a batch."""
+    try:
+        with gzip.open(file) as lines:
+            return sum(1 for _ in lines)
+    except (OSError, EOFError, zlib.error) as error:
+        raise saedashboard.damaged(file) from error
 
 
 def _zipped(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from physalis import artifact
+from physalis import artifact, bounded
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Histogram, Record
 from physalis.characters import plain
 from physalis.errors import BadInput
+from physalis.folder import is_file, write
 from physalis.progress import progress
 from physalis.site import Site
 
+MOST_BATCH = 1 << 30
+"""Bytes of a batch."""
 TOKENS = 10
 """Promoted and suppressed tokens of a feature, as many as SAEDashboard lists."""
 
@@ -74,7 +77,8 @@ def export_saedashboard(
 
     ``sae_set`` names the dictionaries it belongs to, such as "res-jb"; ``model_id`` the model in Neuronpedia's words;
     if not given, the end of its own name in small letters. Killed and run again, it goes on with the batch it stopped
-    at. Raises BadInput for an unknown feature, a name that cannot be used, and a folder that holds something else.
+    at. Raises BadInput for an unknown feature, a name that cannot be used, a folder that holds something else, a batch
+    that is damaged, and a link in the place of a folder.
     """
     folder, summary = Path(out), atlas.summary()
     model_id, sae_set = named("model", model_id or short_name(summary.model)), named("set", sae_set)
@@ -88,7 +92,11 @@ def export_saedashboard(
         return {f"{name}.json": json_line({**head, "sae_id_suffix": None, "features": told})}
 
     def count(file: Path) -> int:
-        return sum(len(feature["activations"]) for feature in json.loads(file.read_bytes())["features"])
+        try:
+            told = bounded.parse_json(bounded.read_bytes(file, most=MOST_BATCH), file)
+            return sum(len(feature["activations"]) for feature in told["features"])
+        except (BadInput, LookupError, TypeError) as error:
+            raise damaged(file) from error
 
     with artifact.claim(folder, "saedashboard", job) as done:
         if done is None:
@@ -195,7 +203,7 @@ def write_batches(
     with progress("Exported", len(ids), "features") as advance:
         for n, first in enumerate(range(0, len(ids), batch)):
             mine = [name.format(f"batch-{n}") for name in names]
-            if not all((folder / name).exists() for name in mine):
+            if not all(is_file(folder, name) for name in mine):
                 written = write(f"batch-{n}", [atlas[id] for id in ids[first : first + batch]])
                 assert sorted(written) == sorted(mine)
                 for name, content in written.items():
@@ -206,9 +214,14 @@ def write_batches(
 
 
 def write_file(folder: Path, name: str, content: bytes) -> str:
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_atomic(folder / name, lambda path: path.write_bytes(content))
+    """Write a file, not through a link; returns its name."""
+    write(folder, name, content)
     return name
+
+
+def damaged(file: Path) -> BadInput:
+    """The error for a batch of an earlier run that cannot be read."""
+    return BadInput(f"{file} is damaged. Remove it and run the same command again: it is then made anew.")
 
 
 def json_line(value: Any) -> bytes:

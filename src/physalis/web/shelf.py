@@ -1,17 +1,18 @@
 """Shelf: the articles beside a served atlas: what its pages tell of them, their text, and what comments can hang on."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from physalis.atlas import Atlas
 from physalis.comments.anchors import FigureAnchor, PassageAnchor
 from physalis.web import passages
 from physalis.web.articles import Article, read_articles
+from physalis.web.pictures import TYPES
 
 
 class Told(BaseModel):
@@ -43,7 +44,7 @@ class Shelf:
         """Read them as ``read_articles`` does, and with its refusals."""
         found = read_articles(files, atlas, feature="/features/{}", picture="/articles/pictures/{}")
         self._articles = {article.slug: article for article in found}
-        self.pictures = {name: path for article in found for name, path in article.pictures.items()}
+        self.pictures = {name: content for article in found for name, content in article.pictures.items()}
 
     @property
     def told(self) -> list[Told]:
@@ -81,10 +82,10 @@ def shelf_router(shelf: Shelf, page: Callable[..., HTMLResponse]) -> APIRouter:
         return shelf.written(slug)
 
     @router.get("/articles/pictures/{name}", include_in_schema=False)
-    def picture(name: str) -> FileResponse:
+    async def picture(name: str) -> Response:
         if name not in shelf.pictures:
             raise HTTPException(404, f"There is no picture {ascii(name[:60])} here.")
-        return FileResponse(shelf.pictures[name])
+        return Response(shelf.pictures[name], media_type=TYPES[PurePath(name).suffix])
 
     @router.get("/articles/{slug}", include_in_schema=False)
     async def article_page(slug: str) -> HTMLResponse:

@@ -11,6 +11,8 @@ and for nothing by a request that a browser refuses to a page opened as a file.
 | assets/ | the script, the style and the faces of every page; map.js, the map; pictures of articles |
 """
 
+import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -26,6 +28,7 @@ from physalis.comments.anchors import FeatureAnchor
 from physalis.comments.records import Thread
 from physalis.comments.threads import thread_html
 from physalis.errors import BadInput
+from physalis.folder import is_file
 from physalis.notes.records import Labelled
 from physalis.progress import progress
 from physalis.web.articles import Article, read_articles
@@ -33,6 +36,7 @@ from physalis.web.metrics import BINS, LONG, Metric
 from physalis.web.packing import pack, script_json
 from physalis.web.passages import with_comments
 from physalis.web.shell import STATIC, fill, read_shell
+from physalis.web.written import Written, forget
 
 FRONT = STATIC.parent / "site"
 ASSETS, FEATURES, ARTICLES = "assets", "features", "articles"
@@ -55,10 +59,11 @@ def publish(
     ``comments`` on features and articles stand at the end of their pages, and where no features are given, those
     features are taken first. ``labels`` are the names that people gave features. Links to other features are text. Run
     again, it writes only the files that are missing or have changed and removes pages that are published no more;
-    killed and run again, it ends the same.
+    killed and run again, it ends the same. A file that it did not write, or that was changed since, is never removed,
+    and nothing is written or removed through a link.
 
-    Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else, and
-    if the front end was not built.
+    Raises BadInput for an unknown feature, an article that does not resolve, a folder that holds something else or
+    another's file where a page would be, and if the front end was not built.
     """
     folder = Path(out)
     shell = read_shell(FRONT)
@@ -70,8 +75,8 @@ def publish(
     ids = list(dict.fromkeys([*ids, *(id for article in written for id in article.features)]))
     if not ids:
         raise BadInput("There is no feature to publish. Name some, or leave the list out.")
-    assets = {file.name: file for file in sorted(FRONT.iterdir()) if file.name != "index.html"}
-    assets |= {name: path for article in written for name, path in article.pictures.items()}
+    assets = {file.name: file.read_bytes() for file in sorted(FRONT.iterdir()) if file.name != "index.html"}
+    assets |= {name: content for article in written for name, content in article.pictures.items()}
     config = {
         "features": ids,
         "articles": {article.slug: artifact.digest([article.html, article.figures]) for article in written},
@@ -79,22 +84,34 @@ def publish(
         "labels": {
             str(id): artifact.digest([each.model_dump() for each in labels[id]]) for id in ids if labels.get(id)
         },
-        "assets": {name: artifact.file_digest(path) for name, path in assets.items()},
+        "assets": {name: hashlib.sha256(content).hexdigest() for name, content in assets.items()},
         "shell": artifact.digest(shell),
     }
     manifest = artifact.Manifest(kind="site", config=config, inputs={"atlas": atlas.manifest.hash})
     # No job: an article that was rewritten, or a feature more, is published into the same folder.
     with artifact.claim(folder, "site", {}) as done:
         if done is not None and _is(done, manifest, folder):
+            forget(folder)
             return done
+        made = Written.go_on(folder, done)
+        made.check_free(_names(ids, written, assets))
+        made.begin()
         (folder / artifact.MANIFEST).unlink(missing_ok=True)
-        files = _Site(atlas, folder, shell, ids, remarks, labels).write(written, assets)
-        for name in (ASSETS, FEATURES, ARTICLES):
-            for file in (folder / name).glob("*"):
-                if f"{name}/{file.name}" not in files:
-                    file.unlink()
+        files = _Site(atlas, made, shell, ids, remarks, labels).write(written, assets)
+        for name in made.prune(files):
+            print(f"{folder / name} was changed since it was published, and stays.", file=sys.stderr)
         facts = {"n_features": len(ids), "bytes": sum((folder / name).stat().st_size for name in files)}
-        return artifact.finish(folder, manifest.model_copy(update={"facts": facts}), files)
+        finished = artifact.finish(folder, manifest.model_copy(update={"facts": facts}), files)
+        forget(folder)
+        return finished
+
+
+def _names(ids: Sequence[int], articles: Sequence[Article], assets: Mapping[str, bytes]) -> list[str]:
+    """Every file of a site."""
+    return [
+        *(f"{ASSETS}/{name}" for name in assets), f"{ASSETS}/map.js", *(f"{FEATURES}/{id}.html" for id in ids),
+        *(f"{ARTICLES}/{article.slug}.html" for article in articles), "index.html", "list.html", "map.html",
+    ]  # fmt: skip
 
 
 def remarks_of(threads: Sequence[Thread], n_features: int) -> dict[int, str]:
@@ -111,7 +128,7 @@ def _is(done: artifact.Manifest, wanted: artifact.Manifest, folder: Path) -> boo
     """Whether the folder holds just that, undamaged."""
     same = (done.config, done.inputs, done.version) == (wanted.config, wanted.inputs, wanted.version)
     return same and all(
-        (folder / name).exists() and artifact.file_digest(folder / name) == sha for name, sha in done.files.items()
+        is_file(folder, name) and artifact.file_digest(folder / name) == sha for name, sha in done.files.items()
     )
 
 
@@ -135,19 +152,19 @@ class _Site:
     """What all pages of one site share."""
 
     def __init__(
-        self, atlas: Atlas, folder: Path, shell: str, ids: list[int], remarks: Mapping[int, str],
+        self, atlas: Atlas, made: Written, shell: str, ids: list[int], remarks: Mapping[int, str],
         labels: Mapping[int, Sequence[Labelled]],
     ) -> None:  # fmt: skip
-        self._atlas, self._folder, self._shell, self._ids = atlas, folder, shell, ids
+        self._atlas, self._made, self._shell, self._ids = atlas, made, shell, ids
         self._remarks, self._labels = remarks, labels
         self._published = set(ids)
         self._summary = atlas.summary()
 
-    def write(self, articles: list[Article], assets: dict[str, Path]) -> list[str]:
+    def write(self, articles: list[Article], assets: dict[str, bytes]) -> list[str]:
         """Every file; returns their names."""
         rows = self._atlas.rows(self._ids)
         words: list[str] = []
-        names = [self._write(f"{ASSETS}/{name}", path.read_bytes()) for name, path in assets.items()]
+        names = [self._write(f"{ASSETS}/{name}", content) for name, content in assets.items()]
         names.append(self._write(f"{ASSETS}/map.js", f"physalisMap={script_json(self._map())};".encode()))
         with progress("Pages", len(self._ids), "features") as advance:
             for name, text, feature in self._features():
@@ -210,10 +227,7 @@ class _Site:
 
     def _write(self, name: str, content: bytes) -> str:
         """Write a file unless it holds that already."""
-        file = self._folder / name
-        if not (file.exists() and file.read_bytes() == content):
-            file.parent.mkdir(exist_ok=True)
-            artifact.write_atomic(file, lambda path: path.write_bytes(content))
+        self._made.write(name, content)
         return name
 
 

@@ -32,7 +32,7 @@ from physalis.atlas.profiles import Text
 from physalis.atlas.rows import Strings
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
-from physalis.models import load_tokenizer
+from physalis.models import announced, load_tokenizer
 from physalis.models.tokens import Pieces, fingerprint
 from physalis.types import Batch
 from physalis.web.app import Headers
@@ -218,7 +218,7 @@ class _Held:
 
     def __init__(self, stored: Activations, tokens: int) -> None:
         """Raises BadInput if the tokenizer is not the one that the text was recorded with."""
-        tokenizer = load_tokenizer(stored.manifest.config["model"])
+        tokenizer = load_tokenizer(announced(stored.manifest.config["model"], "The recording"))
         if fingerprint(tokenizer) != stored.manifest.inputs["tokenizer"]:
             raise BadInput(
                 f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "

@@ -9,7 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from physalis.errors import BadInput
-from physalis.web.guard import Buckets, Rate, guard, is_local, require_token
+from physalis.web.guard import guard
+from physalis.web.hosts import is_local, require_token
+from physalis.web.rates import Buckets, Rate
 
 TOKEN = "A-token.that_is~long"
 HOME = "http://127.0.0.1:8123"

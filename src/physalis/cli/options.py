@@ -12,6 +12,13 @@ Device = Annotated[
     str | None, Parameter(help="Where to compute: cuda, cuda:1, mps or cpu; the best there is unless given.")
 ]
 
+Proxy = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="", help="The address of a proxy, which is believed about who visits; nobody else is. May be repeated."
+    ),
+]
+
 
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given."""

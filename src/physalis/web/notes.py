@@ -53,7 +53,9 @@ from physalis.notes.records import (
     Worth,
     fault,
 )
+from physalis.notes.store import ENTRIES
 from physalis.web.records import Refusal
+from physalis.web.refusals import cut
 
 MOST_BYTES = 64 * 1024
 """The longest body. More is refused as soon as it is seen, not after it was read."""
@@ -61,6 +63,8 @@ MOST_ASKED = 500
 """Features or targets of one question."""
 MOST_ROWS = 200
 """Rows of one page of a search."""
+MOST_SHOWN, MOST_LABELS = 200, 20
+"""Labels, notes and lists that are told of one feature; and labels, where many features are asked for."""
 
 
 class _Body(BaseModel):
@@ -101,7 +105,7 @@ class ListBody(_Body):
 
     name: ListName
     description: Description = ""
-    features: list[FeatureId] = []
+    features: Annotated[list[FeatureId], Field(max_length=ENTRIES)] = []
 
 
 class ListEdit(_Body):
@@ -143,7 +147,7 @@ class Limited(APIRoute):
             try:
                 return await handle(Request(request.scope, receive))
             except RequestValidationError as error:
-                raise HTTPException(422, fault(error.errors()[0])) from error
+                raise HTTPException(422, cut(fault(error.errors()[0]))) from None
             except NotThere as error:
                 raise HTTPException(404, str(error)) from error
             except NotYours as error:
@@ -180,22 +184,22 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
                 raise NotThere(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
 
     @router.get("/features/{feature}")
-    def about(feature: int) -> FeatureNotes:
+    def about(feature: FeatureId) -> FeatureNotes:
         """All that people wrote about a feature."""
         check(feature)
-        return notes.of(feature)
+        return notes.of(feature, most=MOST_SHOWN)
 
     @router.get("/features/{feature}/said")
-    def said(feature: int) -> Said:
+    def said(feature: FeatureId) -> Said:
         """All that people wrote about a feature, the votes on its labels, and the lists it can be put into."""
         check(feature)
-        return notes.said(feature)
+        return notes.said(feature, most=MOST_SHOWN)
 
     @router.get("/labels")
-    def labels(feature: Annotated[list[int], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
+    def labels(feature: Annotated[list[FeatureId], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
         """The labels of features, most liked first. Features without any are left out."""
         check(*feature)
-        return notes.labels_of(feature)
+        return notes.labels_of(feature, most=MOST_LABELS)
 
     @router.post("/labels", status_code=201)
     def label(body: LabelBody, author: Annotated[str, Depends(writer)]) -> Label:
@@ -209,10 +213,10 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.remove(Label, id, author=author)
 
     @router.get("/notes")
-    def notes_of(feature: int) -> Sequence[Note]:
+    def notes_of(feature: FeatureId) -> Sequence[Note]:
         """The notes on a feature, oldest first."""
         check(feature)
-        return notes.notes_of(feature)
+        return notes.notes_of(feature, most=MOST_SHOWN)
 
     @router.post("/notes", status_code=201)
     def note(body: NoteBody, author: Annotated[str, Depends(writer)]) -> Note:
@@ -231,7 +235,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.remove(Note, id, author=author)
 
     @router.get("/votes/{on}")
-    def tallies(on: VotedOn, target: Annotated[list[str], Query(max_length=MOST_ASKED)]) -> Mapping[str, Tally]:
+    def tallies(on: VotedOn, target: Annotated[list[Target], Query(max_length=MOST_ASKED)]) -> Mapping[str, Tally]:
         """The votes on labels or explanations. Targets without any are left out."""
         return notes.tallies(on, target)
 
@@ -249,13 +253,13 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
     @router.get("/lists")
     def lists() -> Sequence[ListRow]:
         """All lists, by name."""
-        return notes.lists()
+        return notes.lists(most=ENTRIES)
 
     @router.get("/features/{feature}/lists")
-    def lists_of(feature: int) -> Sequence[Listed]:
+    def lists_of(feature: FeatureId) -> Sequence[Listed]:
         """The lists that a feature stands in."""
         check(feature)
-        return notes.lists_of(feature)
+        return notes.lists_of(feature, most=MOST_SHOWN)
 
     @router.post("/lists", status_code=201)
     def make_list(body: ListBody, author: Annotated[str, Depends(writer)]) -> FullList:
@@ -285,7 +289,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.enter(id, body.feature, author=author, label=body.label, note=body.note, at=body.at)
 
     @router.delete("/lists/{id}/entries/{feature}")
-    def take_out(id: Id, feature: int, author: Annotated[str, Depends(writer)]) -> Removal:
+    def take_out(id: Id, feature: FeatureId, author: Annotated[str, Depends(writer)]) -> Removal:
         """Take a feature out of a list."""
         return notes.take_out(id, feature, author=author)
 

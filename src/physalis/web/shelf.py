@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException
+from fastapi import Path as Given
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,9 @@ from physalis.atlas import Atlas
 from physalis.comments.anchors import FigureAnchor, PassageAnchor
 from physalis.web import passages
 from physalis.web.articles import Article, read_articles
+
+Name = Annotated[str, Given(max_length=200)]
+"""Of an article or a picture, in an address."""
 
 
 class Told(BaseModel):
@@ -76,18 +80,18 @@ def shelf_router(shelf: Shelf, page: Callable[..., HTMLResponse]) -> APIRouter:
 
     @router.get("/api/articles/{slug}")
     @router.get("/articles/{slug}.json", include_in_schema=False)
-    async def article(slug: str) -> Written:
+    async def article(slug: Name) -> Written:
         """An article: its text as HTML, and the records of its figures."""
         return shelf.written(slug)
 
     @router.get("/articles/pictures/{name}", include_in_schema=False)
-    def picture(name: str) -> FileResponse:
+    def picture(name: Name) -> FileResponse:
         if name not in shelf.pictures:
             raise HTTPException(404, f"There is no picture {ascii(name[:60])} here.")
         return FileResponse(shelf.pictures[name])
 
     @router.get("/articles/{slug}", include_in_schema=False)
-    async def article_page(slug: str) -> HTMLResponse:
+    async def article_page(slug: Name) -> HTMLResponse:
         found = shelf.written(slug)
         # The page's text is the article's: there is no need to send it twice.
         record = found.model_dump_json(exclude={"html"})

@@ -57,6 +57,9 @@ class Message(Asked):
     content: Text
 
 
+Messages = Annotated[list[Message], Field(max_length=100)]
+
+
 class Sampling(Asked):
     """What is not given is what the functions have by default."""
 
@@ -73,7 +76,7 @@ class Steered(Sampling):
     """A text to go on with, or messages to answer; one of them."""
 
     text: Text | None = None
-    messages: list[Message] | None = None
+    messages: Messages | None = None
     edits: Edits = []
     tokens: Annotated[int, Field(ge=1, le=512)] | None = None
 
@@ -88,9 +91,9 @@ class Completions(Sampling):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model: str | None = None
+    model: Annotated[str, Field(max_length=LONGEST)] | None = None
     prompt: Text | None = None
-    messages: list[Message] | None = None
+    messages: Messages | None = None
     max_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
     stream: bool = False

@@ -37,6 +37,10 @@ ENTRIES = 10_000
 ALL = 2**62
 """More than there can be of anything: no limit, as SQLite spells it."""
 
+_LISTS_OF = (
+    "records e JOIN records l ON l.list = e.list AND l.kind = 'list' AND l.current = 1 "
+    "WHERE e.kind = 'entry' AND e.current = 1 AND e.feature = ?"
+)
 Kind = TypeVar("Kind", bound=Record)
 
 
@@ -102,9 +106,7 @@ class Notes:
     def lists_of(self, feature: int, *, most: int | None = None) -> Sequence[Listed]:
         """The lists that a feature stands in, by name; the first ``most`` of them."""
         rows = self._db.execute(
-            "SELECT l.body, e.body FROM records e JOIN records l ON l.list = e.list AND l.kind = 'list' "
-            "AND l.current = 1 WHERE e.kind = 'entry' AND e.current = 1 AND e.feature = ? "
-            "ORDER BY json_extract(l.body, '$.name'), l.list LIMIT ?",
+            f"SELECT l.body, e.body FROM {_LISTS_OF} ORDER BY json_extract(l.body, '$.name'), l.list LIMIT ?",
             (feature, ALL if most is None else most),
         )
         found = [Listed(list=_as(Listing, listing), entry=_as(Entry, entry)) for listing, entry in rows]
@@ -113,15 +115,16 @@ class Notes:
     def of(self, feature: int, *, most: int | None = None) -> FeatureNotes:
         """All that people wrote about a feature, of each kind ``most`` at most."""
         count = "SELECT count(*) FROM records WHERE kind = ? AND current = 1 AND feature = ?"
-        n = {kind: self._db.execute(count, (kind, feature)).fetchone()[0] for kind in ("label", "note", "entry")}
+        n_labels, n_notes = (self._db.execute(count, (kind, feature)).fetchone()[0] for kind in ("label", "note"))
+        (n_lists,) = self._db.execute(f"SELECT count(*) FROM {_LISTS_OF}", (feature,)).fetchone()
         return FeatureNotes(
             feature=feature,
             labels=[*self.labels_of([feature], most=most).get(feature, [])],
             notes=[*self.notes_of(feature, most=most)],
             lists=[*self.lists_of(feature, most=most)],
-            n_labels=n["label"],
-            n_notes=n["note"],
-            n_lists=n["entry"],
+            n_labels=n_labels,
+            n_notes=n_notes,
+            n_lists=n_lists,
         )
 
     def said(self, feature: int, *, most: int | None = None) -> Said:

@@ -146,7 +146,7 @@ def test_long_questions_are_refused_in_words(client):
         (f"/api/notes/features/{'9' * 5000}", "feature ="),
         (f"/api/notes/votes/label?{'&'.join(['target=x'] * 501)}", "500 items"),
         (f"/api/articles/{'x' * 300}", "200 characters"),
-        (f"/api/comments?on={'x' * 300}", "200 characters"),
+        (f"/api/comments?on={'x' * 3000}", "2000 characters"),
     ):
         answer = client.get(path)
         assert answer.status_code in (400, 404, 422), (path[:60], answer.status_code)

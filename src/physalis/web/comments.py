@@ -172,7 +172,7 @@ def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRou
         return Me(role="visitor") if session is None else _me(session)
 
     @router.get("")
-    def published(on: Annotated[str | None, Query(max_length=200)] = None) -> list[Thread]:
+    def published(on: Annotated[str | None, Query(max_length=2_000)] = None) -> list[Thread]:
         """What everyone may read on a place, or everywhere."""
         return comments.published(on)
 

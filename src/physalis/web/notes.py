@@ -26,6 +26,7 @@ from starlette.types import Message
 from physalis.errors import BadInput
 from physalis.notes import Notes, NotThere, NotYours
 from physalis.notes.records import (
+    LAST_FEATURE,
     Description,
     Entry,
     FeatureId,
@@ -65,6 +66,8 @@ MOST_ROWS = 200
 """Rows of one page of a search."""
 MOST_SHOWN, MOST_LABELS = 200, 20
 """Labels, notes and lists that are told of one feature; and labels, where many features are asked for."""
+Asked = Annotated[int, Field(ge=-LAST_FEATURE, le=LAST_FEATURE)]
+"""A feature's number in an address, whether there is such a feature or not."""
 
 
 class _Body(BaseModel):
@@ -184,19 +187,19 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
                 raise NotThere(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
 
     @router.get("/features/{feature}")
-    def about(feature: FeatureId) -> FeatureNotes:
+    def about(feature: Asked) -> FeatureNotes:
         """All that people wrote about a feature."""
         check(feature)
         return notes.of(feature, most=MOST_SHOWN)
 
     @router.get("/features/{feature}/said")
-    def said(feature: FeatureId) -> Said:
+    def said(feature: Asked) -> Said:
         """All that people wrote about a feature, the votes on its labels, and the lists it can be put into."""
         check(feature)
         return notes.said(feature, most=MOST_SHOWN)
 
     @router.get("/labels")
-    def labels(feature: Annotated[list[FeatureId], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
+    def labels(feature: Annotated[list[Asked], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
         """The labels of features, most liked first. Features without any are left out."""
         check(*feature)
         return notes.labels_of(feature, most=MOST_LABELS)
@@ -213,7 +216,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.remove(Label, id, author=author)
 
     @router.get("/notes")
-    def notes_of(feature: FeatureId) -> Sequence[Note]:
+    def notes_of(feature: Asked) -> Sequence[Note]:
         """The notes on a feature, oldest first."""
         check(feature)
         return notes.notes_of(feature, most=MOST_SHOWN)
@@ -256,7 +259,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.lists(most=ENTRIES)
 
     @router.get("/features/{feature}/lists")
-    def lists_of(feature: FeatureId) -> Sequence[Listed]:
+    def lists_of(feature: Asked) -> Sequence[Listed]:
         """The lists that a feature stands in."""
         check(feature)
         return notes.lists_of(feature, most=MOST_SHOWN)
@@ -289,7 +292,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.enter(id, body.feature, author=author, label=body.label, note=body.note, at=body.at)
 
     @router.delete("/lists/{id}/entries/{feature}")
-    def take_out(id: Id, feature: FeatureId, author: Annotated[str, Depends(writer)]) -> Removal:
+    def take_out(id: Id, feature: Asked, author: Annotated[str, Depends(writer)]) -> Removal:
         """Take a feature out of a list."""
         return notes.take_out(id, feature, author=author)
 

@@ -37,8 +37,9 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
         path = request.url.path
         if page is None or path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
             return JSONResponse({"detail": sentence}, status, dict(headers or {}))
-        title = "Not here" if status < 500 else "Something went wrong"
-        return page(f"{title} – physalis", status=status, error=json.dumps(sentence))
+        if status < 500:
+            return page("Not here – physalis", status=status, error=json.dumps(sentence))
+        return page("Something went wrong – physalis", status=status, error=json.dumps(sentence), mishap="true")
 
     @app.exception_handler(BadInput)
     async def bad_input(request: Request, error: BadInput) -> Response:

@@ -146,3 +146,5 @@ def rate(marks: list[dict[str, Any]]) -> float | None:
     recent = [mark for mark in here if here[-1]["at"] - mark["at"] <= RECENT_S] if here else []
     if len(recent) < 2:
         recent = here[-2:]
+    seconds = recent[-1]["at"] - recent[0]["at"] if recent else 0
+    return (recent[-1]["tokens"] - recent[0]["tokens"]) / seconds if seconds > 0 else None

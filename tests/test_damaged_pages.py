@@ -84,6 +84,8 @@ def test_a_page_that_cannot_be_drawn_says_so(tiny_atlas, browse, fires):
         expect(page.locator("main")).to_contain_text("This page cannot be drawn")
         expect(page.locator("header").first).to_contain_text("physalis")
         seen(page, "page")
+        page.locator("header a", has_text="Summary").click()
+        expect(page.locator("h1")).to_contain_text("features of")
 
 
 def test_an_address_that_is_cut_in_a_character_shows_its_article(tiny_atlas, browse, tmp_path):

@@ -35,6 +35,10 @@ def client(base=HOME, address="192.0.2.7", **options):
     return TestClient(guard(pages(), **options), base_url=base, client=(address, 1), follow_redirects=False)
 
 
+def client_of(app):
+    return TestClient(app, base_url=HOME, client=("192.0.2.7", 1))
+
+
 def test_local_is_what_only_this_machine_reaches():
     for host in ("127.0.0.1", "127.8.8.8", "localhost", "LOCALHOST", "::1", "[::1]"):
         assert is_local(host), host
@@ -322,6 +326,24 @@ def test_bodies_are_counted_as_they_come():
     for wrong in (b"-1", b"ten", b"1e3", b"", b"0x10", "²".encode()):
         assert run(app, [*LOCAL, (b"content-length", wrong)], [b"x"])["status"] == 400, wrong
     assert run(app, [*LOCAL, (b"content-length", b"9" * 5000)], [b"x"])["status"] == 413
+
+
+def test_bodies_hold_no_more_than_pages_send():
+    app = guard(pages(), most_bytes=1 << 20)
+    deep = "[" * 100_000
+    for body, status in (
+        ({f"key {n}": n for n in range(2000)}, 413),
+        ([{"key": n} for n in range(2000)], 413),
+        ([0] * 30_000, 413),
+        ([[0] * 200] * 200, 413),
+        ({"text": '"key": [1, 2, 3], ' * 10_000}, 200),
+        ({"features": [0] * 10_000}, 200),
+    ):
+        answer = client_of(app).post("/x", json=body)
+        assert answer.status_code == status, (str(body)[:60], status)
+        assert status == 200 or "at most 1,000 fields and 20,000 values" in answer.json()["detail"]
+    for text in (deep, "x" * 10_000, '{"a":' * 50_000):
+        assert client_of(app).post("/x", content=text).status_code == 200  # refused where it is read
 
 
 def test_slow_bodies_are_given_up():

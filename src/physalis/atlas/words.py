@@ -25,6 +25,8 @@ MAX_WORD = 40
 """Longer runs are cut: nobody types them, and they would fill the index."""
 MOST_WORDS = 32
 """Different words of a search: each is looked up among all features."""
+FEW = 128
+"""Features of a word; rows of fewer are taken together."""
 
 
 def words(text: str) -> list[str]:
@@ -104,14 +106,19 @@ def _wanted(query: str) -> dict[str, bool]:
 def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -> np.ndarray:
     """Each feature's best value among words that match; one longer than ``word`` counts half."""
     found = np.zeros(n_features, np.float32)
-    if len(matches) == 1:  # a feature stands there once, which needs no search for the best
-        ((match, ids, weights),) = matches
+    few: list[tuple[float, bytes, bytes]] = []
+    for match, ids, weights in matches:
         rarity = np.log(1 + n_features / len(weights)) * (1 if match == word else 0.5)
-        found[np.frombuffer(ids, np.uint32)] = np.frombuffer(weights, np.uint8) * np.float32(rarity)
-    elif matches:
-        counts = np.array([len(weights) for _, _, weights in matches])
-        rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
-        ids = np.frombuffer(b"".join(ids for _, ids, _ in matches), np.uint32)
-        value = np.frombuffer(b"".join(weights for _, _, weights in matches), np.uint8) * np.repeat(rarity, counts)
-        np.maximum.at(found, ids, value.astype(np.float32))
+        if len(weights) < FEW:
+            few.append((rarity, ids, weights))
+            continue
+        # A feature has a word once, so each row can be written at its places in one go.
+        places, values = np.frombuffer(ids, np.uint32), np.frombuffer(weights, np.uint8) * np.float32(rarity)
+        found[places] = np.maximum(found[places], values)
+    if few:
+        counts = [len(weights) for _, _, weights in few]
+        places = np.frombuffer(b"".join(ids for _, ids, _ in few), np.uint32)
+        values = np.frombuffer(b"".join(weights for _, _, weights in few), np.uint8)
+        rarities = np.repeat(np.array([rarity for rarity, _, _ in few], np.float32), counts)
+        np.maximum.at(found, places, values * rarities)
     return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import math
 from collections.abc import Callable
 from urllib.parse import quote, urlencode
@@ -17,6 +18,9 @@ READING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 MOST_PARAMETERS = 1000
 """Of an address: to take thousands apart would keep everyone waiting."""
+FEW_BYTES, MOST_FIELDS, MOST_VALUES = 4096, 1000, 20_000
+"""Of a body: so many bytes need no counting; fields and values of one that has more. What is wrong with each of them
+would have to be told."""
 OPEN = ("/static/", "/assets/", "/favicon")
 """Beginnings of what any page may load: the same for everyone, and cheap."""
 VISIT_DAYS = 30
@@ -81,6 +85,26 @@ def check_site(request: Request) -> Response | None:
     if request.method in READING and request.scope["path"].startswith(OPEN):
         return None
     return refuse(403, "Another site asked for this. Nothing was done: open this server's pages by their own address.")
+
+
+def check_values(body: bytes) -> Response | None:
+    """Refuses a body with more fields or values than any page sends. What is no JSON is refused where it is read."""
+    try:
+        left = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return None
+    fields = values = 0
+    while left and fields <= MOST_FIELDS and values <= MOST_VALUES:
+        each = left.pop()
+        if isinstance(each, dict):
+            fields += len(each)
+            left += each.values()
+        elif isinstance(each, list):
+            values += len(each)
+            left += each[: MOST_VALUES + 1]
+    if left:
+        return refuse(413, f"A body has at most {MOST_FIELDS:,} fields and {MOST_VALUES:,} values here. Send less.")
+    return None
 
 
 class TokenCheck:

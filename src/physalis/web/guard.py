@@ -8,7 +8,7 @@ In this order, each refusal one sentence as JSON:
 4. no page of another site is behind it, unless somebody came here from there by a link (Sec-Fetch-Site);
 5. who changes something is not in too great a hurry (token buckets for each address and each session);
 6. what changes something comes from these pages, not from another site (Origin and Sec-Fetch-Site);
-7. the body arrives whole, in time, and is not too large;
+7. the body arrives whole, in time, is not too large, and does not hold too much;
 8. not too much is asked by the same visitor at once: what is more waits, in nobody else's way.
 
 Steps 5 and 6 are asked as well of what only reads but runs the model: its routes depend on ``costs``. Steps 4 and 6
@@ -21,10 +21,12 @@ from collections.abc import Sequence
 import anyio
 from fastapi import HTTPException
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from physalis.web.checks import (
+    FEW_BYTES,
     READING,
     Check,
     HostCheck,
@@ -34,6 +36,7 @@ from physalis.web.checks import (
     TokenCheck,
     check_site,
     check_size,
+    check_values,
     refuse,
     visitor,
 )
@@ -76,7 +79,8 @@ class Guard:
             return whole.pop() if whole else await receive()
 
         if not reading:
-            return await self._app(scope, replay, send)
+            refusal = await run_in_threadpool(check_values, body) if len(body) > FEW_BYTES else None
+            return await (self._app(scope, replay, send) if refusal is None else refusal(scope, receive, send))
         leave = await self._lanes.enter(visitor(request))
         if leave is None:
             return await refuse(429, "That was too much at once. Ask less.", retry_after="1")(scope, receive, send)

@@ -108,7 +108,7 @@ class ListBody(_Body):
 
     name: ListName
     description: Description = ""
-    features: Annotated[list[FeatureId], Field(max_length=ENTRIES)] = []
+    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
 
 
 class ListEdit(_Body):

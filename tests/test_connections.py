@@ -219,7 +219,7 @@ def test_another_address_is_answered_beside_the_worst():
         hold(home, 20, slow * 20, source=worst),
     ):
         assert [ask(home, source="127.0.0.3").text for _ in range(5)] == ["here"] * 5
-        # Sixteen at a time are worked on for one address, of the forty that there are threads for.
+        # Few at a time are worked on for one address, of the forty that there are threads for.
         assert ask(home, "/slow", source="127.0.0.3").text == "slow"
         assert ask(home, source=worst).text == "here"
 
@@ -235,7 +235,7 @@ def test_the_room_is_below_what_the_process_may_open(monkeypatch):
 FLOOD = """
 import resource, socket, sys, time, threading
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 import uvicorn
 from physalis.web.connections import configured
 from physalis.web.guard import guard
@@ -243,6 +243,11 @@ from physalis.web.serving import address, bind
 app = FastAPI()
 @app.get("/")
 async def page() -> str: return "here"
+LARGE = b"x" * 5_000_000
+@app.get("/large")
+async def large() -> Response: return Response(LARGE)
+@app.get("/search")
+def search() -> str: return str(sum(i * i for i in range(300_000)))
 with bind("127.0.0.1", 0) as listener:
     print(address(listener), flush=True)
     uvicorn.Server(configured(guard(app))).run([listener])
@@ -256,8 +261,16 @@ def test_a_process_with_few_descriptors_outlives_more_connections_than_it_has():
     try:
         assert process.stdout
         home = process.stdout.readline().strip().rstrip("/")
-        with hold(home, 1030):
-            assert ask(home).json() == "here"
+        asked, searched = (f"GET /{name} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode() for name in ("large", "search"))
+        with (
+            hold(home, 1030, source="127.0.0.2"),
+            hold(home, 400, asked, source="127.0.0.2", receive=4096),
+            hold(home, 50, searched * 5, source="127.0.0.2"),
+        ):
+            began = time.monotonic()
+            assert [ask(home, source="127.0.0.3").json() for _ in range(10)] == ["here"] * 10
+            print(f"{(time.monotonic() - began) / 10:.3f} s a page of another address")
+        assert ask(home, source="127.0.0.2").json() == "here"
     finally:
         process.terminate()
         _, said = process.communicate(timeout=20)

@@ -26,7 +26,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +39,7 @@ from physalis.comments.store import LONGEST
 from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.notes import Notes
+from physalis.web.answers import as_json
 from physalis.web.comments import comments_router
 from physalis.web.families import family_router, find_families
 from physalis.web.metrics import Metric, spreads
@@ -251,11 +251,6 @@ def plain_app(title: str, *, openapi_url: str | None = None, **options: Any) -> 
     app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
     app.add_middleware(Headers)
     return app
-
-
-def as_json(record: BaseModel) -> Response:
-    """What pydantic writes, as it is: FastAPI would check it once more and write it again."""
-    return Response(record.model_dump_json(), media_type="application/json")
 
 
 class Headers:

@@ -32,6 +32,7 @@ from physalis.comments.records import Comment, Fault, Invitation, Invited, Perso
 from physalis.comments.refusals import Conflict, Missing, NotAllowed, NotKnown
 from physalis.comments.store import LONGEST
 from physalis.errors import BadInput
+from physalis.web.answers import as_json
 from physalis.web.hosts import session_cookie
 from physalis.web.refusals import cut, shown, to_visitor
 
@@ -171,10 +172,10 @@ def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRou
         """Who I am."""
         return Me(role="visitor") if session is None else _me(session)
 
-    @router.get("")
-    def published(on: Annotated[str | None, Query(max_length=2_000)] = None) -> list[Thread]:
+    @router.get("", response_model=list[Thread])
+    def published(on: Annotated[str | None, Query(max_length=2_000)] = None) -> Response:
         """What everyone may read on a place, or everywhere."""
-        return comments.published(on)
+        return as_json(comments.published(on))
 
     @router.post("", status_code=201)
     def write(new: New, by: Annotated[Person, Depends(writer)]) -> Comment:

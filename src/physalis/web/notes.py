@@ -55,6 +55,7 @@ from physalis.notes.records import (
     fault,
 )
 from physalis.notes.store import ENTRIES
+from physalis.web.answers import as_json
 from physalis.web.records import Refusal
 from physalis.web.refusals import cut
 
@@ -186,17 +187,17 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
                 last = n_features - 1
                 raise NotThere(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
 
-    @router.get("/features/{feature}")
-    def about(feature: Asked) -> FeatureNotes:
+    @router.get("/features/{feature}", response_model=FeatureNotes)
+    def about(feature: Asked) -> Response:
         """All that people wrote about a feature."""
         check(feature)
-        return notes.of(feature, most=MOST_SHOWN)
+        return as_json(notes.of(feature, most=MOST_SHOWN))
 
-    @router.get("/features/{feature}/said")
-    def said(feature: Asked) -> Said:
+    @router.get("/features/{feature}/said", response_model=Said)
+    def said(feature: Asked) -> Response:
         """All that people wrote about a feature, the votes on its labels, and the lists it can be put into."""
         check(feature)
-        return notes.said(feature, most=MOST_SHOWN)
+        return as_json(notes.said(feature, most=MOST_SHOWN))
 
     @router.get("/labels")
     def labels(feature: Annotated[list[Asked], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
@@ -215,11 +216,11 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """Take away one's own label."""
         return notes.remove(Label, id, author=author)
 
-    @router.get("/notes")
-    def notes_of(feature: Asked) -> Sequence[Note]:
+    @router.get("/notes", response_model=Sequence[Note])
+    def notes_of(feature: Asked) -> Response:
         """The notes on a feature, oldest first."""
         check(feature)
-        return notes.notes_of(feature, most=MOST_SHOWN)
+        return as_json(notes.notes_of(feature, most=MOST_SHOWN))
 
     @router.post("/notes", status_code=201)
     def note(body: NoteBody, author: Annotated[str, Depends(writer)]) -> Note:
@@ -253,10 +254,10 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """Take back one's own vote."""
         return notes.remove(Vote, id, author=author)
 
-    @router.get("/lists")
-    def lists() -> Sequence[ListRow]:
+    @router.get("/lists", response_model=Sequence[ListRow])
+    def lists() -> Response:
         """All lists, by name."""
-        return notes.lists(most=ENTRIES)
+        return as_json(notes.lists(most=ENTRIES))
 
     @router.get("/features/{feature}/lists")
     def lists_of(feature: Asked) -> Sequence[Listed]:
@@ -270,10 +271,10 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         check(*body.features)
         return notes.make_list(body.name, author=author, description=body.description, features=body.features)
 
-    @router.get("/lists/{id}")
-    def full_list(id: Id) -> FullList:
+    @router.get("/lists/{id}", response_model=FullList)
+    def full_list(id: Id) -> Response:
         """A list with its features in order."""
-        return notes.full_list(id)
+        return as_json(notes.full_list(id))
 
     @router.post("/lists/{id}")
     def describe_list(id: Id, body: ListEdit, author: Annotated[str, Depends(writer)]) -> Listing:
@@ -296,13 +297,13 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """Take a feature out of a list."""
         return notes.take_out(id, feature, author=author)
 
-    @router.get("/search")
+    @router.get("/search", response_model=Found)
     def search(
         query: Annotated[str, Query(max_length=500)],
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
-    ) -> Found:
+    ) -> Response:
         """Labels and notes that hold every word, best match first; the last word may be unfinished."""
-        return notes.search(query, offset=offset, limit=limit)
+        return as_json(notes.search(query, offset=offset, limit=limit))
 
     return router

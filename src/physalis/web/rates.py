@@ -54,7 +54,7 @@ class Lanes:
     """Lets ``at_once`` requests of one visitor be worked on at a time. Further ones wait behind each other and in
     nobody else's way; where ``waiting`` do, there is no room."""
 
-    def __init__(self, at_once: int = 16, waiting: int = 256) -> None:
+    def __init__(self, at_once: int = 4, waiting: int = 256) -> None:
         self._at_once, self._waiting = at_once, waiting
         self._lanes: dict[str, _Lane] = {}
 

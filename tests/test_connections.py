@@ -1,6 +1,7 @@
 """Connections: who says nothing, half a sentence, or does not listen holds none for long, and keeps nobody out."""
 
 import contextlib
+import logging
 import resource
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from physalis.errors import BadInput
 from physalis.web import connections
 from physalis.web.connections import Limits, configured
 from physalis.web.guard import guard
+from physalis.web.journal import Sparing
 from physalis.web.proxies import read_proxies
 from physalis.web.rates import Rate
 from physalis.web.serving import address, bind
@@ -224,6 +226,48 @@ def test_another_address_is_answered_beside_the_worst():
         assert ask(home, source=worst).text == "here"
 
 
+class Heard(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+def test_who_speaks_no_http_does_not_fill_the_log(request):
+    log, heard = logging.getLogger("uvicorn.error"), Heard()
+    request.addfinalizer(lambda: log.removeHandler(heard))
+    for old in [each for each in log.filters if isinstance(each, Sparing)]:  # which has heard it all before
+        log.removeFilter(old)
+    odd = (
+        b"\x16\x03\x01 rubbish\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    )
+    with served(Limits(1, 1, 1)) as home:
+        log.addHandler(heard)  # after uvicorn has set up its own
+        for words in odd:
+            with hold(home, 10, words) as held:
+                assert all(b" 400 " in told or b"here" in told for told in map(rest, held))
+    assert any("Invalid HTTP" in line for line in heard.lines) and len(heard.lines) == len(set(heard.lines))
+
+
+def test_a_process_may_open_as_many_files_as_its_user_may(monkeypatch):
+    limits, asked = [(256, 1024), (256, resource.RLIM_INFINITY), (100_000, 100_000)], []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, to: asked.append(to))
+    for limit in limits:
+        monkeypatch.setattr(resource, "getrlimit", lambda kind, limit=limit: limit)
+        connections.raise_room()
+    assert asked == [(1024, 1024), (connections.MOST + connections.RESERVE, resource.RLIM_INFINITY)]
+
+    def refusing(kind, to):
+        raise ValueError("more than this system allows")
+
+    monkeypatch.setattr(resource, "setrlimit", refusing)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits[0])
+    connections.raise_room()  # and goes on with what there is
+
+
 def test_the_room_is_below_what_the_process_may_open(monkeypatch):
     for soft, least, most in ((256, 16, 128), (1024, 256, 640), (1 << 20, 1000, connections.MOST)):
         monkeypatch.setattr(resource, "getrlimit", lambda kind, soft=soft: (soft, soft))
@@ -239,6 +283,7 @@ from fastapi import FastAPI, Response
 import uvicorn
 from physalis.web.connections import configured
 from physalis.web.guard import guard
+from physalis.web.journal import Sparing
 from physalis.web.serving import address, bind
 app = FastAPI()
 @app.get("/")

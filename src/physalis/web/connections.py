@@ -12,6 +12,7 @@ get. Those that a proxy opened are its own: only ``most`` counts for them.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from physalis.web.addresses import Network, household
+from physalis.web.journal import Sparing
 from physalis.web.proxies import Proxies, is_among
 
 MOST, RESERVE = 2_000, 512
@@ -191,6 +193,9 @@ def raise_room() -> None:
 def configured(app: ASGIApp, *, proxies: Sequence[Network] = (), limits: Limits = Limits()) -> uvicorn.Config:
     """How uvicorn is to serve an app: with these limits, and believing nobody but these proxies who asks."""
     raise_room()
+    said = logging.getLogger("uvicorn.error")  # also where a request is no HTTP, one line for each
+    if not any(isinstance(each, Sparing) for each in said.filters):
+        said.addFilter(Sparing())
     crowd = Crowd(limits, proxies)
     protocol = type("Connection", (Connection,), {"crowd": crowd})
     # No websockets here; asking for them would only import them.

@@ -29,6 +29,17 @@ class Seldom:
         return True
 
 
+class Sparing(logging.Filter):
+    """Lets a line through once a minute: what anybody can send does not fill a log."""
+
+    def __init__(self, seldom: Seldom | None = None) -> None:
+        super().__init__()
+        self._seldom = seldom or Seldom()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._seldom.may(record.getMessage())
+
+
 def number_of(error: BaseException) -> str:
     """Eight hexadecimal digits that stand for what went wrong and where: the same for the same fault."""
     at = error.__traceback__

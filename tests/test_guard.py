@@ -5,11 +5,13 @@ from fractions import Fraction
 
 import anyio
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from physalis.errors import BadInput
-from physalis.web.guard import Buckets, Rate, guard, is_local, require_token
+from physalis.web.guard import costs, guard
+from physalis.web.hosts import is_local, require_token
+from physalis.web.rates import Buckets, Lanes, Rate
 
 TOKEN = "A-token.that_is~long"
 HOME = "http://127.0.0.1:8123"
@@ -31,6 +33,10 @@ def pages():
 
 def client(base=HOME, address="192.0.2.7", **options):
     return TestClient(guard(pages(), **options), base_url=base, client=(address, 1), follow_redirects=False)
+
+
+def client_of(app):
+    return TestClient(app, base_url=HOME, client=("192.0.2.7", 1))
 
 
 def test_local_is_what_only_this_machine_reaches():
@@ -135,10 +141,96 @@ def test_origins():
     for site in ("cross-site", "same-site", "none", "", "same-origin, cross-site"):
         assert client().post("/x", headers={"origin": HOME, "sec-fetch-site": site}).status_code == 403, site
     assert client(public, origin=public).post("/x", headers={"origin": public}).status_code == 200
-    elsewhere = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
-    assert client().get("/x", headers=elsewhere).status_code == 200  # reading is not changing
     for method in ("PUT", "PATCH", "DELETE", "FANCY"):
         assert client().request(method, "/x", headers={"origin": "https://evil.example"}).status_code == 403
+
+
+LINK = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+def test_other_sites_load_nothing_from_here_but_may_lead_here():
+    for site in ("cross-site", "same-site", "", "same-origin, cross-site"):
+        told = {"sec-fetch-site": site}
+        assert client().get("/features?query=x", headers=told | LINK).status_code == 200, site
+        for how in (
+            {}, {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, LINK | {"sec-fetch-dest": "iframe"},
+            {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}, {"sec-fetch-dest": "document"},
+        ):  # fmt: skip
+            answer = client().get("/features?query=x", headers=told | how)
+            assert answer.status_code == 403 and "Another site asked" in answer.json()["detail"], (site, how)
+        for path in ("/static/app/index.js", "/assets/index.js", "/favicon.ico"):
+            assert client().get(path, headers=told).status_code == 200
+        assert client().post("/static/x", headers=told | LINK).status_code == 403
+    for own in ({}, {"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}):
+        assert client().get("/features", headers=own).status_code == 200
+
+
+def test_what_costs_is_asked_what_changes_are():
+    app = FastAPI()
+
+    @app.get("/cheap")
+    def cheap() -> str:
+        return ""
+
+    @app.get("/dear", dependencies=[Depends(costs)])
+    def dear() -> str:
+        return "dear"
+
+    assert TestClient(app).get("/dear").json() == "dear"  # without a guard there is nobody to ask
+    one = TestClient(guard(app, by_address=Rate(3, 0.001)), base_url=HOME, client=("192.0.2.1", 1))
+    for foreign in (
+        {"origin": "https://evil.example"},
+        LINK | {"sec-fetch-site": "cross-site"},
+        LINK | {"sec-fetch-site": "same-site"},
+    ):
+        one = TestClient(guard(app, by_address=Rate(3, 0.001)), base_url=HOME, client=("192.0.2.1", 1))
+        answer = one.get("/dear", headers=foreign)
+        assert answer.status_code == 403 and "another site" in answer.json()["detail"], foreign
+    typed = {"sec-fetch-site": "none"} | LINK
+    assert [one.get("/dear", headers=typed).status_code for _ in range(4)] == [200, 200, 429, 429]
+    late = one.get("/dear")
+    assert int(late.headers["retry-after"]) > 900 and "too much" in late.json()["detail"]
+    assert [one.get("/cheap").status_code for _ in range(20)] == [200] * 20
+
+
+def test_one_visitor_takes_no_more_than_some_places():
+    inside, most = [0], [0]
+
+    async def run():
+        lanes = Lanes(at_once=3, waiting=5)
+
+        async def pass_through(who):
+            leave = await lanes.enter(who)
+            if leave is None:
+                return refused.append(who)
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            await anyio.sleep(0.01)
+            inside[0] -= 1
+            leave()
+            leave()  # once is enough, and twice does no harm
+
+        refused = []
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(pass_through, "a")
+        assert most[0] == 3 and refused == ["a", "a"]
+        async with anyio.create_task_group() as group:
+            for who in "abab":
+                group.start_soon(pass_through, who)
+        assert not lanes._lanes  # nobody who left is remembered
+        with anyio.move_on_after(0.01):
+            await lanes.enter("a"), await lanes.enter("a"), await lanes.enter("a"), await lanes.enter("a")
+        assert lanes._lanes["a"].inside == 3  # who gave up waiting has no place
+
+    anyio.run(run)
+
+
+def test_an_ipv4_visitor_is_one_however_a_socket_spells_it():
+    app = guard(pages(), by_address=Rate(1, 0.001))
+    clients = [TestClient(app, base_url=HOME, client=(address, 1)) for address in ("192.0.2.1", "::ffff:192.0.2.1")]
+    assert [each.post("/x").status_code for each in clients] == [200, 429]
+    assert TestClient(app, base_url=HOME, client=("::ffff:192.0.2.2", 1)).post("/x").status_code == 200
 
 
 def test_rates_are_by_address_and_by_session():
@@ -234,6 +326,24 @@ def test_bodies_are_counted_as_they_come():
     for wrong in (b"-1", b"ten", b"1e3", b"", b"0x10", "²".encode()):
         assert run(app, [*LOCAL, (b"content-length", wrong)], [b"x"])["status"] == 400, wrong
     assert run(app, [*LOCAL, (b"content-length", b"9" * 5000)], [b"x"])["status"] == 413
+
+
+def test_bodies_hold_no_more_than_pages_send():
+    app = guard(pages(), most_bytes=1 << 20)
+    deep = "[" * 100_000
+    for body, status in (
+        ({f"key {n}": n for n in range(2000)}, 413),
+        ([{"key": n} for n in range(2000)], 413),
+        ([0] * 30_000, 413),
+        ([[0] * 200] * 200, 413),
+        ({"text": '"key": [1, 2, 3], ' * 10_000}, 200),
+        ({"features": [0] * 10_000}, 200),
+    ):
+        answer = client_of(app).post("/x", json=body)
+        assert answer.status_code == status, (str(body)[:60], status)
+        assert status == 200 or "at most 1,000 fields and 20,000 values" in answer.json()["detail"]
+    for text in (deep, "x" * 10_000, '{"a":' * 50_000):
+        assert client_of(app).post("/x", content=text).status_code == 200  # refused where it is read
 
 
 def test_slow_bodies_are_given_up():

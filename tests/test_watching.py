@@ -102,19 +102,17 @@ def test_a_run_that_goes_on_doubles_no_point(tiny_activations, tmp_path, stop_af
     assert not (run / history.PACE).exists() and not (run / checkpoints.CHECKPOINT).exists()
 
 
-def test_the_rate_is_that_of_the_present_process():
-    def mark(tokens, at, **more):
-        return {"step": 0, "tokens": tokens, "at": at, **more}
-
-    before = [mark(0, 0.0, checkpoint="c"), mark(100, 10.0), mark(200, 20.0)]
-    assert history.rate([]) is None and history.rate(before[:1]) is None
-    assert history.rate(before) == 10
-    begun = [*before, mark(200, 1000.0, checkpoint="c")]
-    assert history.rate(begun) is None, "nothing is known of a process that wrote no row"
-    assert history.rate([*begun, mark(700, 1010.0)]) == 50
-    assert history.rate([*begun, mark(700, 1010.0), mark(900, 1012.0)]) == 100, "compiling is over"
-    slow = [mark(1000 * i, 1000.0 + 60 * i) for i in range(1, 4)]
-    assert history.rate([*begun, *slow]) == pytest.approx(1000 / 60)
+def test_a_poll_reads_what_was_added(tiny_activations, beside, stop_after, monkeypatch):
+    start_and_stop(tiny_activations, beside / "run", stop_after)
+    folder, read = Folder(beside / "run"), []
+    monkeypatch.setattr(history, "_row", lambda line, real=history._row: read.append(line) or real(line))
+    first = folder.watch()
+    before = len(read)
+    assert before >= 6 and folder.watch() == first and len(read) == before
+    with open(beside / "run" / history.METRICS, "a") as rows:
+        rows.write(json.dumps({"step": 30, "tokens": 7936, "fvu": 0.5, "l0": 4, "dead": 0}) + "\n")
+        rows.write(json.dumps({"step": 31, "tokens": 8000}) + "\n")  # none that could be drawn
+    assert folder.watch().step == 31 and len(read) == before + 2
 
 
 def test_looking_keeps_nobody_from_claiming(tmp_path):

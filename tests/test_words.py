@@ -1,8 +1,11 @@
 """The word index: what a word is, and how a search scores."""
 
 import numpy as np
+import pytest
 
-from physalis.atlas.words import WordIndex, score, symbols, words
+from physalis.atlas import words as words_module
+from physalis.atlas.words import MOST_WORDS, WordIndex, score, symbols, words
+from physalis.errors import BadInput
 
 
 def test_words_are_runs_of_letters_and_digits() -> None:
@@ -53,3 +56,48 @@ def test_symbols_are_found() -> None:
 
 def test_nothing_finds_nothing() -> None:
     assert score("", 2, find_in(index_of({"a": 1}))).tolist() == [0, 0]
+
+
+def test_a_word_counts_once_and_finished_where_it_is_both() -> None:
+    find = find_in(index_of({"the": 8, "theme": 8}, {"theme": 8}))
+    once = score("the ", 2, find)
+    for query in ("the the the ", "the the", "the  THE the"):
+        assert score(query, 2, find).tolist() == once.tolist()
+
+
+def test_no_more_words_than_anybody_types() -> None:
+    asked = []
+
+    def find(low: str, high: str) -> list:
+        asked.append(low)
+        return [(low, np.zeros(1, np.uint32).tobytes(), b"\1")]
+
+    assert score(" ".join(f"w{i}" for i in range(MOST_WORDS)) + " ", 2, find).tolist()[1] == 0
+    assert len(asked) == MOST_WORDS
+    with pytest.raises(BadInput, match=f"at most {MOST_WORDS} different words; received {MOST_WORDS + 1}"):
+        score(" ".join(f"w{i}" for i in range(MOST_WORDS + 1)), 2, find)
+    assert len(asked) == MOST_WORDS
+    score(". " * 31_000, 2, find)
+    assert len(asked) == MOST_WORDS + 1
+
+
+def test_nothing_is_looked_up_once_no_feature_is_left() -> None:
+    asked = []
+
+    def find(low: str, high: str) -> list:
+        asked.append(low)
+        return []
+
+    assert score("a b c", 3, find).tolist() == [0, 0, 0] and asked == ["a"]
+
+
+def test_rows_of_few_and_of_many_features_are_scored_alike(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    index = index_of(*({f"word{w}": int(rng.integers(1, 9)) for w in rng.choice(30, 8)} for _ in range(400)))
+    scores = []
+    for few in (0, 40, 10**9):
+        monkeypatch.setattr(words_module, "FEW", few)
+        scores.append(score("word1", 400, find_in(index)))
+    assert (scores[0] > 0).sum() > 100
+    for other in scores[1:]:
+        np.testing.assert_allclose(other, scores[0], rtol=1e-6)

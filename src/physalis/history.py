@@ -2,12 +2,14 @@
 
 ``metrics.jsonl`` is part of the finished artefact and carries no times, so that the same job gives the same bytes.
 ``pace.jsonl`` has the times; it is there only while a run is unfinished. Both are cut back to where a run goes on after
-a stop, so no step is told twice, and a line that a kill cut short is never read.
+a stop, so no step is told twice, and a line that a kill cut short is never read; nor is one that is no row.
 """
 
 import json
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +17,8 @@ from physalis.artifact import write_atomic
 
 METRICS, PACE = "metrics.jsonl", "pace.jsonl"
 
+_REMEMBERED = 256
+"""Bytes of a file by whose end it is known again."""
 RECENT_S = 30.0
 """The rate is that of so many seconds: long enough to be steady, short enough to tell when another job begins."""
 
@@ -46,7 +50,7 @@ class Log:
 
 
 def _cut(path: Path, start: int) -> TextIO:
-    kept = [line for line in _lines(path) if json.loads(line)["step"] < start]
+    kept = [line for line in _lines(path) if (row := _row(line)) is not None and row["step"] < start]
     write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
     return open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
 
@@ -54,14 +58,83 @@ def _cut(path: Path, start: int) -> TextIO:
 def _lines(path: Path) -> list[str]:
     """Whole lines; the last one may be being written."""
     try:
-        return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return _whole(path.read_bytes())
     except FileNotFoundError:
         return []
 
 
+def _whole(written: bytes) -> list[str]:
+    """The whole lines of it, with their ends."""
+    end = written.rfind(b"\n") + 1
+    return written[:end].decode("utf-8", "replace").splitlines(keepends=True)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The row of a line; None if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of one of the files, in order; none if it is not there."""
-    return [json.loads(line) for line in _lines(path)]
+    return [row for line in _lines(path) if (row := _row(line)) is not None]
+
+
+class Tail:
+    """A file that grows, of which only what was added is read. Threads may share it."""
+
+    def __init__(self, path: Path, keep: Callable[[list[Any], dict[str, Any]], list[Any]] | None = None) -> None:
+        """``keep`` adds a row to what is kept of those before, and says what is kept now; without it, all rows are."""
+        self._path, self._keep, self._lock = path, keep, threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._kept: list[Any] = []
+        self._at, self._end, self._file = 0, b"", (0, 0)
+
+    def rows(self) -> list[Any]:
+        """What is kept of all rows so far, in order; nothing if the file is not there. One that was cut or replaced is
+        read anew."""
+        with self._lock:
+            try:
+                with open(self._path, "rb") as file:
+                    about = os.fstat(file.fileno())
+                    place = max(0, self._at - len(self._end))
+                    file.seek(place)
+                    # A file may have been replaced by one of the same number: what was read last has to stand there.
+                    if (about.st_dev, about.st_ino) != self._file or file.read(len(self._end)) != self._end:
+                        self._forget()
+                        self._file = about.st_dev, about.st_ino
+                        file.seek(0)
+                    added = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                self._forget()
+                return []
+            end = added.rfind(b"\n") + 1
+            if end:
+                self._at += end
+                self._end = (self._end + added[:end])[-_REMEMBERED:]
+                for row in filter(None, map(_row, _whole(added))):
+                    if self._keep is None:
+                        self._kept.append(row)
+                    else:
+                        self._kept = self._keep(self._kept, row)
+            return [*self._kept]
+
+
+def recent(marks: list[dict[str, Any]], mark: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the rows of PACE up to ``mark`` those that ``rate`` goes by: the one with which the present process began, and
+    those of the last RECENT_S, or the last two. For ``Tail``."""
+    if not all(isinstance(mark.get(name), int | float) for name in ("tokens", "at")):
+        return marks
+    if "checkpoint" in mark:
+        return [mark]
+    rows = marks[1:]
+    first = next((i for i, each in enumerate(rows) if mark["at"] - each["at"] <= RECENT_S), len(rows) - 1)
+    return [*marks[:1], *rows[max(first, 0) :], mark]
 
 
 def rate(marks: list[dict[str, Any]]) -> float | None:

@@ -10,6 +10,7 @@ import type { Tryable } from '../lib/trying';
 /** What the server puts into the page so that it shows without a second request; see physalis.web.app. */
 interface Inlined {
   error?: string;
+  mishap?: boolean;
   summary?: Summary;
   striking?: FeatureRow[];
   list?: FeatureList;
@@ -60,11 +61,12 @@ function kept<K extends keyof Inlined>(key: K, path: string): () => Promise<NonN
   return () => (answer ??= once(key, path).catch((error) => ((answer = undefined), Promise.reject(error))));
 }
 
-export const refusal = (): string | undefined => {
-  const { error } = inlined;
+/** The sentence that came instead of a page, once; and whether the server could not help it. */
+export function refusal(): { sentence: string; mishap?: boolean } | undefined {
+  const { error, mishap } = inlined;
   delete inlined.error;
-  return error;
-};
+  return error === undefined ? undefined : { sentence: error, mishap };
+}
 export const summary = kept('summary', '/api/summary');
 export const striking = kept('striking', '/api/striking');
 export const metrics = kept('metrics', '/api/metrics');

@@ -26,7 +26,7 @@ export type Page =
   | { view: 'article'; article: Written; View: typeof ArticleView }
   | { view: 'comments'; about: Commentable; heard: Heard; ruled?: Ruled }
   | { view: 'invitation'; me: Me; token: string }
-  | { view: 'lost'; sentence: string };
+  | { view: 'lost'; sentence: string; mishap?: boolean };
 
 /** The list that a feature was opened from: next and previous walk along it. */
 export interface Trail {
@@ -102,8 +102,8 @@ class Router {
 }
 
 async function load(path: string): Promise<Page> {
-  const sentence = data.refusal();
-  if (sentence) return { view: 'lost', sentence };
+  const refusal = data.refusal();
+  if (refusal) return { view: 'lost', ...refusal };
   const { pathname, search } = new URL(path, location.origin);
   if (pathname === '/') {
     const [summary, striking] = await Promise.all([data.summary(), data.striking()]);
@@ -169,6 +169,7 @@ function titleOf(page: Page): string {
   if (page.view === 'comments') return 'Comments – physalis';
   if (page.view === 'invitation') return 'Invitation – physalis';
   if (page.view === 'try') return 'Try it – physalis';
+  if (page.view === 'lost' && page.mishap) return 'Something went wrong – physalis';
   return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
 }
 

@@ -83,6 +83,10 @@ export interface FeatureNotes {
   labels: Labelled[];
   notes: Note[];
   lists: Listed[];
+  /** How many there are, of which `labels` may be the first; `n_notes` and `n_lists` likewise. */
+  n_labels: number;
+  n_notes: number;
+  n_lists: number;
 }
 
 export interface Writable {
@@ -95,7 +99,7 @@ export interface Said {
   notes: FeatureNotes;
   /** The votes on its labels, by the label's id. */
   votes: Record<string, Tally>;
-  /** Every list there is, to put it into. */
+  /** The lists there are, to put it into. */
   lists: ListRow[];
 }
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from physalis.errors import BadInput
+
 HEADLINE, TOKEN, PROMOTED, EXAMPLE = 8, 4, 2, 1
 """Weight of a word by where the feature has it."""
 
@@ -21,6 +23,10 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 MAX_WORD = 40
 """Longer runs are cut: nobody types them, and they would fill the index."""
+MOST_WORDS = 32
+"""Different words of a search: each is looked up among all features."""
+FEW = 128
+"""Features of a word; rows of fewer are taken together."""
 
 
 def words(text: str) -> list[str]:
@@ -66,28 +72,53 @@ Find = Callable[[str, str], list[tuple[str, bytes, bytes]]]
 def score(query: str, n_features: int, find: Find) -> np.ndarray:
     """How well each feature matches every word of ``query``; 0 where it lacks one. The last word may be unfinished.
 
-    A feature's score is the sum over words of weight times log(1 + n_features / features with that word).
+    A feature's score is the sum over different words of weight times log(1 + n_features / features with that word).
+    Raises BadInput for more than MOST_WORDS different ones.
     """
-    runs = query.split()
-    wanted = [word for run in runs for word in words(run) or symbols(run)]
+    wanted = _wanted(query)
+    if len(wanted) > MOST_WORDS:
+        raise BadInput(
+            f"A search has at most {MOST_WORDS} different words; received {len(wanted):,}. Leave out the common ones."
+        )
     total = np.zeros(n_features, np.float32)
-    alive = np.ones(n_features, bool)
-    for place, word in enumerate(wanted):
-        unfinished = place == len(wanted) - 1 and not query[-1:].isspace()
+    alive = np.full(n_features, bool(wanted))
+    for word, unfinished in wanted.items():
         matches = find(word, word + chr(0x10FFFF) if unfinished else word + "\0")
         found = _best(word, matches, n_features)
         alive &= found > 0
+        if not alive.any():
+            break
         total += found
-    return np.where(alive, total, 0) if wanted else np.zeros(n_features, np.float32)
+    return np.where(alive, total, 0)
+
+
+def _wanted(query: str) -> dict[str, bool]:
+    """The different words of a query, in order, and whether each may be unfinished: the last, unless it stands there
+    finished as well."""
+    runs = query.split()
+    found = [word for run in runs for word in words(run) or symbols(run)]
+    wanted = dict.fromkeys(found, False)
+    if found and not query[-1:].isspace() and found.count(found[-1]) == 1:
+        wanted[found[-1]] = True
+    return wanted
 
 
 def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -> np.ndarray:
     """Each feature's best value among words that match; one longer than ``word`` counts half."""
     found = np.zeros(n_features, np.float32)
-    if matches:
-        counts = np.array([len(weights) for _, _, weights in matches])
-        rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
-        ids = np.frombuffer(b"".join(ids for _, ids, _ in matches), np.uint32)
-        value = np.frombuffer(b"".join(weights for _, _, weights in matches), np.uint8) * np.repeat(rarity, counts)
-        np.maximum.at(found, ids, value.astype(np.float32))
+    few: list[tuple[float, bytes, bytes]] = []
+    for match, ids, weights in matches:
+        rarity = np.log(1 + n_features / len(weights)) * (1 if match == word else 0.5)
+        if len(weights) < FEW:
+            few.append((rarity, ids, weights))
+            continue
+        # A feature has a word once, so each row can be written at its places in one go.
+        places, values = np.frombuffer(ids, np.uint32), np.frombuffer(weights, np.uint8) * np.float32(rarity)
+        found[places] = np.maximum(found[places], values)
+    if few:
+        counts = [len(weights) for _, _, weights in few]
+        places = np.frombuffer(b"".join(ids for _, ids, _ in few), np.uint32)
+        values = np.frombuffer(b"".join(weights for _, _, weights in few), np.uint8)
+        rarities = np.repeat(np.array([rarity for rarity, _, _ in few], np.float32), counts)
+        np.maximum.at(found, places, values * rarities)
     return found

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from physalis import __version__
 from physalis.cli import comments, comparing, lab, notes, publishing
 from physalis.cli.amounts import Amount, Features
-from physalis.cli.options import Device, Json, Out, Trust, given, trusted
+from physalis.cli.options import Device, Json, Out, Proxy, Trust, given, trusted
 from physalis.errors import BadInput
 
 app = cyclopts.App(
@@ -34,7 +34,7 @@ for part in (publishing.export, publishing.publish):
 
 @app.command
 def demo(
-    *, out: Out = Path("physalis-demo"), tokens: Amount = None, port: int | None = None,
+    *, out: Out = Path("physalis-demo"), tokens: Amount = None, port: int | None = None, proxy: Proxy = None,
     serve: Annotated[bool, Parameter(help="Serve the atlas when it is done.")] = True, json: Json = False,
 ) -> None:  # fmt: skip
     """From a real model to an atlas of its features: fetch SmolLM2-135M, record, train, evaluate, build, serve. What is
@@ -42,7 +42,7 @@ def demo(
     if serve and not json:
         from physalis.cli.making import make_and_serve
 
-        sys.exit(make_and_serve(out, **given(port=port, tokens=tokens)))
+        sys.exit(make_and_serve(out, **given(port=port, proxies=proxy, tokens=tokens)))
     from physalis.cli import printing
     from physalis.cli.demo import run
 
@@ -302,7 +302,7 @@ def doses(
 def serve(
     atlas: Path, /, *, dictionary: Path | None = None, activations: Path | None = None, author: str | None = None,
     host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
-    tree: Path | None = None, article: list[Path] | None = None,
+    proxy: Proxy = None, tree: Path | None = None, article: list[Path] | None = None,
 ) -> None:  # fmt: skip
     """Serve an atlas to browsers on this machine; with its DICTIONARY, to try texts and to steer features too, and with
     the ACTIVATIONS, to measure what that does and costs. AUTHOR is in whose name visitors write labels and notes;
@@ -312,14 +312,14 @@ def serve(
     from physalis.web.serving import serve as serve_
 
     beside = given(dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article)
-    serve_(atlas, **beside, **given(host=host, port=port, token=token, origin=origin))
+    serve_(atlas, **beside, **given(host=host, port=port, token=token, origin=origin, proxies=proxy))
 
 
 @app.command
 def watch(
     run: Path, /, *, activations: Path | None = None, features: int | None = None, examples: int | None = None,
     tokens: Amount = None, host: str | None = None, port: int | None = None, token: str | None = None,
-    origin: str | None = None,
+    origin: str | None = None, proxy: Proxy = None,
 ) -> None:  # fmt: skip
     """Show a run of `train` in a browser while it goes on: its curves, the time left, and the first of its FEATURES.
     RUN is the folder named with --out, also before it is there. The ACTIVATIONS are looked for beside it unless given.
@@ -327,7 +327,7 @@ def watch(
     from physalis.web.serving import watch as watch_
 
     options = given(features=features, examples=examples, tokens=tokens, host=host, port=port, token=token)
-    watch_(run, **given(activations=activations, origin=origin), **options)
+    watch_(run, **given(activations=activations, origin=origin, proxies=proxy), **options)
 
 
 @app.command

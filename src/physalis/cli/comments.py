@@ -125,7 +125,7 @@ def _owner() -> "Person":
 
 
 def _address(origin: str | None) -> str:
-    from physalis.web.guard import public_name
+    from physalis.web.hosts import public_name
     from physalis.web.serving import usual_address
 
     address = origin or usual_address()

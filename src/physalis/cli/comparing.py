@@ -7,7 +7,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis.cli.amounts import Amount
-from physalis.cli.options import Device, Json, Out, given
+from physalis.cli.options import Device, Json, Out, Proxy, given
 
 app = cyclopts.App(name="compare", help="Dictionaries held against each other: what is shared, split and unique.")
 
@@ -48,9 +48,10 @@ def tree(
 def serve_compared(
     folder: Path, /, *, atlases: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
+    proxy: Proxy = None,
 ) -> None:  # fmt: skip
     """Show what `pair` or `tree` wrote into FOLDER to browsers on this machine. With ATLASES of the dictionaries,
     features have headlines. Other machines need the TOKEN; ORIGIN is where a proxy shows the page."""
     from physalis.web.comparing import serve_comparison
 
-    serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin))
+    serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin, proxies=proxy))

@@ -7,7 +7,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.options import Json, given
+from physalis.cli.options import Json, Proxy, given
 
 app = cyclopts.App(name="lab", help="Toy models whose truth is known, held against what was published.")
 
@@ -37,11 +37,11 @@ def publish(out: Path, /, *ids: str) -> None:
 
 
 @app.command(name="serve")
-def serve_lab(out: Path, /, *, host: str | None = None, port: int | None = None) -> None:
+def serve_lab(out: Path, /, *, host: str | None = None, port: int | None = None, proxy: Proxy = None) -> None:
     """Serve published pages to browsers on this machine."""
     from physalis.web.lab import serve_lab as serve_
 
-    serve_(out, **given(host=host, port=port))
+    serve_(out, **given(host=host, port=port, proxies=proxy))
 
 
 counterexample = cyclopts.App(name="counterexample", help="Beliefs, and the smallest models in which they are false.")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ FIRST = (
 REAL = "When it is trained it is evaluated, and its atlas opens here, at this address."
 
 
-def make_and_serve(out: Path, *, port: int | None = None, tokens: int | None = None) -> int:
+def make_and_serve(
+    out: Path, *, port: int | None = None, proxies: Sequence[str] = (), tokens: int | None = None
+) -> int:
     """Make the demo in ``out`` and serve it at one address from the start. Returns the exit code of what made it."""
     process = multiprocessing.get_context("spawn").Process(target=_make, args=(out, given(tokens=tokens)))
 
@@ -37,7 +40,7 @@ def make_and_serve(out: Path, *, port: int | None = None, tokens: int | None = N
         return open_app(out / "atlas", out / "dictionary", out / "activations")
 
     try:
-        return serve_while(work, before, after, out / "atlas", **given(port=port))
+        return serve_while(work, before, after, out / "atlas", proxies=proxies, **given(port=port))
     finally:
         if process.is_alive():
             process.terminate()

@@ -14,6 +14,13 @@ Device = Annotated[
     str | None, Parameter(help="Where to compute: cuda, cuda:1, mps or cpu; the best there is unless given.")
 ]
 
+Proxy = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="", help="The address of a proxy, which is believed about who visits; nobody else is. May be repeated."
+    ),
+]
+
 Trust = Annotated[
     bool | None,
     Parameter(negative="", help="Run the Python code that comes with the model. It can do anything that you can."),

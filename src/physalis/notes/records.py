@@ -238,6 +238,10 @@ class FeatureNotes(BaseModel):
     notes: list[Note]
     """Oldest first, as one reads a conversation."""
     lists: list[Listed]
+    n_labels: int
+    """How many there are, of which ``labels`` may be the first; ``n_notes`` and ``n_lists`` likewise."""
+    n_notes: int
+    n_lists: int
 
 
 class Said(BaseModel):
@@ -249,7 +253,7 @@ class Said(BaseModel):
     votes: dict[str, Tally]
     """The votes on its labels, by the label's id."""
     lists: list[ListRow]
-    """Every list there is, to put it into."""
+    """The lists there are, to put it into."""
 
 
 class Found(BaseModel):

@@ -34,7 +34,13 @@ from physalis.notes.words import match
 
 ENTRIES = 10_000
 """The most features that a list takes."""
+ALL = 2**62
+"""More than there can be of anything: no limit, as SQLite spells it."""
 
+_LISTS_OF = (
+    "records e JOIN records l ON l.list = e.list AND l.kind = 'list' AND l.current = 1 "
+    "WHERE e.kind = 'entry' AND e.current = 1 AND e.feature = ?"
+)
 Kind = TypeVar("Kind", bound=Record)
 
 
@@ -65,21 +71,22 @@ class Notes:
 
     # Reading
 
-    def labels_of(self, features: Sequence[int]) -> Mapping[int, Sequence[Labelled]]:
-        """The labels of some features, most liked first, then newest. Features without any are left out. One query."""
+    def labels_of(self, features: Sequence[int], *, most: int | None = None) -> Mapping[int, Sequence[Labelled]]:
+        """The labels of some features, most liked first, then newest; ``most`` of each at most. Features without any
+        are left out. One query."""
         rows = self._db.execute(
-            "SELECT body, (SELECT count(*) FROM records v WHERE v.target = 'label:' || l.id AND v.current = 1 AND "
-            "v.value = 1), (SELECT count(*) FROM records v WHERE v.target = 'label:' || l.id AND v.current = 1 AND "
-            "v.value = -1) FROM records l WHERE l.kind = 'label' AND l.current = 1 AND "
-            "l.feature IN (SELECT value FROM json_each(?))",
-            (json.dumps([*features]),),
+            "SELECT body, up, down FROM (SELECT body, up, down, feature, row_number() OVER "
+            "(PARTITION BY feature ORDER BY up - down DESC, time DESC, id DESC) AS place FROM "
+            "(SELECT body, feature, time, id, (SELECT count(*) FROM records v WHERE v.target = 'label:' || l.id AND "
+            "v.current = 1 AND v.value = 1) AS up, (SELECT count(*) FROM records v WHERE v.target = 'label:' || l.id "
+            "AND v.current = 1 AND v.value = -1) AS down FROM records l WHERE l.kind = 'label' AND l.current = 1 AND "
+            "l.feature IN (SELECT value FROM json_each(?)))) WHERE place <= ? ORDER BY feature, place",
+            (json.dumps([*features]), ALL if most is None else most),
         )
         found: dict[int, list[Labelled]] = {}
         for body, up, down in rows:
             label = _as(Label, body)
             found.setdefault(label.feature, []).append(Labelled(label=label, up=up, down=down))
-        for labels in found.values():
-            labels.sort(key=lambda each: (each.up - each.down, each.label.time, each.label.id), reverse=True)
         return found
 
     def all_labels(self) -> Mapping[int, Sequence[Labelled]]:
@@ -87,43 +94,52 @@ class Notes:
         rows = self._db.execute("SELECT DISTINCT feature FROM records WHERE kind = 'label' AND current = 1")
         return self.labels_of([feature for (feature,) in rows])
 
-    def notes_of(self, feature: int) -> Sequence[Note]:
-        """The notes on a feature, oldest first."""
+    def notes_of(self, feature: int, *, most: int | None = None) -> Sequence[Note]:
+        """The notes on a feature, oldest first; the last ``most`` of them."""
         rows = self._db.execute(
-            "SELECT body FROM records WHERE kind = 'note' AND current = 1 AND feature = ? ORDER BY time, id", (feature,)
-        )
-        return [_as(Note, body) for (body,) in rows]
+            "SELECT body FROM records WHERE kind = 'note' AND current = 1 AND feature = ? ORDER BY time DESC, id DESC "
+            "LIMIT ?",
+            (feature, ALL if most is None else most),
+        ).fetchall()
+        return [_as(Note, body) for (body,) in reversed(rows)]
 
-    def lists_of(self, feature: int) -> Sequence[Listed]:
-        """The lists that a feature stands in, by name."""
+    def lists_of(self, feature: int, *, most: int | None = None) -> Sequence[Listed]:
+        """The lists that a feature stands in, by name; the first ``most`` of them."""
         rows = self._db.execute(
-            "SELECT l.body, e.body FROM records e JOIN records l ON l.list = e.list AND l.kind = 'list' "
-            "AND l.current = 1 WHERE e.kind = 'entry' AND e.current = 1 AND e.feature = ?",
-            (feature,),
+            f"SELECT l.body, e.body FROM {_LISTS_OF} ORDER BY json_extract(l.body, '$.name'), l.list LIMIT ?",
+            (feature, ALL if most is None else most),
         )
         found = [Listed(list=_as(Listing, listing), entry=_as(Entry, entry)) for listing, entry in rows]
         return sorted(found, key=lambda each: (each.list.name, each.list.list))
 
-    def of(self, feature: int) -> FeatureNotes:
-        """All that people wrote about a feature."""
+    def of(self, feature: int, *, most: int | None = None) -> FeatureNotes:
+        """All that people wrote about a feature, of each kind ``most`` at most."""
+        count = "SELECT count(*) FROM records WHERE kind = ? AND current = 1 AND feature = ?"
+        n_labels, n_notes = (self._db.execute(count, (kind, feature)).fetchone()[0] for kind in ("label", "note"))
+        (n_lists,) = self._db.execute(f"SELECT count(*) FROM {_LISTS_OF}", (feature,)).fetchone()
         return FeatureNotes(
             feature=feature,
-            labels=[*self.labels_of([feature]).get(feature, [])],
-            notes=[*self.notes_of(feature)],
-            lists=[*self.lists_of(feature)],
+            labels=[*self.labels_of([feature], most=most).get(feature, [])],
+            notes=[*self.notes_of(feature, most=most)],
+            lists=[*self.lists_of(feature, most=most)],
+            n_labels=n_labels,
+            n_notes=n_notes,
+            n_lists=n_lists,
         )
 
-    def said(self, feature: int) -> Said:
-        """All that a feature's page shows of people's words."""
-        notes = self.of(feature)
+    def said(self, feature: int, *, most: int | None = None) -> Said:
+        """All that a feature's page shows of people's words, of each kind ``most`` at most."""
+        notes = self.of(feature, most=most)
         votes = self.tallies("label", [each.label.id for each in notes.labels])
-        return Said(notes=notes, votes=dict(votes), lists=[*self.lists()])
+        return Said(notes=notes, votes=dict(votes), lists=[*self.lists(most=most)])
 
-    def lists(self) -> Sequence[ListRow]:
-        """All lists, by name."""
+    def lists(self, *, most: int | None = None) -> Sequence[ListRow]:
+        """All lists, by name; the first ``most`` of them."""
         rows = self._db.execute(
             "SELECT body, (SELECT count(*) FROM records e WHERE e.kind = 'entry' AND e.list = l.list AND "
-            "e.current = 1) FROM records l WHERE l.kind = 'list' AND l.current = 1"
+            "e.current = 1) FROM records l WHERE l.kind = 'list' AND l.current = 1 "
+            "ORDER BY json_extract(body, '$.name'), l.list LIMIT ?",
+            (ALL if most is None else most,),
         )
         found = [ListRow(list=_as(Listing, body), n_entries=n) for body, n in rows]
         return sorted(found, key=lambda row: (row.list.name, row.list.list))

@@ -21,12 +21,11 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,10 +39,12 @@ from physalis.comments.store import LONGEST
 from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.notes import Notes
+from physalis.web.answers import as_json
 from physalis.web.comments import comments_router
 from physalis.web.families import family_router, find_families
 from physalis.web.metrics import Metric, spreads
-from physalis.web.notes import notes_router, read_only
+from physalis.web.notes import MOST_SHOWN, notes_router, read_only
+from physalis.web.numbers import NUMBER
 from physalis.web.question import Question
 from physalis.web.records import Commentable, Live, Refusal, Writable
 from physalis.web.refusals import refuse_in_words
@@ -118,7 +119,7 @@ def create_app(
         return summary_of()
 
     @app.get("/api/striking")
-    async def striking() -> list[FeatureRow]:
+    def striking() -> list[FeatureRow]:
         """The rows of the summary's striking features."""
         return list(atlas.rows(summary_of().striking))
 
@@ -143,7 +144,7 @@ def create_app(
 
     @app.get("/api/features", response_model=FeatureList)
     @app.get("/features.json", include_in_schema=False)
-    async def features(asked: Annotated[Question, Query()]) -> Response:
+    def features(asked: Annotated[Question, Query()]) -> Response:
         """One page of the features that match."""
         return as_json(asked.put_to(atlas))
 
@@ -153,19 +154,19 @@ def create_app(
         except BadInput as error:
             raise HTTPException(404, str(error)) from error
 
-    @app.get("/api/features/{id:int}", response_model=Feature)
-    @app.get("/features/{id:int}.json", include_in_schema=False)
-    async def feature(id: int) -> Response:
+    @app.get(f"/api/features/{{id:{NUMBER}}}", response_model=Feature)
+    @app.get(f"/features/{{id:{NUMBER}}}.json", include_in_schema=False)
+    def feature(id: int) -> Response:
         """Everything about one feature."""
         return as_json(feature_of(id))
 
     @app.get("/", include_in_schema=False)
-    async def summary_page() -> HTMLResponse:
-        rows = f"[{','.join(row.model_dump_json() for row in await striking())}]"
+    def summary_page() -> HTMLResponse:
+        rows = f"[{','.join(row.model_dump_json() for row in striking())}]"
         return page(f"{summary_of().name} – physalis", summary=summary_of().model_dump_json(), striking=rows)
 
     @app.get("/features", include_in_schema=False)
-    async def list_page(asked: Annotated[Question, Query()]) -> HTMLResponse:
+    def list_page(asked: Annotated[Question, Query()]) -> HTMLResponse:
         title = f"{asked.query} – Features – physalis" if asked.query else "Features – physalis"
         return page(title, list=asked.put_to(atlas).model_dump_json(), metrics=metrics_json())
 
@@ -173,15 +174,15 @@ def create_app(
     def random_page() -> RedirectResponse:
         return RedirectResponse(f"/features/{atlas.random()}", 307, {"cache-control": "no-store"})
 
-    @app.get("/features/{id:int}", include_in_schema=False)
-    async def feature_page(id: int) -> HTMLResponse:
+    @app.get(f"/features/{{id:{NUMBER}}}", include_in_schema=False)
+    def feature_page(id: int) -> HTMLResponse:
         found = feature_of(id)
         title = f"{found.headline} ({id}) – physalis"
         records = {"feature": found.model_dump_json(), "summary": summary_of().model_dump_json()}
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
-        if notes:  # in this thread: a reader of the file waits for no writer, and another thread would cost more
-            records["said"] = notes.said(id).model_dump_json()
+        if notes:
+            records["said"] = notes.said(id, most=MOST_SHOWN).model_dump_json()
         return page(title, status=200, **records)
 
     @app.get("/map", include_in_schema=False)
@@ -234,19 +235,22 @@ def create_app(
 def bare_app() -> FastAPI:
     """A server of nothing yet. It sends HEADERS, has the pages' files at /static, and describes itself at
     /api/openapi.json, where every route may refuse."""
-    app = FastAPI(
-        title="physalis", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+    app = plain_app(
+        "physalis", openapi_url="/api/openapi.json",
         responses={status: {"model": Refusal, "description": "Why not."} for status in ("4XX", "503")},
     )  # fmt: skip
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
-    app.add_middleware(Headers)
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 
-def as_json(record: BaseModel) -> Response:
-    """What pydantic writes, as it is: FastAPI would check it once more and write it again."""
-    return Response(record.model_dump_json(), media_type="application/json")
+def plain_app(title: str, *, openapi_url: str | None = None, **options: Any) -> FastAPI:
+    """An app without a page. It sends HEADERS, and larger answers compressed."""
+    app = FastAPI(
+        title=title, version=__version__, openapi_url=openapi_url, docs_url=None, redoc_url=None, **options
+    )  # fmt: skip
+    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)  # half the time of 5, a tenth larger
+    app.add_middleware(Headers)
+    return app
 
 
 class Headers:

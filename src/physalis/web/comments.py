@@ -19,7 +19,7 @@ The app around it stands behind ``web.guard``, which counts bodies and requests 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -30,11 +30,14 @@ from physalis.comments.anchors import Anchor
 from physalis.comments.invitations import LINK, csrf_fits
 from physalis.comments.records import Comment, Fault, Invitation, Invited, Person, Record, Session, Thread, Version
 from physalis.comments.refusals import Conflict, Missing, NotAllowed, NotKnown
+from physalis.comments.store import LONGEST
 from physalis.errors import BadInput
-from physalis.web.guard import session_cookie
+from physalis.web.answers import as_json
+from physalis.web.hosts import session_cookie
+from physalis.web.refusals import cut, shown, to_visitor
 
 SESSION_DAYS = 30
-Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", max_length=16)]
 STATUS = {NotKnown: 401, NotAllowed: 403, Missing: 404, Conflict: 409}
 
 
@@ -47,7 +50,7 @@ class Link(Record):
 class Text(Record):
     """A comment's words, as Markdown."""
 
-    text: str
+    text: Annotated[str, Field(max_length=2 * LONGEST)]  # what is too long by less is told so in its own words
 
 
 class New(Text):
@@ -65,8 +68,8 @@ class Read(Record):
 class Guest(Record):
     """Whom to invite."""
 
-    name: str
-    affiliation: str = ""
+    name: Annotated[str, Field(max_length=500)]
+    affiliation: Annotated[str, Field(max_length=500)] = ""
     days: int = 30
 
 
@@ -106,7 +109,7 @@ class Told(APIRoute):
                 response = JSONResponse({"detail": _sentence(error)}, 422)
             except BadInput as error:
                 status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
-                response = JSONResponse({"detail": str(error)}, status)
+                response = JSONResponse({"detail": to_visitor(error)}, status)
             response.headers["cache-control"] = "no-store"
             return response
 
@@ -169,10 +172,10 @@ def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRou
         """Who I am."""
         return Me(role="visitor") if session is None else _me(session)
 
-    @router.get("")
-    def published(on: str | None = None) -> list[Thread]:
+    @router.get("", response_model=list[Thread])
+    def published(on: Annotated[str | None, Query(max_length=2_000)] = None) -> Response:
         """What everyone may read on a place, or everywhere."""
-        return comments.published(on)
+        return as_json(comments.published(on))
 
     @router.post("", status_code=201)
     def write(new: New, by: Annotated[Person, Depends(writer)]) -> Comment:
@@ -265,6 +268,6 @@ def _sentence(error: RequestValidationError) -> str:
     """What the first error says, in characters that any JSON can hold."""
     first = error.errors()[0]
     given = first.get("input")
-    shown = ascii(given)[:80] if isinstance(given, str | int | float | bool | None) else f"the {type(given).__name__}"
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}; received {shown}.".encode("ascii", "backslashreplace").decode()
+    told = shown(given) if isinstance(given, str | int | float | bool | None) else f"the {type(given).__name__}"
+    place = cut(".".join(str(part) for part in first["loc"]))
+    return f"{place}: {first['msg']}; received {told}.".encode("ascii", "backslashreplace").decode()

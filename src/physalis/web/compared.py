@@ -10,6 +10,7 @@ from physalis.comparing import Comparison, Forest
 from physalis.comparing.opened import SideName, Sort
 from physalis.comparing.records import Compared, Family, Fate, Group, Node, Record, Width
 from physalis.errors import BadInput
+from physalis.web.question import LAST
 
 MOST_ROWS = 500
 
@@ -93,7 +94,7 @@ class Asked(BaseModel):
     fate: Fate | None = None
     sort: Sort = "id"
     descending: bool = False
-    offset: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0, le=LAST)
     limit: int = Field(default=25, ge=0, le=MOST_ROWS)
 
 
@@ -102,7 +103,7 @@ class Paged(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    offset: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0, le=LAST)
     limit: int = Field(default=10, ge=0, le=MOST_ROWS)
 
 
@@ -111,8 +112,8 @@ class Place(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    level: int = Field(ge=0)
-    feature: int = Field(ge=0)
+    level: int = Field(ge=0, le=LAST)
+    feature: int = Field(ge=0, le=LAST)
 
 
 class Names:

@@ -55,11 +55,13 @@ def serve_comparison(
     port: int = 8123,
     token: str | None = None,
     origin: str | None = None,
+    proxies: Sequence[str] = (),
 ) -> None:
     """Serve the page of a comparison or a forest until interrupted, and say where. Port 0 takes any that is free.
 
     ``atlases`` are folders of atlases of the dictionaries that were compared: with one, a dictionary's features have
-    headlines and their strongest example. ``token`` and ``origin`` as ``serve`` has them.
+    headlines and their strongest example. ``token``, ``origin`` and ``proxies`` as ``serve`` has
+    them.
 
     Raises BadInput if the folder holds neither, if an atlas is of another dictionary, and as ``serve`` does.
     """
@@ -67,7 +69,7 @@ def serve_comparison(
     def make() -> FastAPI:
         return create_comparison_app(open_compared(folder), [Atlas.open(each) for each in atlases])
 
-    serve_app(make, folder, host=host, port=port, token=token, origin=origin)
+    serve_app(make, folder, host=host, port=port, token=token, origin=origin, proxies=proxies)
 
 
 def open_compared(folder: Path | str) -> Comparison | Forest:

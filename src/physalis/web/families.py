@@ -8,6 +8,7 @@ from physalis.atlas import Atlas
 from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.web.compared import Kin, Names, kin, level_of
+from physalis.web.numbers import NUMBER
 
 FindKin = Callable[[int], Kin]
 """From a feature of the atlas to its family."""
@@ -25,7 +26,7 @@ def family_router(find: FindKin) -> APIRouter:
     """The families as JSON."""
     router = APIRouter()
 
-    @router.get("/api/family/{id:int}")
+    @router.get(f"/api/family/{{id:{NUMBER}}}")
     def family(id: int) -> Kin:
         """A feature's ancestors, siblings and descendants among narrower and wider dictionaries."""
         try:

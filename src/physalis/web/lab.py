@@ -15,13 +15,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.gzip import GZipMiddleware
 
-from physalis import __version__, artifact
+from physalis import artifact
 from physalis.errors import BadInput
 from physalis.folder import is_file, write
 from physalis.lab.publishing import read_told
-from physalis.web.app import Headers
+from physalis.web.app import plain_app
+from physalis.web.refusals import refuse_in_words
 from physalis.web.serving import serve_app
 from physalis.web.shell import STATIC, fill, read_shell
 
@@ -71,16 +71,16 @@ def create_lab_app(folder: Path) -> FastAPI:
     artifact.read(folder, "lab")
     if not (folder / "index.html").exists():
         raise BadInput(f"{folder} lost its index.html. Publish it again: physalis lab publish {folder}")
-    app = FastAPI(title="physalis lab", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=5)
-    app.add_middleware(Headers)
+    app = plain_app("physalis lab")
     app.mount("/", StaticFiles(directory=folder, html=True))
+    refuse_in_words(app, here="/ and the pages that it leads to")
     return app
 
 
-def serve_lab(lab: Path | str, *, host: str = "127.0.0.1", port: int = 8123) -> None:
-    """Serve a published lab until interrupted, and say where. Port 0 takes any that is free.
+def serve_lab(lab: Path | str, *, host: str = "127.0.0.1", port: int = 8123, proxies: Sequence[str] = ()) -> None:
+    """Serve a published lab until interrupted, and say where. Port 0 takes any that is free. ``proxies`` as ``serve``
+    has them.
 
     Raises BadInput as ``serve`` does.
     """
-    serve_app(lambda: create_lab_app(Path(lab)), lab, host=host, port=port)
+    serve_app(lambda: create_lab_app(Path(lab)), lab, host=host, port=port, proxies=proxies)

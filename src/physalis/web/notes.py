@@ -26,6 +26,7 @@ from starlette.types import Message
 from physalis.errors import BadInput
 from physalis.notes import Notes, NotThere, NotYours
 from physalis.notes.records import (
+    LAST_FEATURE,
     Description,
     Entry,
     FeatureId,
@@ -53,7 +54,10 @@ from physalis.notes.records import (
     Worth,
     fault,
 )
+from physalis.notes.store import ENTRIES
+from physalis.web.answers import as_json
 from physalis.web.records import Refusal
+from physalis.web.refusals import cut
 
 MOST_BYTES = 64 * 1024
 """The longest body. More is refused as soon as it is seen, not after it was read."""
@@ -61,6 +65,10 @@ MOST_ASKED = 500
 """Features or targets of one question."""
 MOST_ROWS = 200
 """Rows of one page of a search."""
+MOST_SHOWN, MOST_LABELS = 200, 20
+"""Labels, notes and lists that are told of one feature; and labels, where many features are asked for."""
+Asked = Annotated[int, Field(ge=-LAST_FEATURE, le=LAST_FEATURE)]
+"""A feature's number in an address, whether there is such a feature or not."""
 
 
 class _Body(BaseModel):
@@ -101,7 +109,7 @@ class ListBody(_Body):
 
     name: ListName
     description: Description = ""
-    features: list[FeatureId] = []
+    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
 
 
 class ListEdit(_Body):
@@ -143,7 +151,7 @@ class Limited(APIRoute):
             try:
                 return await handle(Request(request.scope, receive))
             except RequestValidationError as error:
-                raise HTTPException(422, fault(error.errors()[0])) from error
+                raise HTTPException(422, cut(fault(error.errors()[0]))) from None
             except NotThere as error:
                 raise HTTPException(404, str(error)) from error
             except NotYours as error:
@@ -179,23 +187,23 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
                 last = n_features - 1
                 raise NotThere(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
 
-    @router.get("/features/{feature}")
-    def about(feature: int) -> FeatureNotes:
+    @router.get("/features/{feature}", response_model=FeatureNotes)
+    def about(feature: Asked) -> Response:
         """All that people wrote about a feature."""
         check(feature)
-        return notes.of(feature)
+        return as_json(notes.of(feature, most=MOST_SHOWN))
 
-    @router.get("/features/{feature}/said")
-    def said(feature: int) -> Said:
+    @router.get("/features/{feature}/said", response_model=Said)
+    def said(feature: Asked) -> Response:
         """All that people wrote about a feature, the votes on its labels, and the lists it can be put into."""
         check(feature)
-        return notes.said(feature)
+        return as_json(notes.said(feature, most=MOST_SHOWN))
 
     @router.get("/labels")
-    def labels(feature: Annotated[list[int], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
+    def labels(feature: Annotated[list[Asked], Query(max_length=MOST_ASKED)]) -> Mapping[int, Sequence[Labelled]]:
         """The labels of features, most liked first. Features without any are left out."""
         check(*feature)
-        return notes.labels_of(feature)
+        return notes.labels_of(feature, most=MOST_LABELS)
 
     @router.post("/labels", status_code=201)
     def label(body: LabelBody, author: Annotated[str, Depends(writer)]) -> Label:
@@ -208,11 +216,11 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """Take away one's own label."""
         return notes.remove(Label, id, author=author)
 
-    @router.get("/notes")
-    def notes_of(feature: int) -> Sequence[Note]:
+    @router.get("/notes", response_model=Sequence[Note])
+    def notes_of(feature: Asked) -> Response:
         """The notes on a feature, oldest first."""
         check(feature)
-        return notes.notes_of(feature)
+        return as_json(notes.notes_of(feature, most=MOST_SHOWN))
 
     @router.post("/notes", status_code=201)
     def note(body: NoteBody, author: Annotated[str, Depends(writer)]) -> Note:
@@ -231,7 +239,7 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.remove(Note, id, author=author)
 
     @router.get("/votes/{on}")
-    def tallies(on: VotedOn, target: Annotated[list[str], Query(max_length=MOST_ASKED)]) -> Mapping[str, Tally]:
+    def tallies(on: VotedOn, target: Annotated[list[Target], Query(max_length=MOST_ASKED)]) -> Mapping[str, Tally]:
         """The votes on labels or explanations. Targets without any are left out."""
         return notes.tallies(on, target)
 
@@ -246,16 +254,16 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         """Take back one's own vote."""
         return notes.remove(Vote, id, author=author)
 
-    @router.get("/lists")
-    def lists() -> Sequence[ListRow]:
+    @router.get("/lists", response_model=Sequence[ListRow])
+    def lists() -> Response:
         """All lists, by name."""
-        return notes.lists()
+        return as_json(notes.lists(most=ENTRIES))
 
     @router.get("/features/{feature}/lists")
-    def lists_of(feature: int) -> Sequence[Listed]:
+    def lists_of(feature: Asked) -> Sequence[Listed]:
         """The lists that a feature stands in."""
         check(feature)
-        return notes.lists_of(feature)
+        return notes.lists_of(feature, most=MOST_SHOWN)
 
     @router.post("/lists", status_code=201)
     def make_list(body: ListBody, author: Annotated[str, Depends(writer)]) -> FullList:
@@ -263,10 +271,10 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         check(*body.features)
         return notes.make_list(body.name, author=author, description=body.description, features=body.features)
 
-    @router.get("/lists/{id}")
-    def full_list(id: Id) -> FullList:
+    @router.get("/lists/{id}", response_model=FullList)
+    def full_list(id: Id) -> Response:
         """A list with its features in order."""
-        return notes.full_list(id)
+        return as_json(notes.full_list(id))
 
     @router.post("/lists/{id}")
     def describe_list(id: Id, body: ListEdit, author: Annotated[str, Depends(writer)]) -> Listing:
@@ -285,17 +293,17 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
         return notes.enter(id, body.feature, author=author, label=body.label, note=body.note, at=body.at)
 
     @router.delete("/lists/{id}/entries/{feature}")
-    def take_out(id: Id, feature: int, author: Annotated[str, Depends(writer)]) -> Removal:
+    def take_out(id: Id, feature: Asked, author: Annotated[str, Depends(writer)]) -> Removal:
         """Take a feature out of a list."""
         return notes.take_out(id, feature, author=author)
 
-    @router.get("/search")
+    @router.get("/search", response_model=Found)
     def search(
         query: Annotated[str, Query(max_length=500)],
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=0, le=MOST_ROWS)] = 50,
-    ) -> Found:
+    ) -> Response:
         """Labels and notes that hold every word, best match first; the last word may be unfinished."""
-        return notes.search(query, offset=offset, limit=limit)
+        return as_json(notes.search(query, offset=offset, limit=limit))
 
     return router

@@ -1,6 +1,7 @@
 """What a list of features is asked: the same in an address, in a notebook and for the atlas."""
 
 import math
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +10,10 @@ from physalis.atlas.records import FeatureList
 from physalis.errors import BadInput
 
 MOST_ROWS = 1000
+LONGEST, MOST_FILTERS = 500, 32
+"""Characters of a search; filters of a list."""
+LAST = 2**31 - 1
+"""The largest offset: there are no more features."""
 
 
 class Question(BaseModel):
@@ -16,13 +21,13 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    query: str = ""
-    sort: str = ""
+    query: str = Field("", max_length=LONGEST)
+    sort: str = Field("", max_length=40)
     """Empty: best match first for a query, by density else."""
     descending: bool = True
-    filter: list[str] = []
+    filter: list[Annotated[str, Field(max_length=200)]] = Field([], max_length=MOST_FILTERS)
     """Each metric:low..high."""
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=LAST)
     limit: int = Field(50, ge=0, le=MOST_ROWS)
 
     def put_to(self, atlas: Atlas) -> FeatureList:

@@ -23,7 +23,9 @@ from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.notes import Notes, beside
 from physalis.web.app import create_app
+from physalis.web.connections import configured
 from physalis.web.guard import guard
+from physalis.web.proxies import read_proxies
 
 MOST_BYTES = 1 << 19
 """Of a request: a long text to try, and no more."""
@@ -42,6 +44,7 @@ def serve(
     port: int = 8123,
     token: str | None = None,
     origin: str | None = None,
+    proxies: Sequence[str] = (),
     tree: Path | str | None = None,
     articles: Sequence[Path | str] = (),
 ) -> None:
@@ -52,20 +55,21 @@ def serve(
     the atlas are shown; ``author`` is in whose name visitors write there, and without one they only read. Comments
     beside the atlas are shown, and written by who was invited. Other machines reach the pages only with a ``token``,
     which the printed address holds; ``origin`` is where a proxy shows them to the world, such as
-    "https://atlas.example.org". ``tree`` is the folder of a tree of features (``comparing.lineage.grow``) with the
+    "https://atlas.example.org", and ``proxies`` are the addresses from which proxies ask: they alone are believed about
+    who the visitor is. ``tree`` is the folder of a tree of features (``comparing.lineage.grow``) with the
     atlas's dictionary in it: each feature's page then shows its family. ``articles`` are Markdown files about the
     atlas, as ``publish`` takes them: each has a page with live figures, and whoever was invited comments on its words
     and figures.
 
     Raises BadInput if the folder holds no finished atlas or the dictionary is another than its own, if the tree has no
     place for its dictionary, if an article does not resolve, if the port is in use or not ours to take, if this machine
-    does not have that address, or if other machines could reach it without a token.
+    does not have that address, if a proxy has none, or if other machines could reach it without a token.
     """
 
     def make() -> FastAPI:
         return open_app(atlas, dictionary, activations, author=author, tree=tree, articles=articles)
 
-    serve_app(make, atlas, host=host, port=port, token=token, origin=origin)
+    serve_app(make, atlas, host=host, port=port, token=token, origin=origin, proxies=proxies)
 
 
 def open_app(
@@ -101,13 +105,14 @@ def watch(
     port: int = 8124,
     token: str | None = None,
     origin: str | None = None,
+    proxies: Sequence[str] = (),
 ) -> None:
     """Serve a page that shows the run of ``train`` whose folder is ``run``, until interrupted, and say where.
 
     The run may be training in another process, stopped, finished, or not begun. ``features`` of its features are shown
     with up to ``examples`` examples each, read on about ``tokens`` held-out tokens of the ``activations`` that it
-    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token`` and ``origin`` are as in
-    ``serve``.
+    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token``, ``origin`` and
+    ``proxies`` are as in ``serve``.
 
     Raises BadInput if ``run`` holds something else, if ``activations`` are none or none it trains on, if a number is
     below 1, and as ``serve`` does.
@@ -118,7 +123,7 @@ def watch(
 
         return create_watch_app(run, activations, features=features, examples=examples, tokens=tokens)
 
-    serve_app(make, run, host=host, port=port, token=token, origin=origin)
+    serve_app(make, run, host=host, port=port, token=token, origin=origin, proxies=proxies)
 
 
 def usual_address() -> str:
@@ -143,6 +148,7 @@ def serve_app(
     port: int = 8123,
     token: str | None = None,
     origin: str | None = None,
+    proxies: Sequence[str] = (),
 ) -> None:
     """Serve the app that ``make`` makes of a folder behind ``web.guard`` until interrupted, and say where it is.
 
@@ -153,14 +159,13 @@ def serve_app(
         await app(scope, receive, send)
 
     guarded = guard(made, host=host, token=token, origin=origin, most_bytes=MOST_BYTES)
+    networks = read_proxies(proxies)
     with bind(host, port) as listener:
         app = make()
         there = address(listener) + (f"?token={token}" if token else "")
         print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
-        # No websockets here; asking for them would only import them.
-        config = uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off")
         try:
-            uvicorn.Server(config).run([listener])
+            uvicorn.Server(configured(guarded, proxies=networks)).run([listener])
         except KeyboardInterrupt:
             pass
 
@@ -173,6 +178,7 @@ def serve_while(
     *,
     host: str = "127.0.0.1",
     port: int = 8123,
+    proxies: Sequence[str] = (),
 ) -> int:
     """Serve the app that ``before`` makes while ``work`` goes on in a thread, and once that returned 0 the one that
     ``after`` makes, at the same address until interrupted. Returns what ``work`` did.
@@ -189,9 +195,10 @@ def serve_while(
         await shown[-1](scope, receive, send)
 
     guarded = guard(made, host=host, token=None, origin=None, most_bytes=MOST_BYTES)
+    networks = read_proxies(proxies)
     with bind(host, port) as listener:
         there = address(listener)
-        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off"))
+        server = uvicorn.Server(configured(guarded, proxies=networks))
 
         def working() -> None:
             try:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException
+from fastapi import Path as Given
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +14,9 @@ from physalis.comments.anchors import FigureAnchor, PassageAnchor
 from physalis.web import passages
 from physalis.web.articles import Article, read_articles
 from physalis.web.pictures import TYPES
+
+Name = Annotated[str, Given(max_length=200)]
+"""Of an article or a picture, in an address."""
 
 
 class Told(BaseModel):
@@ -77,18 +81,18 @@ def shelf_router(shelf: Shelf, page: Callable[..., HTMLResponse]) -> APIRouter:
 
     @router.get("/api/articles/{slug}")
     @router.get("/articles/{slug}.json", include_in_schema=False)
-    async def article(slug: str) -> Written:
+    async def article(slug: Name) -> Written:
         """An article: its text as HTML, and the records of its figures."""
         return shelf.written(slug)
 
     @router.get("/articles/pictures/{name}", include_in_schema=False)
-    async def picture(name: str) -> Response:
+    async def picture(name: Name) -> Response:
         if name not in shelf.pictures:
             raise HTTPException(404, f"There is no picture {ascii(name[:60])} here.")
         return Response(shelf.pictures[name], media_type=TYPES[PurePath(name).suffix])
 
     @router.get("/articles/{slug}", include_in_schema=False)
-    async def article_page(slug: str) -> HTMLResponse:
+    async def article_page(slug: Name) -> HTMLResponse:
         found = shelf.written(slug)
         # The page's text is the article's: there is no need to send it twice.
         record = found.model_dump_json(exclude={"html"})

@@ -40,7 +40,7 @@ from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
-Edits = Annotated[list[Edit], Field(max_length=32)]
+Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
 
@@ -55,6 +55,9 @@ class Asked(BaseModel):
 class Message(Asked):
     role: Literal["system", "user", "assistant"]
     content: Text
+
+
+Messages = Annotated[list[Message], Field(max_length=100, fail_fast=True)]
 
 
 class Sampling(Asked):
@@ -73,14 +76,14 @@ class Steered(Sampling):
     """A text to go on with, or messages to answer; one of them."""
 
     text: Text | None = None
-    messages: list[Message] | None = None
+    messages: Messages | None = None
     edits: Edits = []
     tokens: Annotated[int, Field(ge=1, le=512)] | None = None
 
 
 class Dosed(Asked):
     feature: Annotated[int, Field(ge=0)]
-    strengths: Annotated[list[float], Field(max_length=16)] | None = None
+    strengths: Annotated[list[float], Field(max_length=16, fail_fast=True)] | None = None
 
 
 class Completions(Sampling):
@@ -88,9 +91,9 @@ class Completions(Sampling):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model: str | None = None
+    model: Annotated[str, Field(max_length=LONGEST)] | None = None
     prompt: Text | None = None
-    messages: list[Message] | None = None
+    messages: Messages | None = None
     max_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
     stream: bool = False

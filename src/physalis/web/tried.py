@@ -42,7 +42,7 @@ class TryFeatures(Record):
     model_config = STRICT
 
     text: Text
-    feature: list[int] = Field(min_length=1, max_length=32)
+    feature: list[int] = Field(min_length=1, max_length=32, fail_fast=True)
 
 
 class TryToken(Record):
@@ -50,7 +50,7 @@ class TryToken(Record):
 
     model_config = STRICT
 
-    text: list[Text] = Field(min_length=1, max_length=TEXTS)
+    text: list[Text] = Field(min_length=1, max_length=TEXTS, fail_fast=True)
     token: str = Field(min_length=1, max_length=200)
     """As text, with the space before it if it has one."""
     limit: Limit = 50
@@ -61,8 +61,8 @@ class TryContrast(Record):
 
     model_config = STRICT
 
-    here: list[Text] = Field(min_length=1, max_length=TEXTS)
-    there: list[Text] = Field(min_length=1, max_length=TEXTS)
+    here: list[Text] = Field(min_length=1, max_length=TEXTS, fail_fast=True)
+    there: list[Text] = Field(min_length=1, max_length=TEXTS, fail_fast=True)
     measure: Literal["mean_code", "share_of_tokens", "share_of_texts"] = "mean_code"
     limit: Limit = 50
 

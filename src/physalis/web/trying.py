@@ -22,7 +22,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import ConfigDict
 
 from physalis.atlas import Atlas
@@ -31,6 +31,7 @@ from physalis.atlas.wording import ARROW, MORE, SEPARATOR
 from physalis.errors import BadInput
 from physalis.finding import MEASURES, Embedder, Meanings, Reader, Reading, Summed, contrast, on_token
 from physalis.finding.records import Contrast
+from physalis.web.guard import costs
 from physalis.web.tried import (
     ContrastTried,
     FiredFeature,
@@ -243,7 +244,7 @@ def trying_router(
 ) -> APIRouter:
     """The routes of the table above, for ``include_router``. Arguments and refusals are those of ``Trying``."""
     trying = Trying(reader, atlas, embedder, labels=labels, turns=turns)
-    router = APIRouter(tags=["try"])
+    router = APIRouter(tags=["try"], dependencies=[Depends(costs)])
 
     @router.post("/api/try")
     def try_text(asked: Try) -> Tried:

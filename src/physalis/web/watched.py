@@ -10,7 +10,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -90,7 +90,8 @@ class Folder:
     def __init__(self, path: Path | str, *, note: str = "") -> None:
         """``note`` is told with the run. Raises BadInput if there is something there that is no run of ``train``."""
         self.path, self.note = Path(path), note
-        self._read: tuple[Any, list[dict[str, Any]]] = (None, [])
+        self._rows = history.Tail(self.path / history.METRICS, _point)
+        self._marks = history.Tail(self.path / history.PACE, history.recent)
         self.job()
 
     def job(self) -> dict[str, Any] | None:
@@ -120,7 +121,7 @@ class Folder:
 
     def checkpoint(self) -> tuple[Path, int] | None:
         """The file of the latest checkpoint, and which of its dictionaries this run's is."""
-        marks = [mark for mark in history.read(self.path / history.PACE) if "checkpoint" in mark]
+        marks = [mark for mark in self._marks.rows() if "checkpoint" in mark]
         if not marks:
             return None
         file = (self.path / marks[-1]["checkpoint"]).resolve()
@@ -143,33 +144,42 @@ class Folder:
         if job is None:
             return _nothing(name, self.note)
         shape, training = job["dictionary"], job["training"]
-        rows = self._rows()
-        marks = history.read(self.path / history.PACE)
+        rows, marks = self._rows.rows(), self._marks.rows()
         # In this order: a run that finishes between two looks counts as finished, not as stopped.
         claimed = artifact.is_claimed(self.path)
         done = self.finished
         state = "finished" if done else "waiting" if not rows else "training" if claimed else "stopped"
         rate = history.rate(marks) if state == "training" else None
-        tokens = rows[-1]["tokens"] if rows else 0
+        tokens = rows[-1].tokens if rows else 0
         total = training["steps"] * training["batch_size"]
         return Watched(
             name=name, state=state, architecture=job["architecture"], n_features=shape["n_features"], k=shape["k"],
-            d_in=shape["d_in"], step=rows[-1]["step"] + 1 if rows else 0, steps=training["steps"], tokens=tokens,
+            d_in=shape["d_in"], step=rows[-1].step + 1 if rows else 0, steps=training["steps"], tokens=tokens,
             n_tokens=total, rate=rate, left=(total - tokens) / rate if rate else None,
             since=marks[-1]["at"] if marks else None, curves=_curves(rows), readable=self.readable(),
             note=self.note,
         )  # fmt: skip
 
-    def _rows(self) -> list[dict[str, Any]]:
-        file = self.path / history.METRICS
-        try:
-            about = file.stat()
-        except FileNotFoundError:
-            return []
-        stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
-        if self._read[0] != stamp:
-            self._read = (stamp, history.read(file))
-        return self._read[1]
+
+class _Point(NamedTuple):
+    """A row of metrics, as far as it is drawn."""
+
+    step: int
+    tokens: int
+    loss: float
+    fvu: float
+    l0: float
+    dead: int
+
+
+def _point(before: list[_Point], row: dict[str, Any]) -> list[_Point]:
+    """With one more; without it, where a row is none of ours."""
+    try:
+        loss = sum(value for name, value in row.items() if name not in NOT_TERMS)
+        before.append(_Point(row["step"], row["tokens"], loss, row["fvu"], row["l0"], row["dead"]))
+    except (KeyError, TypeError):
+        pass
+    return before
 
 
 def _strangers(folder: Path) -> bool:
@@ -184,15 +194,15 @@ def _nothing(name: str, note: str) -> Watched:
     )  # fmt: skip
 
 
-def _curves(rows: list[dict[str, Any]]) -> Curves:
+def _curves(rows: list[_Point]) -> Curves:
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), POINTS)).round().astype(int)) if rows else []
     shown = [rows[i] for i in places]
     return Curves(
-        tokens=[row["tokens"] for row in shown],
-        loss=[_rounded(sum(value for name, value in row.items() if name not in NOT_TERMS)) for row in shown],
-        fvu=[_rounded(row["fvu"]) for row in shown],
-        l0=[_rounded(row["l0"]) for row in shown],
-        dead=[row["dead"] for row in shown],
+        tokens=[row.tokens for row in shown],
+        loss=[_rounded(row.loss) for row in shown],
+        fvu=[_rounded(row.fvu) for row in shown],
+        l0=[_rounded(row.l0) for row in shown],
+        dead=[row.dead for row in shown],
     )
 
 

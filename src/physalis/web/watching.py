@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from physalis import __version__, artifact, dictionaries, training
+from physalis import artifact, dictionaries, training
 from physalis.activations import Activations
 from physalis.atlas.firings import Coded
 from physalis.atlas.glimpses import Glimpse, glimpse
@@ -35,7 +35,8 @@ from physalis.errors import BadInput
 from physalis.models import announced, load_tokenizer
 from physalis.models.tokens import Pieces, fingerprint
 from physalis.types import Batch
-from physalis.web.app import Headers
+from physalis.web.app import plain_app
+from physalis.web.refusals import refuse_in_words, to_visitor
 from physalis.web.shell import STATIC, fill, read_shell
 from physalis.web.watched import First, Folder, Watched
 
@@ -60,9 +61,7 @@ def create_watch_app(
     reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens)
     front = STATIC.parent / "watch"
     shell = read_shell(front)
-    app = FastAPI(title="physalis watch", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(GZipMiddleware, minimum_size=1500, compresslevel=1)
-    app.add_middleware(Headers)
+    app = plain_app("physalis watch")
     app.mount("/assets", StaticFiles(directory=front))
 
     @app.get("/")
@@ -85,15 +84,7 @@ def create_watch_app(
         """Its first features."""
         return reading.first()
 
-    @app.exception_handler(BadInput)
-    def bad_input(request: Request, error: BadInput) -> Response:
-        return JSONResponse({"detail": str(error)}, 400)
-
-    @app.exception_handler(404)
-    def lost(request: Request, error: Exception) -> Response:
-        here = f"There is no {request.url.path} here. There are /, /api/run and /api/first."
-        return JSONResponse({"detail": here}, 404)
-
+    refuse_in_words(app, here="/, /api/run and /api/first")
     threading.Thread(target=reading.prepare, daemon=True).start()  # tokenizer and text: seconds, before anyone asks
     return app
 
@@ -105,7 +96,7 @@ def create_relay_app(runs: Mapping[Path, str]) -> ASGIApp:
     apps = [create_watch_app(run, note=note) for run, note in runs.items()]
 
     async def latest(scope: Scope, receive: Receive, send: Send) -> None:
-        readable = [i for i, folder in enumerate(folders) if folder.readable()]
+        readable = await run_in_threadpool(lambda: [i for i, folder in enumerate(folders) if folder.readable()])
         await apps[readable[-1] if readable else 0](scope, receive, send)
 
     return latest
@@ -153,7 +144,7 @@ class Reading:
         try:
             held = self._hold()
         except BadInput as error:
-            return lacking(str(error))
+            return lacking(to_visitor(error))
         if held is None:
             return lacking(
                 "The activations that it trains on do not lie beside the run. Stop this page and give them: "

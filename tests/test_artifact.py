@@ -14,7 +14,9 @@ from physalis.errors import BadInput
 def make(folder, job=None, kind="dictionary"):
     with artifact.claim(folder, kind, job or {"k": 32}):
         artifact.write_atomic(folder / "a.bin", lambda path: path.write_bytes(b"abc"))
-        return artifact.finish(folder, Manifest(kind=kind, config={}), ["a.bin"])
+        return artifact.finish(
+            folder, Manifest(kind=kind, config={"architecture": "TopK", "dictionary": {}}), ["a.bin"]
+        )
 
 
 def test_it_is_read_as_it_was_written(tmp_path):

@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from physalis.artifact import write_atomic
+from physalis.artifact import read_bytes, remove, write_atomic
 
 METRICS, PACE = "metrics.jsonl", "pace.jsonl"
+
+MOST = 1 << 30
+"""Bytes of either file, at most."""
 
 RECENT_S = 30.0
 """The rate is that of so many seconds: long enough to be steady, short enough to tell when another job begins."""
@@ -46,22 +49,42 @@ class Log:
 
 
 def _cut(path: Path, start: int) -> TextIO:
-    kept = [line for line in _lines(path) if json.loads(line)["step"] < start]
+    kept = [line for line, row in _rows(path) if row["step"] < start]
+    if path.is_dir() and not path.is_symlink():
+        remove(path)
     write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
-    return open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
+    # A line is on disk, and seen by whoever watches, as soon as written.
+    return open(path, "a", buffering=1, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines; the last one may be being written."""
+def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Whole lines up to the first that is damaged, each with what it says; the last one may be being written."""
     try:
-        return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    except FileNotFoundError:
+        text = read_bytes(path, most=MOST).decode() if os.path.lexists(path) else ""
+    except ValueError:
         return []
+    found = []
+    for line in text.splitlines(keepends=True):
+        try:
+            row = json.loads(line) if line.endswith("\n") else None
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not all(type(row.get(name)) is int for name in ("step", "tokens")):
+            break
+        found.append((line, row))
+    return found
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of one of the files, in order; none if it is not there."""
-    return [json.loads(line) for line in _lines(path)]
+    """The rows of one of the files, in order, up to the first that is damaged; none if it is not there."""
+    return [row for _, row in _rows(path)]
+
+
+def reaches(folder: Path, start: int, *, steps: int, every: int) -> bool:
+    """Whether the metrics hold all rows of a run of ``steps`` that goes on at ``start``: one each ``every`` steps, and
+    that of the last."""
+    wanted = {*range(0, start, every), *([steps - 1] if start == steps else [])}
+    return [row["step"] for row in read(folder / METRICS) if row["step"] < start] == sorted(wanted)
 
 
 def rate(marks: list[dict[str, Any]]) -> float | None:

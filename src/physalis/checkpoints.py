@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -88,6 +88,7 @@ class Checkpoint:
             remove(self.path)
 
 
+@runtime_checkable
 class Resumable(Protocol):
     """One dictionary in training."""
 

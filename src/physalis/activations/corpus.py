@@ -25,8 +25,11 @@ class Corpus:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, shape: tuple[int, int]) -> None:
-        """Raises BadInput unless both are arrays of ``shape``."""
+        """Raises BadInput unless both are arrays of ``shape`` that the manifest names."""
         self.folder, self.manifest = folder, manifest
+        for name in (TOKENS, DOCUMENTS):
+            if name not in manifest.files:
+                raise BadInput(f"The manifest in {folder} does not name {name}. {AGAIN}")
         self._mapped = {name: mapped(folder / name, shape) for name in (TOKENS, DOCUMENTS)}
 
     @cached_property

@@ -37,7 +37,7 @@ from physalis.errors import BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "SCHEMA", "Manifest", "check_digest", "claim", "digest", "file_digest",
-    "finish", "is_claimed", "kind_of", "manifest_of", "plain", "read", "read_bytes", "read_json", "remove",
+    "finish", "is_claimed", "kind_of", "manifest_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove",
     "unreadable", "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 

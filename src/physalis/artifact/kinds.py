@@ -141,9 +141,18 @@ class Origin(_Said):
     assumptions: list[str]
 
 
+class Shape(_Said):
+    """What every dictionary's settings have (``dictionaries.Shape``); its architecture has more."""
+
+    d_in: Size
+    d_out: Size
+    n_features: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1)]
+
+
 class DictionaryConfig(_Said):
     architecture: str
-    dictionary: dict[str, Any]
+    dictionary: Shape
     site: Names | None = None
     writes: Names | None = None
     model: Names | None = None

@@ -206,6 +206,9 @@ ACTIVATIONS = {
 }  # fmt: skip
 """Whatever reads activations refuses these, as it opens them."""
 
+HUGE = patched(SHARD, -64, b"\x7f\x7f" * 32)
+"""Finite numbers, of which no product is."""
+
 ROWS = {"NaN": patched(SHARD, -64, b"\xc0\x7f"), "infinite": patched(SHARD, -64, b"\x80\xff")}
 """What reads rows refuses these."""
 

@@ -58,6 +58,15 @@ def test_rows_that_are_no_numbers(name, tiny_activations, widths, tmp_path, refu
         assert "shard-000000" in said and "not finite" in said and "place" in said
 
 
+def test_numbers_too_large_to_multiply(tiny_activations, widths, tmp_path, physalis):
+    """They are what a model computed, for all that is known; what follows from them is no number, and is not told."""
+    folder = harmed(tiny_activations.folder, tmp_path, damage.HUGE)
+    for verb in ("train", "build-atlas", "compare", "autopsy"):
+        makes = () if verb == "autopsy" else ("--out", tmp_path / f"{verb}-out")
+        code, printed, said = physalis(verb, *readers(folder, widths[1], widths[0])[verb], *makes)
+        assert code in (0, 2) and "Traceback" not in said and "nan" not in printed, (verb, said)
+
+
 @pytest.mark.parametrize("name", damage.PLACES)
 def test_places_that_are_not_in_the_shard(name, tiny_activations, widths, tmp_path, refused):
     folder = harmed(tiny_activations.folder, tmp_path, damage.PLACES[name])

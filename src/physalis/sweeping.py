@@ -5,14 +5,14 @@ seeds as a band, beside the best linear map that has as many components. Diction
 are compared document by document. The picture is an SVG file that needs nothing else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
@@ -52,6 +52,16 @@ class Baseline:
 
     k: int
     fvu: Interval
+
+
+class _Found(TypedDict):
+    """What sweep.json holds."""
+
+    points: list[Point]
+    baselines: list[Baseline]
+
+
+_FOUND = TypeAdapter(_Found)
 
 
 @dataclass(frozen=True)
@@ -151,10 +161,12 @@ def _listed(said: str | list[str]) -> str:
 
 
 def _read(out: Path, manifest: Manifest) -> Sweep:
-    found = json.loads((out / POINTS).read_text())
-    points = [Point(**each) for each in found["points"]]
-    baselines = [Baseline(**each) for each in found["baselines"]]
-    return Sweep(points, baselines, str(out / PICTURE), manifest.hash)
+    artifact.check_digest(out / POINTS, manifest)
+    try:
+        found = _FOUND.validate_python(artifact.read_json(out / POINTS))
+    except ValidationError as error:
+        raise BadInput(f"{out / POINTS}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
+    return Sweep(found["points"], found["baselines"], str(out / PICTURE), manifest.hash)
 
 
 def _curves(points: Sequence[Point]) -> list[Curve]:

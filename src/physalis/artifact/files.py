@@ -30,8 +30,8 @@ LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
-WRITING = (*FULL, errno.EROFS)
-"""What goes wrong with a disk only where something is written."""
+DISK = (*FULL, errno.EROFS, errno.EIO)
+"""What goes wrong with nothing but a disk."""
 
 _OS_ERROR = re.compile(r"os error (\d+)")
 _SQLITE = {"full": errno.ENOSPC, "disk I/O error": errno.EIO, "readonly": errno.EROFS, "unable to open": errno.EACCES}
@@ -120,7 +120,7 @@ def writing(folder: Path) -> Iterator[None]:
         name = error.filename if isinstance(error, OSError) else None
         path = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else folder / "files"
         inside = path.absolute().is_relative_to(folder.absolute())
-        if _number(error) in WRITING or (isinstance(error, OSError) and name is not None and inside):
+        if _number(error) in DISK or (isinstance(error, OSError) and name is not None and inside):
             raise failed(error, path) from error
         raise
 

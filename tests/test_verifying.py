@@ -50,17 +50,15 @@ def test_every_file_is_looked_at(kind, every, tmp_path):
     names = [each.name for each in verify(tmp_path / "a").files if (tmp_path / "a" / each.name).is_file()]
     assert kind == "evaluation" or len(names) > 1
     for name in [*names[:6], *names[-3:]]:
+        if name.endswith("manifest.json"):  # what it says has a sum nowhere
+            continue
         path = tmp_path / "a" / name
         held = path.read_bytes()
-        if name.rpartition("/")[2] != "manifest.json":  # what it says has a sum nowhere
-            path.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
-            assert name in wrong(tmp_path / "a"), name
+        path.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+        assert name in wrong(tmp_path / "a"), name
         path.unlink()
-        if name == "manifest.json":
-            continue
         assert name in wrong(tmp_path / "a"), name
         path.write_bytes(held)
-    (tmp_path / "a/manifest.json").write_bytes((every[kind] / "manifest.json").read_bytes())
     assert not wrong(tmp_path / "a")
 
 

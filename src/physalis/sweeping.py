@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
-from physalis.artifact import Manifest
+from physalis.artifact import Manifest, kinds
 from physalis.device import chosen
 from physalis.errors import BadInput
 from physalis.evaluation import LinearMap, reconstructions, too_wide
@@ -54,14 +54,32 @@ class Baseline:
     fvu: Interval
 
 
-class _Found(TypedDict):
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Point(_Read):
+    architecture: str
+    n_features: int
+    k: int
+    seed: int
+    folder: str
+    fvu: kinds.Interval
+    l0: kinds.Interval
+    dead_fraction: kinds.Interval
+    difference: kinds.Interval | None
+
+
+class _Baseline(_Read):
+    k: int
+    fvu: kinds.Interval
+
+
+class _Found(_Read):
     """What sweep.json holds."""
 
-    points: list[Point]
-    baselines: list[Baseline]
-
-
-_FOUND = TypeAdapter(_Found)
+    points: list[_Point]
+    baselines: list[_Baseline]
 
 
 @dataclass(frozen=True)
@@ -163,10 +181,12 @@ def _listed(said: str | list[str]) -> str:
 def _read(out: Path, manifest: Manifest) -> Sweep:
     artifact.check_digest(out / POINTS, manifest)
     try:
-        found = _FOUND.validate_python(artifact.read_json(out / POINTS))
+        found = _Found.model_validate(artifact.read_json(out / POINTS)).model_dump()
     except ValidationError as error:
         raise BadInput(f"{out / POINTS}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
-    return Sweep(found["points"], found["baselines"], str(out / PICTURE), manifest.hash)
+    points = [Point(**each) for each in found["points"]]
+    baselines = [Baseline(**each) for each in found["baselines"]]
+    return Sweep(points, baselines, str(out / PICTURE), manifest.hash)
 
 
 def _curves(points: Sequence[Point]) -> list[Curve]:

@@ -113,7 +113,7 @@ def resume(
     kept = checkpoint.load()
     if kept is None:
         return 0
-    facts = kept.facts.get("runs")
+    facts = kept.facts.get("runs") or []
     wanted = state_of(runs, 0)
     if kept.misfit(wanted.tensors) or not 0 < kept.step <= steps or not _are_facts(facts, wanted.facts["runs"]):
         checkpoint.afresh("it is of no such run")

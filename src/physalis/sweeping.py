@@ -166,7 +166,9 @@ def sweep(
         artifact.write_atomic(out / PICTURE, lambda path: path.write_text(picture))
         found = {"points": [asdict(each) for each in points], "baselines": [asdict(each) for each in baselines]}
         artifact.write_json(out / POINTS, found)
-        manifest = Manifest(kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=job["inputs"])
+        manifest = Manifest(
+            kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=activations.inputs
+        )
         return _read(out, artifact.finish(out, manifest, [PICTURE, POINTS]))
 
 

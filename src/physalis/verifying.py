@@ -99,7 +99,8 @@ def _finished(folder: Path) -> tuple[str, list[Verified]]:
             found.append(_checked(name, lambda name=name, sha=sha: _same(folder, name, sha)))
             advance(_size(folder / name))
         for span in spans:
-            found.append(_checked(span.name, lambda span=span: _shard(folder, manifest, span)))
+            context = manifest.config["context"]
+            found.append(_checked(span.name, lambda span=span, context=context: _shard(folder, context, span)))
             advance(_size(folder / span.name))
     inside = _INSIDE.get(manifest.kind)
     if inside is not None:
@@ -131,10 +132,9 @@ def _same(folder: Path, name: str, sha: str) -> str:
     return f"{size:,} bytes, as written"
 
 
-def _shard(folder: Path, manifest: Manifest, span: Span) -> str:
+def _shard(folder: Path, context: int, span: Span) -> str:
     """A shard against its sidecar, which the manifest has the sum of."""
     said, path = read_sidecar(folder, span), folder / span.name
-    context = manifest.config["context"]
     shard = Shard.open(path, size=said["bytes"], places=range(span.start * context, span.stop * context))
     if file_digest(path) != said["sha256"]:
         raise BadInput("It is another file than was recorded: its sha256 is not the one in its sidecar.")

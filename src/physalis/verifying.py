@@ -18,7 +18,17 @@ from safetensors import SafetensorError, safe_open
 from physalis import artifact, checkpoints, dictionaries, history
 from physalis.activations import KIND as ACTIVATIONS
 from physalis.activations import Activations, Shard, Span, Sums, merge_sums, moments, read_sidecar
-from physalis.artifact import JOB, MANIFEST, Manifest, file_digest, plain, read_bytes, read_json
+from physalis.artifact import (
+    JOB,
+    MANIFEST,
+    Manifest,
+    check_no_link,
+    file_digest,
+    plain,
+    read_bytes,
+    read_json,
+    unreadable,
+)
 from physalis.atlas import Atlas
 from physalis.atlas.store import DATABASE
 from physalis.comparing.forest import KIND as FOREST
@@ -72,8 +82,8 @@ def verify(folder: str | Path) -> Verification:
     if not finished and not (folder / JOB).exists():
         raise BadInput(f"{folder} holds nothing that physalis made (no {MANIFEST}, no {JOB}). Check the path.")
     kind, found = (_finished if finished else _unfinished)(folder)
-    for inside in sorted(each.parent for each in [*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/{JOB}")]):
-        if inside.is_symlink() or f"{inside.name}/{MANIFEST}" in {each.name for each in found}:
+    for inside in sorted({each.parent for each in [*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/{JOB}")]}):
+        if inside.is_symlink():
             continue
         name = f"{inside.name}/"
         found += [each.model_copy(update={"name": name + each.name}) for each in verify(inside).files]
@@ -113,6 +123,8 @@ def _checked(name: str, look: Callable[[], str]) -> Verified:
         return Verified(name=name, right=True, said=look())
     except BadInput as error:
         return Verified(name=name, right=False, said=" ".join(str(error).split()))
+    except OSError as error:
+        return Verified(name=name, right=False, said=str(unreadable(error, Path(error.filename or name))))
 
 
 def _size(path: Path) -> int:
@@ -123,9 +135,7 @@ def _size(path: Path) -> int:
 
 
 def _same(folder: Path, name: str, sha: str) -> str:
-    for part in (folder / name, *(folder / above for above in [*Path(name).parents][:-1])):
-        if part.is_symlink():
-            raise BadInput(f"{part} is a link, and what a manifest names lies in its folder: it was not followed.")
+    check_no_link(folder, name)
     size = plain(folder / name)
     if file_digest(folder / name) != sha:
         raise BadInput("It is another file than was written: its sha256 is not the one in the manifest.")
@@ -165,8 +175,8 @@ def _dictionary(folder: Path) -> str:
 
 
 def _atlas(folder: Path) -> str:
-    atlas = Atlas.open(folder)
     try:
+        atlas = Atlas.open(folder)
         database = sqlite3.connect(f"file:{quote(str(folder / DATABASE))}?mode=ro&immutable=1", uri=True)
         try:
             ((said,), *more) = database.execute("PRAGMA integrity_check").fetchall()
@@ -239,7 +249,7 @@ def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
     for name, look in ((TEXT, text), (checkpoints.CHECKPOINT, kept), (history.METRICS, metrics)):
         if (folder / name).exists():
             found.append(_checked(name, look))
-    for path in sorted(folder.glob("shard-*.json")):
+    for path in sorted(folder.glob("shard-" + 6 * "[0-9]" + ".json")):
         span = Span(number=int(path.stem.partition("-")[2]), start=0, stop=0, held_out=False)
         found.append(_checked(span.name, lambda span=span: _recorded(folder, span)))
     return kind, found

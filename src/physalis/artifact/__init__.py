@@ -17,7 +17,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from physalis.artifact.files import (
@@ -36,8 +36,8 @@ from physalis.artifact.manifest import AGAIN, SCHEMA, Manifest, digest, parsed, 
 from physalis.errors import BadInput
 
 __all__ = [
-    "AGAIN", "JOB", "LOCK", "MANIFEST", "SCHEMA", "Manifest", "check_digest", "claim", "digest", "file_digest",
-    "finish", "is_claimed", "kind_of", "manifest_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove",
+    "AGAIN", "JOB", "LOCK", "MANIFEST", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim", "digest",
+    "file_digest", "finish", "is_claimed", "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove",
     "unreadable", "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
@@ -254,20 +254,20 @@ def read(folder: Path, kind: str) -> Manifest:
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
         raise BadInput(f"{folder} holds {found[:60]!r}, not {kind!r}. Check the order of the arguments.")
-    return manifest_of(folder, parsed(value, path))
-
-
-def manifest_of(folder: Path, manifest: Manifest) -> Manifest:
-    """The manifest as it is, once none of the files that it names is reached by a link: a stranger's folder leads
-    nowhere else. Raises BadInput naming the first that is."""
+    manifest = parsed(value, path)
     for name in manifest.files:
-        path = folder / name
-        if path.is_symlink() or any((folder / part).is_symlink() for part in [*Path(name).parents][:-1]):
-            raise BadInput(
-                f"{path} is a link, and what a manifest names lies in its folder: it was not followed. Put the file "
-                "itself there."
-            )
+        check_no_link(folder, name)
     return manifest
+
+
+def check_no_link(folder: Path, name: str) -> None:
+    """Raise BadInput if a file that a manifest names is reached by a link: a stranger's folder leads nowhere else."""
+    for part in (name, *[*PurePosixPath(name).parents][:-1]):
+        if (folder / part).is_symlink():
+            raise BadInput(
+                f"{folder / part} is a link, and what a manifest names lies in its folder: it was not followed. Put "
+                "the file itself there."
+            )
 
 
 def check_digest(path: Path, manifest: Manifest) -> None:

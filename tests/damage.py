@@ -257,7 +257,7 @@ DICTIONARIES = {
             ("dictionary", "n_features", 10**30), ("dictionary", "n_features", 3.5), ("dictionary", "d_in", 3),
             ("dictionary", "d_out", -1), ("dictionary", "skip", 1), ("dictionary", "skip", True),
             ("dictionary", "aux_weight", float("nan")), ("dictionary", "unheard_of", 1), ("site", 3),
-            ("site", "nowhere"), ("model", {"a": 1}), ("hygiene", {"max_norm": 1.0}), ("hygiene", [1]),
+            ("model", {"a": 1}), ("hygiene", {"max_norm": 1.0}), ("hygiene", [1]),
             ("training", []), ("training", "epochs", "3"), ("training", "lr", -1.0),
         )
     },

@@ -137,8 +137,8 @@ class Finetuning(_Said):
 class Origin(_Said):
     """What a dictionary was converted from."""
 
-    format: str
-    assumptions: list[str]
+    format: str = ""
+    assumptions: list[str] = []
 
 
 class Shape(_Said):

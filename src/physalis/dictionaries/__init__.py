@@ -26,7 +26,6 @@ from physalis.dictionaries.matchingpursuit import MatchingPursuit, MatchingPursu
 from physalis.dictionaries.matryoshka import Matryoshka, MatryoshkaConfig
 from physalis.dictionaries.topk import TopK, TopKConfig
 from physalis.errors import BadInput
-from physalis.site import Site
 
 __all__ = [
     "ARCHITECTURES", "L1", "BatchTopK", "BatchTopKConfig", "CrossLayer", "CrossLayerConfig", "Crosscoder",
@@ -140,9 +139,6 @@ def _described(folder: Path, manifest: Manifest) -> Dictionary:
     """The dictionary that a manifest describes, without memory for its weights: 10^12 features cost nothing yet."""
     path = folder / artifact.MANIFEST
     try:
-        for site in (manifest.config.get(name) or () for name in ("site", "writes")):
-            for each in [site] if isinstance(site, str) else site:
-                Site.parse(each)
         with torch.device("meta"):
             return make(manifest.config["architecture"], manifest.config["dictionary"])
     except BadInput as error:

@@ -63,7 +63,8 @@ def write_activations(folder, x, *, held_out=0.2, site=SITE):
         at = np.arange(span.start * CONTEXT, span.stop * CONTEXT)
         shard = permuted(bits[at], at, seed=0, number=span.number)
         write_shard(folder / span.name, folder / span.sidecar, shard, dropped={"bos": 0, "sink": 0, "not_finite": 0})
-    config = {"model": MODEL, "site": site, "context": CONTEXT, "hygiene": hygiene.to_dict()}
+    said = {"model": MODEL, "site": site, "context": CONTEXT, "text": {"name": "made up"}}
+    config = {**said, "hygiene": hygiene.to_dict()}
     seal(folder, Manifest(kind=KIND, config=config, seed=0, inputs=INPUTS), spans)
     return folder
 

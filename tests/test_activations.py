@@ -59,7 +59,8 @@ def folder(tmp_path):
             shard,
             dropped={"bos": len(at) // 7, "sink": 0, "not_finite": 0},
         )
-    config = {"model": "made up", "site": "L0.resid_post", "context": CONTEXT, "hygiene": hygiene.to_dict()}
+    said = {"model": "made up", "site": "L0.resid_post", "context": CONTEXT, "text": {"name": "made up"}}
+    config = {**said, "hygiene": hygiene.to_dict()}
     inputs = {"model": "a" * 64, "tokenizer": "b" * 64}
     seal(tmp_path, Manifest(kind=KIND, config=config, seed=0, inputs=inputs), spans)
     return tmp_path
@@ -234,12 +235,17 @@ def test_activations_of_another_model_or_tokenizer_are_refused(activations):
     class Other:
         def __init__(self, fingerprint, tokenizer_fingerprint):
             self.fingerprint, self.tokenizer_fingerprint = fingerprint, tokenizer_fingerprint
+            self.vocab_size = 700 * CONTEXT
 
     activations.require(Other("a" * 64, "b" * 64))
     with pytest.raises(BadInput, match="another model: it was recorded from 'made up'"):
         activations.require(Other("c" * 64, "b" * 64))
     with pytest.raises(BadInput, match="another tokenizer"):
         activations.require(Other("a" * 64, "c" * 64))
+    few = Other("a" * 64, "b" * 64)
+    few.vocab_size = 700
+    with pytest.raises(BadInput, match="holds the token id 5,599, and the model has 700 tokens"):
+        activations.require(few)
 
 
 def test_hygiene_drops_the_first_position_sinks_and_what_is_no_number():

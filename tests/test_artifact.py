@@ -10,11 +10,13 @@ from physalis import artifact
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
 
+CONFIG = {"architecture": "TopK", "dictionary": {"d_in": 4, "d_out": 4, "n_features": 8, "k": 2}}
+
 
 def make(folder, job=None, kind="dictionary"):
     with artifact.claim(folder, kind, job or {"k": 32}):
         artifact.write_atomic(folder / "a.bin", lambda path: path.write_bytes(b"abc"))
-        return artifact.finish(folder, Manifest(kind=kind, config={}), ["a.bin"])
+        return artifact.finish(folder, Manifest(kind=kind, config=CONFIG), ["a.bin"])
 
 
 def test_it_is_read_as_it_was_written(tmp_path):

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from damage import agree
 
 from physalis import artifact, dictionaries
 from physalis.cli import autopsies
@@ -159,6 +160,7 @@ def test_a_copy_is_redundant(rows, tmp_path):
     d = dictionaries.load(folder)
     d.enc.data[7], d.b_enc.data[7], d.dec.data[7] = 0, -1, d.dec.data[8]
     dictionaries.save(d, folder)
+    agree(folder, dictionaries.WEIGHTS)
     deaths = explain_deaths(folder, Table(rows), steps=0)
     assert {f.id: f.cause for f in deaths.features}[7] == "redundancy"
 

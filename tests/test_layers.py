@@ -32,12 +32,12 @@ LAYERS = (
         "comparing",
         "finding",
     },
-    {"lab", "sweeping"},
+    {"lab", "sweeping", "verifying"},
     {"web"},
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
-_COMMANDS = ("__init__", "comments", "comparing", "lab", "making", "notes", "publishing")
+_COMMANDS = ("__init__", "comments", "comparing", "lab", "making", "notes", "publishing", "verifying")
 LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (

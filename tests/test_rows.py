@@ -8,6 +8,7 @@ import torch
 
 from physalis.dictionaries import kernels, rows
 from physalis.dictionaries.rows import Outer, Rows
+from physalis.errors import BadInput
 from physalis.types import Codes
 
 N, D, F, K = 37, 48, 700, 8
@@ -177,3 +178,16 @@ def test_cuda_gives_what_the_cpu_gives(x, weight, bias):
     assert torch.allclose(
         rows.outer_sum(Outer(*(t.cuda() for t in outer)), F).cpu(), rows.outer_sum(outer, F), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("wrong", [-1, F, 2**31 - 1, -(2**31)])
+def test_no_kernel_is_handed_an_id_that_is_no_row(x, weight, wrong):
+    codes = Codes(torch.ones(len(x), 2), torch.zeros(len(x), 2, dtype=torch.int32))
+    codes.ids[3, 1] = wrong
+    outer = rows.Outer(codes.ids, codes.values, x)
+    for use in (
+        lambda: rows.add_rows(codes, weight, torch.zeros_like(x)), lambda: rows.dot_rows(x, codes, weight),
+        lambda: rows.outer_sum(outer, F),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=f"Feature {wrong} was asked for, and there are {F}"):
+            use()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from physalis.steering import dose_response, steer
     from physalis.sweeping import sweep
     from physalis.training import train
+    from physalis.verifying import verify
     from physalis.web.serving import serve, watch
 
 _HOME = {
@@ -36,6 +37,7 @@ _HOME = {
     "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
     "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
     "steer": "steering", "sweep": "sweeping", "train": "training",
+    "verify": "verifying",
     "watch": "web.serving",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
@@ -43,7 +45,7 @@ _HOME = {
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
     "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "steer",
-    "stream", "sweep", "train", "watch",
+    "stream", "sweep", "train", "verify", "watch",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from physalis.dictionaries import kernels, rows
+from physalis.dictionaries.bounds import within
 from physalis.dictionaries.rows import Outer, Rows, at_rows, outer_sum
 
 
@@ -115,7 +116,7 @@ def _by_feature(outer: Outer, p: Rows) -> tuple[np.ndarray, ...]:
     """An outer product as the kernel reads it: its entries grouped by the row that they add to."""
     coefficients = outer.coefficients.detach().numpy()
     vectors = outer.vectors.detach().reshape(-1, p.shape[1]).numpy()
-    return *kernels.transpose(outer.ids.numpy(), coefficients, len(p)), coefficients, at_rows(outer), vectors
+    return *kernels.transpose(within(outer.ids, len(p)), coefficients, len(p)), coefficients, at_rows(outer), vectors
 
 
 _EMPTY = ((1, torch.int32), (1, torch.float32), (0, torch.float32))

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from physalis.dictionaries import Dictionary
+from physalis.errors import BadInput
 from physalis.types import Codes
 
 CHUNK = 4096
@@ -35,7 +36,7 @@ class Ordered(Protocol):
 @torch.no_grad()
 def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK, start: int = 0) -> Iterator[Encoded]:
     """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32; ``start``
-    rows, as far as they are whole chunks, are passed over."""
+    rows, as far as they are whole chunks, are passed over. Raises BadInput where codes are not finite."""
     device = next(dictionary.parameters()).device
     seen = 0
     for rows in part.ordered(size):
@@ -44,4 +45,11 @@ def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK, start: 
             continue
         x = rows.x.to(device, non_blocking=True).float()
         y = x if rows.y is rows.x else rows.y.to(device, non_blocking=True).float()
-        yield Encoded(x, y, rows.at, dictionary.encode(x))
+        codes = dictionary.encode(x)
+        if not bool(codes.values.isfinite().all()):
+            wrong = int((~codes.values.isfinite()).any(1).nonzero()[0])
+            raise BadInput(
+                f"At place {int(rows.at[wrong]):,} of the text the dictionary's codes are no finite numbers: the "
+                "activations there are too large for float32. `physalis verify` says whether the recording is whole."
+            )
+        yield Encoded(x, y, rows.at, codes)

@@ -94,7 +94,7 @@ def finetune(
             return dictionaries.load(folder, device=model.device)
         checkpoint = Checkpoint(folder, job)
         run = Run(dictionaries.load(dictionary, device=model.device), source, model, objective, fvu_weight)
-        start = run.resume(checkpoint.load())
+        start = run.resume(checkpoint, folder, steps)
         schedule = Schedule(lr=lr, warmup=min(20, steps), decay=1.0, steps=steps)
         with (
             repeatable(model.device),
@@ -119,7 +119,7 @@ def finetune(
         manifest = Manifest(
             kind="dictionary", config=config, seed=seed, inputs=inputs, facts={**told.facts, "finetuned": run.row}
         )
-        (folder / history.PACE).unlink()
+        (folder / history.PACE).unlink(missing_ok=True)
         artifact.finish(folder, manifest, [name, history.METRICS])
         checkpoint.drop()
     return dictionaries.load(folder, device=model.device)
@@ -145,9 +145,15 @@ class Run:
                 p.on_sphere = bool(((p.norm(dim=1) - 1).abs() < 1e-3).all())
         self.adam = Adam(dictionary.named_parameters())
 
-    def resume(self, kept: Kept | None) -> int:
-        """Go on from a checkpoint; returns the step to go on with."""
+    def resume(self, checkpoint: Checkpoint, folder: Path, steps: int) -> int:
+        """Go on from what was kept, if anything and if it is whole; returns the step to go on with."""
+        kept = checkpoint.load()
         if kept is None:
+            return 0
+        whole = history.reaches(folder, kept.step, steps=steps, every=LOG_EVERY)
+        fits = kept.misfit(self.kept(0).tensors) is None and isinstance(kept.facts.get("row"), dict)
+        if not whole or not fits or not 0 < kept.step <= steps:
+            checkpoint.afresh("it is of no such run, or the metrics do not reach it")
             return 0
         weights = {name[2:]: value for name, value in kept.tensors.items() if name.startswith("w.")}
         self.dictionary.load_state_dict(weights)

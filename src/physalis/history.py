@@ -13,12 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from physalis.artifact import write_atomic
+from physalis.artifact import read_bytes, remove, write_atomic
 
 METRICS, PACE = "metrics.jsonl", "pace.jsonl"
 
 _REMEMBERED = 256
 """Bytes of a file by whose end it is known again."""
+MOST = 1 << 30
+"""Bytes of either file, at most."""
+
 RECENT_S = 30.0
 """The rate is that of so many seconds: long enough to be steady, short enough to tell when another job begins."""
 
@@ -50,23 +53,28 @@ class Log:
 
 
 def _cut(path: Path, start: int) -> TextIO:
-    kept = [line for line in _lines(path) if (row := _row(line)) is not None and row["step"] < start]
+    if path.is_dir() and not path.is_symlink():
+        remove(path)
+    kept = [line for line, row in _rows(path) if row["step"] < start]
     write_atomic(path, lambda temporary: temporary.write_text("".join(kept)))
-    return open(path, "a", buffering=1)  # a line is on disk, and seen by whoever watches, as soon as written
+    # A line is on disk, and seen by whoever watches, as soon as written.
+    return open(path, "a", buffering=1, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines; the last one may be being written."""
-    try:
-        return _whole(path.read_bytes())
-    except FileNotFoundError:
-        return []
+def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Whole lines up to the first that is damaged, each with what it says; the last one may be being written."""
+    text = read_bytes(path, most=MOST).decode("utf-8", "replace") if os.path.lexists(path) else ""
+    found = []
+    for line in _whole(text):
+        if (row := _row(line)) is None or "\N{REPLACEMENT CHARACTER}" in line:
+            break
+        found.append((line, row))
+    return found
 
 
-def _whole(written: bytes) -> list[str]:
+def _whole(text: str) -> list[str]:
     """The whole lines of it, with their ends."""
-    end = written.rfind(b"\n") + 1
-    return written[:end].decode("utf-8", "replace").splitlines(keepends=True)
+    return text[: text.rfind("\n") + 1].splitlines(keepends=True)
 
 
 def _row(line: str) -> dict[str, Any] | None:
@@ -75,12 +83,20 @@ def _row(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    there = isinstance(row, dict) and all(type(row.get(name)) is int for name in ("step", "tokens"))
+    return row if there else None
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of one of the files, in order; none if it is not there."""
-    return [row for line in _lines(path) if (row := _row(line)) is not None]
+    """The rows of one of the files, in order, up to the first that is damaged; none if it is not there."""
+    return [row for _, row in _rows(path)]
+
+
+def reaches(folder: Path, start: int, *, steps: int, every: int) -> bool:
+    """Whether the metrics hold all rows of a run of ``steps`` that goes on at ``start``: one each ``every`` steps, and
+    that of the last."""
+    wanted = {*range(0, start, every), *([steps - 1] if start == steps else [])}
+    return [row["step"] for row in read(folder / METRICS) if row["step"] < start] == sorted(wanted)
 
 
 class Tail:
@@ -113,11 +129,10 @@ class Tail:
             except (FileNotFoundError, NotADirectoryError):
                 self._forget()
                 return []
-            end = added.rfind(b"\n") + 1
-            if end:
+            if end := added.rfind(b"\n") + 1:
                 self._at += end
                 self._end = (self._end + added[:end])[-_REMEMBERED:]
-                for row in filter(None, map(_row, _whole(added))):
+                for row in filter(None, map(_row, _whole(added.decode("utf-8", "replace")))):
                     if self._keep is None:
                         self._kept.append(row)
                     else:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64, Int, Int64
 from scipy.special import stdtrit
 from torch import Tensor
 
+from physalis.errors import BadInput
 from physalis.types import Codes
 
 ENOUGH = 5
@@ -156,7 +157,8 @@ class Sums:
         self.ids = every
 
     def estimate(self) -> Interval:
-        """The ratio and its 95 % interval over documents; raises ValueError if nothing was added.
+        """The ratio and its 95 % interval over documents; raises ValueError if nothing was added,
+        BadInput if it is not finite.
 
         Each document is left out in turn (the jackknife, which for a ratio is the delta method with a large document's
         own pull on the ratio put right), and the spread of what remains is read by Student's t. Its degrees of freedom
@@ -167,7 +169,12 @@ class Sums:
         """
         if not self:
             raise ValueError("nothing was measured")
-        return _interval(self._ratio(), self._without(), self._documents())
+        if not np.isfinite(value := self._ratio()):
+            raise BadInput(
+                f"What was measured is no finite number ({value}): activations are too large for float32, or weights "
+                "are. `physalis verify` says what a folder holds; record or train again."
+            )
+        return _interval(value, self._without(), self._documents())
 
     def __bool__(self) -> bool:
         """Whether there is something to divide by."""

@@ -167,7 +167,7 @@ def _beside(folder: Path, site: Site, origin: Origin) -> Path:
             found = artifact.read(other, KIND)
         except BadInput:
             continue
-        same = found.files[TOKENS] == read.files[TOKENS] and found.inputs["model"] == read.inputs["model"]
+        same = found.files.get(TOKENS) == read.files.get(TOKENS) and found.inputs["model"] == read.inputs["model"]
         if same and found.config["site"] == str(site):
             return other
     reads = ", ".join(map(str, origin.reads))

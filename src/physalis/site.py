@@ -37,7 +37,7 @@ class Site:
         """Read ``"L9.resid_post"``. Raises BadInput with the accepted spellings otherwise."""
         if text in GLOBAL:
             return cls(text)
-        match = re.fullmatch(r"L(\d+)\.(\w+)", text)
+        match = re.fullmatch(r"L(\d{1,9})\.(\w+)", text)
         if match is None:
             raise BadInput(
                 f"Cannot read {text!r} as a site. Write a layer and a place, as in L9.resid_post "

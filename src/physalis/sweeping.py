@@ -5,7 +5,6 @@ seeds as a band, beside the best linear map that has as many components. Diction
 are compared document by document. The picture is an SVG file that needs nothing else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
-from physalis.artifact import Manifest
+from physalis.artifact import Manifest, kinds
 from physalis.device import chosen
 from physalis.errors import BadInput
 from physalis.evaluation import LinearMap, reconstructions, too_wide
@@ -52,6 +52,34 @@ class Baseline:
 
     k: int
     fvu: Interval
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Point(_Read):
+    architecture: str
+    n_features: int
+    k: int
+    seed: int
+    folder: str
+    fvu: kinds.Interval
+    l0: kinds.Interval
+    dead_fraction: kinds.Interval
+    difference: kinds.Interval | None
+
+
+class _Baseline(_Read):
+    k: int
+    fvu: kinds.Interval
+
+
+class _Found(_Read):
+    """What sweep.json holds."""
+
+    points: list[_Point]
+    baselines: list[_Baseline]
 
 
 @dataclass(frozen=True)
@@ -138,7 +166,9 @@ def sweep(
         artifact.write_atomic(out / PICTURE, lambda path: path.write_text(picture))
         found = {"points": [asdict(each) for each in points], "baselines": [asdict(each) for each in baselines]}
         artifact.write_json(out / POINTS, found)
-        manifest = Manifest(kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=job["inputs"])
+        manifest = Manifest(
+            kind="sweep", config={k: v for k, v in job.items() if k != "inputs"}, inputs=activations.inputs
+        )
         return _read(out, artifact.finish(out, manifest, [PICTURE, POINTS]))
 
 
@@ -151,7 +181,11 @@ def _listed(said: str | list[str]) -> str:
 
 
 def _read(out: Path, manifest: Manifest) -> Sweep:
-    found = json.loads((out / POINTS).read_text())
+    artifact.check_digest(out / POINTS, manifest)
+    try:
+        found = _Found.model_validate(artifact.read_json(out / POINTS)).model_dump()
+    except ValidationError as error:
+        raise BadInput(f"{out / POINTS}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
     points = [Point(**each) for each in found["points"]]
     baselines = [Baseline(**each) for each in found["baselines"]]
     return Sweep(points, baselines, str(out / PICTURE), manifest.hash)

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from physalis import artifact, dictionaries, history
 from physalis.adam import Adam
 from physalis.artifact import Manifest
-from physalis.checkpoints import Checkpoint, Kept
+from physalis.checkpoints import Checkpoint, resume, state_of
 from physalis.device import chosen, is_out_of_memory, moved, ranking_dtype, repeatable
 from physalis.dictionaries.base import Dictionary, Shape, Tick
 from physalis.errors import BadInput
@@ -159,7 +159,7 @@ def train(
             begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         del sample
         runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
-        start = _resume(checkpoint, runs)
+        start = resume(checkpoint, runs, folders, steps=steps, every=LOG_EVERY)
         batches = framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start))
         state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
         logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
@@ -172,7 +172,7 @@ def train(
                     if row is not None:
                         log.write(row)
                 advance(len(batch.x), note=runs[0].note)
-                checkpoint.keep(lambda done=step + 1: _kept(runs, done))
+                checkpoint.keep(lambda done=step + 1: state_of(runs, done))
         last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
             run.dictionary.finish(last)
@@ -348,33 +348,23 @@ def first(batches: Iterable[Batch], rows: int) -> Batch:
     return Batch(x, x if held[0].y is held[0].x else torch.cat([b.y for b in held]))
 
 
-def _kept(runs: Sequence[Run], step: int) -> Kept:
-    tensors = {f"{i}.{name}": value for i, run in enumerate(runs) for name, value in run.state().items()}
-    return Kept(step, tensors, {"runs": [run.facts() for run in runs]})
-
-
-def _resume(checkpoint: Checkpoint, runs: Sequence[Run]) -> int:
-    """Load what was kept of exactly this list of dictionaries, if anything; returns the step to go on with."""
-    kept = checkpoint.load()
-    if kept is None:
-        return 0
-    for i, run in enumerate(runs):
-        prefix = f"{i}."
-        state = {name[len(prefix) :]: value for name, value in kept.tensors.items() if name.startswith(prefix)}
-        run.load(state, kept.step, kept.facts["runs"][i])
-    return kept.step
-
-
 def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictionary]:
     """The steps done and the dictionary of a run in progress, ``index`` among those of its checkpoint. It reads
     rows inside the frame of the run's source. ``job`` is the run's own. Raises FileNotFoundError where there is no
-    checkpoint yet.
+    checkpoint yet, BadInput where it is damaged.
     """
     dictionary = dictionaries.make(job["architecture"], job["dictionary"])
-    with safe_open(checkpoint, "pt") as f:
-        state = {name: f.get_tensor(f"{index}.w.{name}") for name in dictionary.state_dict()}
-        step = int(f.metadata()["step"])
-    dictionary.load_state_dict(state)
+    try:
+        with safe_open(checkpoint, "pt") as f:
+            state = {name: f.get_tensor(f"{index}.w.{name}") for name in dictionary.state_dict()}
+            step = int(f.metadata()["step"])
+        dictionary.load_state_dict(state)
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{checkpoint.name} is damaged: what it holds cannot be shown ({type(error).__name__})."
+        ) from error
     dictionary.requires_grad_(False)
     dictionary.compute_in(ranking_dtype(torch.device("cpu")))
     return step, dictionary

@@ -45,8 +45,7 @@ class Joined:
                 part = np.empty((len(out), shard.d), np.uint16)
                 shard.read_x(start, part)
             else:
-                stored = np.memmap(shard.path, np.uint16, "r", shard.x_offset, (shard.rows, shard.d))
-                part = stored[self.orders[i][start : start + len(out)]]
+                part = shard.read_x_of(self.orders[i][start : start + len(out)])
             out[:, column : column + shard.d] = part
             column += shard.d
 

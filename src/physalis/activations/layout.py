@@ -1,5 +1,6 @@
 """layout: which contexts go into which shard, and which are held out, decided before anything is recorded."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,3 +42,16 @@ def lay_out(contexts: int, *, held_out: int, contexts_per_shard: int) -> list[Sp
             stop = min(start + contexts_per_shard, last)
             spans.append(Span(number=len(spans), start=start, stop=stop, held_out=part))
     return spans
+
+
+def check_spans(spans: Sequence[Span], contexts: int | None = None) -> None:
+    """Raise BadInput unless these are spans as ``lay_out`` makes them: numbered from 0 on, one after another, those to
+    train on first, and of all ``contexts`` where that is known."""
+    stop = 0
+    for i, span in enumerate(spans):
+        late = i > 0 and spans[i - 1].held_out and not span.held_out
+        if span.number != i or span.start != stop or span.stop <= span.start or late:
+            raise BadInput(f"Shards follow one another, and number {i} is said to hold {span.start} to {span.stop}.")
+        stop = span.stop
+    if contexts is not None and stop != contexts:
+        raise BadInput(f"Shards are said to hold {stop} contexts, and the text has {contexts}.")

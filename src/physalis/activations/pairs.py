@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
 
+from physalis.activations.corpus import DOCUMENTS, TOKENS
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
 from physalis.activations.mixing import Round, ahead, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, offset_of, origin_of
 from physalis.activations.rounding import all_read_back, read_back
-from physalis.activations.store import DOCUMENTS, TOKENS, Activations, Fingerprinted, mark_kept
+from physalis.activations.store import Activations, Fingerprinted, mark_kept
 from physalis.errors import BadInput
 from physalis.types import Batch, Frame
 
@@ -213,9 +214,9 @@ class Pairs:
 def _check_lined_up(one: Activations, other: Activations) -> None:
     both = f"{one.folder} and {other.folder}"
     for name, what in ((TOKENS, "token"), (DOCUMENTS, "document")):
-        if one.manifest.files[name] == other.manifest.files[name]:
+        if one.manifest.files.get(name) == other.manifest.files.get(name):
             continue
-        a, b = (np.load(each.folder / name, mmap_mode="r") for each in (one, other))
+        a, b = (each.tokens if name == TOKENS else each.documents for each in (one, other))
         if a.shape != b.shape:
             raise BadInput(
                 f"{both} do not line up: {a.shape[0]:,} contexts of {a.shape[1]} tokens and {b.shape[0]:,} of "

@@ -8,15 +8,27 @@ numpy has no bfloat16, so rows travel as their 16 bits (uint16) until they becom
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
+from pydantic import ValidationError
 
-from physalis.artifact import write_atomic, write_json
+from physalis.activations.layout import Span
+from physalis.artifact import plain, read_json, unreadable, write_atomic, write_json, wrong
+from physalis.artifact.kinds import Sidecar
 from physalis.errors import BadInput
+
+EXPONENT = np.uint16(0x7F80)
+"""The bits of a bfloat16 that are all set where it is infinite or not a number."""
+
+MOST_HEADER = 1 << 16
+"""Bytes: a shard's own is a hundred."""
+
+ANEW = "Delete that file and run the record command that made the folder again: it records only this shard anew."
 
 SLICE = 1024
 """Rows summed at a time; part of the definition of the sums, whose last bits depend on the order of addition."""
@@ -47,56 +59,97 @@ class MemoryShard(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A shard's file. Reads ranges of rows with one system call each; keeps no file open."""
+    """A shard's file. Reads ranges of rows with one system call each; keeps no file open.
+
+    Its size and header are checked as it is opened, and rows as they are read: they are finite numbers, and stand in
+    the text where the shard's contexts do.
+    """
 
     path: Path
     rows: int
     d: int
     x_offset: int
     at_offset: int
+    places: range
+    """Where its rows may stand in the text."""
 
     @classmethod
-    def open(cls, path: Path, *, size: int) -> "Shard":
+    def open(cls, path: Path, *, size: int, places: range = range(1 << 62)) -> "Shard":
         """Raises BadInput if the file is missing, is not ``size`` bytes or is no shard."""
-        found = path.stat().st_size if path.exists() else None
+        found = plain(path) if os.path.lexists(path) else None
         if found != size:
             was = "is missing" if found is None else f"is truncated or damaged: {found:,} bytes, not {size:,}"
             raise BadInput(
                 f"{path.name} in {path.parent} {was}. Run the record command that made the folder again: "
                 "it records only this shard anew."
             )
-        with open(path, "rb") as f:
-            length = int.from_bytes(f.read(8), "little")
-            try:
-                header = json.loads(f.read(min(length, size)))
-                rows, d = header["x"]["shape"]
-                x, at = (8 + length + header[name]["data_offsets"][0] for name in ("x", "at"))
-            except (TypeError, KeyError, ValueError) as error:
-                raise BadInput(
-                    f"{path.name} in {path.parent} is not a shard of activations. Delete that file and run the record "
-                    "command that made the folder again: it records only this shard anew."
-                ) from error
-        return cls(path=path, rows=rows, d=d, x_offset=x, at_offset=at)
+        try:
+            with open(path, "rb") as f:
+                length = int.from_bytes(f.read(8), "little")
+                header = json.loads(f.read(min(length, MOST_HEADER)))
+            rows, d = header["x"]["shape"]
+            if type(rows) is not int or type(d) is not int or rows < 0 or d < 1:
+                raise ValueError("no shape")
+            wanted = _header(rows, d)
+            if header != wanted or 8 + length + wanted["x"]["data_offsets"][1] != size:
+                raise ValueError("the header is another one")
+        except OSError as error:
+            raise unreadable(error, path) from error
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            raise BadInput(
+                f"{path.name} in {path.parent} is not a shard of activations. Delete that file and run the record "
+                "command that made the folder again: it records only this shard anew."
+            ) from error
+        start = 8 + length
+        return cls(path=path, rows=rows, d=d, x_offset=start + 8 * rows, at_offset=start, places=places)
 
     def read_x(self, start: int, out: UInt16[np.ndarray, "n d"]) -> None:
-        """Copy rows from ``start`` on into ``out``."""
+        """Copy rows from ``start`` on into ``out``. Raises BadInput if one is not finite."""
         self._read(out, self.x_offset + 2 * self.d * start)
+        self._check_finite(out, lambda row: start + row)
+
+    def read_x_of(self, rows: Int64[np.ndarray, " n"]) -> UInt16[np.ndarray, "n d"]:
+        """These rows, in any order. Raises BadInput if one is not finite."""
+        out = np.memmap(self.path, np.uint16, "r", self.x_offset, (self.rows, self.d))[rows]
+        self._check_finite(out, lambda row: int(rows[row]))
+        return out
 
     def read_at(self, start: int, out: Int64[np.ndarray, " n"]) -> None:
-        """Copy the places of the rows from ``start`` on into ``out``."""
+        """Copy the places of the rows from ``start`` on into ``out``. Raises BadInput if one lies elsewhere than in the
+        shard's contexts."""
         self._read(out, self.at_offset + 8 * start)
+        if len(out) and not self.places.start <= out.min() <= out.max() < self.places.stop:
+            wrong = out[(out < self.places.start) | (out >= self.places.stop)][0]
+            raise BadInput(
+                f"{self.path.name} in {self.path.parent} is damaged: a row stands at place {wrong:,} of the text, and "
+                f"the shard holds {self.places.start:,} to {self.places.stop - 1:,}. {ANEW}"
+            )
+
+    def _check_finite(self, out: UInt16[np.ndarray, "n d"], number: Callable[[int], int]) -> None:
+        broken = (out & EXPONENT) == EXPONENT
+        if broken.any():
+            row = number(int(np.flatnonzero(broken.any(1))[0]))
+            at = np.empty(1, np.int64)
+            self.read_at(row, at)
+            raise BadInput(
+                f"{self.path.name} in {self.path.parent} is damaged: row {row:,}, of place {at[0]:,} of the text, "
+                f"holds numbers that are not finite (NaN or infinite). {ANEW}"
+            )
 
     def _read(self, out: np.ndarray, offset: int) -> None:
         view = _bytes(out).data
-        fd = os.open(self.path, os.O_RDONLY)
         try:
-            while view:
-                n = os.preadv(fd, [view], offset)
-                if n == 0:
-                    raise BadInput(f"{self.path} ends early. Run the record command that made the folder again.")
-                view, offset = view[n:], offset + n
-        finally:
-            os.close(fd)
+            fd = os.open(self.path, os.O_RDONLY)
+            try:
+                while view:
+                    n = os.preadv(fd, [view], offset)
+                    if n == 0:
+                        raise BadInput(f"{self.path} ends early. Run the record command that made the folder again.")
+                    view, offset = view[n:], offset + n
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise unreadable(error, self.path) from error
 
 
 def permuted(x: UInt16[np.ndarray, "rows d"], at: Int64[np.ndarray, " rows"], *, seed: int, number: int) -> MemoryShard:
@@ -137,12 +190,7 @@ def write_shard(path: Path, sidecar: Path, shard: MemoryShard, *, dropped: dict[
     """Write a shard and then its sidecar, which says that it is whole: rows, bytes, sha256 of all and of ``at`` alone,
     sums and dropped positions."""
     rows, d = shard.x.shape
-    split = 8 * rows
-    header: dict[str, Any] = {
-        "at": {"dtype": "I64", "shape": [rows], "data_offsets": [0, split]},
-        "x": {"dtype": "BF16", "shape": [rows, d], "data_offsets": [split, split + 2 * rows * d]},
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(_header(rows, d), separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # safetensors wants the data aligned
     parts = [len(text).to_bytes(8, "little"), text, _bytes(shard.at), _bytes(shard.x)]
     sha = hashlib.sha256()
@@ -166,6 +214,25 @@ def write_shard(path: Path, sidecar: Path, shard: MemoryShard, *, dropped: dict[
     }
     write_json(sidecar, said)
     return said
+
+
+def read_sidecar(folder: Path, span: Span) -> dict[str, Any]:
+    """What ``write_shard`` wrote beside a shard. Raises BadInput if it is missing or damaged."""
+    path = folder / span.sidecar
+    said = read_json(path)
+    try:
+        Sidecar.model_validate(said)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {wrong(error)}. {ANEW}") from error
+    return said
+
+
+def _header(rows: int, d: int) -> dict[str, Any]:
+    split = 8 * rows
+    return {
+        "at": {"dtype": "I64", "shape": [rows], "data_offsets": [0, split]},
+        "x": {"dtype": "BF16", "shape": [rows, d], "data_offsets": [split, split + 2 * rows * d]},
+    }
 
 
 def _bytes(array: np.ndarray) -> UInt8[np.ndarray, " bytes"]:

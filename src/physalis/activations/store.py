@@ -1,6 +1,5 @@
 """store: Activations, a folder of shards with the corpus they came from, and views of its train and held-out parts."""
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,22 +8,34 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int32, Int64
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
+from physalis.activations.corpus import DOCUMENTS, TOKENS, Corpus, mapped
 from physalis.activations.hygiene import Hygiene
-from physalis.activations.layout import Span
+from physalis.activations.layout import Span, check_spans
 from physalis.activations.mixing import Round, Rows, ahead, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
 from physalis.activations.rounding import all_read_back, read_back
-from physalis.activations.shards import Shard, Sums, merge_sums, moments
-from physalis.artifact import Manifest, finish, read, write_atomic
+from physalis.activations.shards import Shard, Sums, merge_sums, moments, read_sidecar
+from physalis.artifact import (
+    AGAIN,
+    MANIFEST,
+    Manifest,
+    check_digest,
+    finish,
+    plain,
+    read,
+    read_bytes,
+    write_atomic,
+)
 from physalis.errors import BadInput
 from physalis.site import Site
 from physalis.types import Batch, Frame
 
 KIND = "activations"
-TOKENS, DOCUMENTS, LAYOUT, STATISTICS = "tokens.npy", "documents.npy", "layout.json", "statistics.safetensors"
+LAYOUT, STATISTICS = "layout.json", "statistics.safetensors"
 
 
 @runtime_checkable
@@ -33,6 +44,7 @@ class Fingerprinted(Protocol):
 
     fingerprint: Any
     tokenizer_fingerprint: Any
+    vocab_size: Any
 
 
 @runtime_checkable
@@ -56,24 +68,50 @@ class Activations:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, mean: Float32[Tensor, " d"], spans: list[Span], shards: list[Shard]
+        self,
+        folder: Path,
+        manifest: Manifest,
+        corpus: Corpus,
+        mean: Float32[Tensor, " d"],
+        spans: list[Span],
+        shards: list[Shard],
     ) -> None:
         """Use ``Activations.open``."""
         self.folder = folder
         self.manifest = manifest
+        self.corpus = corpus
         self.mean = mean
         self.spans = spans
         self.shards = shards
 
     @classmethod
     def open(cls, folder: Path | str) -> "Activations":
-        """Open a finished folder. Raises BadInput if it is none, or if a shard is missing or truncated."""
+        """Open a finished folder. Everything but what shards and text hold is checked now, and these as they are read.
+        Raises BadInput if it is none, or if a file is missing, truncated or not what the manifest says."""
         folder = Path(folder)
         manifest = read(folder, KIND)
-        said = manifest.facts["shards"]
+        Site.parse(manifest.config["site"])
+        said, context = manifest.facts["shards"], manifest.config["context"]
         spans = [Span(**s["span"]) for s in said]
-        shards = [Shard.open(folder / span.name, size=s["bytes"]) for span, s in zip(spans, said, strict=True)]
-        return cls(folder, manifest, load_file(folder / STATISTICS)["mean"], spans, shards)
+        try:
+            check_spans(spans)
+        except BadInput as error:
+            raise BadInput(f"{folder / MANIFEST}: {error} {AGAIN}") from error
+        mean = _read_mean(folder, manifest)
+        corpus = Corpus(folder, manifest, (spans[-1].stop, context))
+        shards = []
+        for span, s in zip(spans, said, strict=True):
+            places = range(span.start * context, span.stop * context)
+            shard = Shard.open(folder / span.name, size=s["bytes"], places=places)
+            if (shard.rows, shard.d) != (s["rows"], len(mean)) or shard.rows > len(places):
+                raise BadInput(
+                    f"{span.name} in {folder} holds {shard.rows:,} rows of width {shard.d:,}, and should hold "
+                    f"{s['rows']:,} of width {len(mean):,}. {AGAIN}"
+                )
+            shards.append(shard)
+        if (largest := max((i for i, _ in manifest.config["hygiene"].get("offsets", ())), default=0)) >= len(mean):
+            raise BadInput(f"{folder / MANIFEST} has an offset of dimension {largest}; rows have {len(mean)}. {AGAIN}")
+        return cls(folder, manifest, corpus, mean, spans, shards)
 
     def __repr__(self) -> str:
         of = self.manifest.config["model"]
@@ -160,15 +198,15 @@ class Activations:
         """Tokens a context."""
         return self.manifest.config["context"]
 
-    @cached_property
+    @property
     def tokens(self) -> Int32[np.ndarray, "contexts context"]:
         """Token ids of the whole corpus, mapped from the file; ``at`` counts in it whichever part is read."""
-        return np.load(self.folder / TOKENS, mmap_mode="r")
+        return self.corpus.tokens
 
-    @cached_property
+    @property
     def documents(self) -> Int32[np.ndarray, "contexts context"]:
         """For each token of the whole corpus the number of its document, mapped from the file."""
-        return np.load(self.folder / DOCUMENTS, mmap_mode="r")
+        return self.corpus.documents
 
     @property
     def contexts(self) -> Int64[np.ndarray, " n"]:
@@ -190,7 +228,7 @@ class Activations:
     def _part(self, *, held_out: bool) -> "Activations":
         chosen = [i for i, span in enumerate(self.spans) if span.held_out == held_out]
         spans, shards = [self.spans[i] for i in chosen], [self.shards[i] for i in chosen]
-        return Activations(self.folder, self.manifest, self.mean, spans, shards)
+        return Activations(self.folder, self.manifest, self.corpus, self.mean, spans, shards)
 
     def n_batches(self, size: int, *, epochs: int = 1) -> int:
         """How many batches ``batches`` yields."""
@@ -234,7 +272,8 @@ class Activations:
         return torch.from_numpy(keep)
 
     def require(self, model: Fingerprinted) -> None:
-        """Raise BadInput unless these are activations of this very model with this very tokenizer."""
+        """Raise BadInput unless these are activations of this very model with this very tokenizer, which has all of the
+        text's tokens."""
         name = self.manifest.config["model"]
         for role, found in (("model", model.fingerprint), ("tokenizer", model.tokenizer_fingerprint)):
             if self.manifest.inputs[role] != found:
@@ -242,6 +281,20 @@ class Activations:
                     f"{self.folder} holds activations of another {role}: it was recorded from {name!r} ({role} "
                     f"{self.manifest.inputs[role][:12]}), and this one is {found[:12]}. Load {name!r}, or record again."
                 )
+        self.corpus.check_vocabulary(model.vocab_size)
+
+
+def _read_mean(folder: Path, manifest: Manifest) -> Float32[Tensor, " d"]:
+    path = folder / STATISTICS
+    plain(path)
+    check_digest(path, manifest)
+    try:
+        mean = load(read_bytes(path)).get("mean")
+    except SafetensorError as error:
+        raise BadInput(f"{path} cannot be read ({error}). {AGAIN}") from error
+    if mean is None or mean.dtype != torch.float32 or mean.ndim != 1 or not len(mean) or not mean.isfinite().all():
+        raise BadInput(f"{path} does not hold a mean of finite numbers. {AGAIN}")
+    return mean
 
 
 def mark_kept(
@@ -263,9 +316,10 @@ def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
     counts.
 
     ``manifest.files`` holds the sidecars, and each of these the sha256 of its shard, so the manifest's hash covers
-    every byte without reading them again.
+    every byte without reading them again. Raises BadInput for a sidecar or a text that is damaged.
     """
-    said = [json.loads((folder / span.sidecar).read_text()) for span in spans]
+    said = [read_sidecar(folder, span) for span in spans]
+    documents = mapped(folder / DOCUMENTS, (spans[-1].stop, manifest.config["context"]))
     parts = [
         (span, Sums(s["rows"], np.array(s["sum"]), np.array(s["sum_squares"])))
         for span, s in zip(spans, said, strict=True)
@@ -278,7 +332,7 @@ def seal(folder: Path, manifest: Manifest, spans: list[Span]) -> Manifest:
         "scale": scale,
         "n_train": sum(sums.rows for span, sums in parts if not span.held_out),
         "n_held_out": sum(sums.rows for span, sums in parts if span.held_out),
-        **_count_documents(np.load(folder / DOCUMENTS, mmap_mode="r"), spans),
+        **_count_documents(documents, spans),
         "dropped": {reason: sum(s["dropped"][reason] for s in said) for reason in said[0]["dropped"]},
         "shards": [
             {"span": span.to_dict(), "rows": s["rows"], "bytes": s["bytes"], "at": s["at"]}

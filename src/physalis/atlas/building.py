@@ -168,7 +168,10 @@ def _encode(coder: Dictionary, stored: Recorded, folder: Path) -> Firings:
 
     with torch.no_grad(), progress("encode", stored.n_tokens, "tokens") as advance:
         write_segments(folder, coder.config.n_features, sizes, read)
-    return Firings(folder, coder.config.n_features, len(sizes))
+    firings = Firings(folder, coder.config.n_features, len(sizes))
+    if firings.last >= stored.tokens.size:
+        raise BadInput(f"{folder} is damaged: it has codes of places that the text has not. Delete it and run again.")
+    return firings
 
 
 def _write(
@@ -202,6 +205,11 @@ def _write(
             "logit_kurtosis": effects.kurtosis, "nearest_cosine": nearest.cosine[:, 0],
             "x": place.x, "y": place.y, "region": place.region,
         }  # fmt: skip
+        if broken := [name for name, values in columns.items() if not np.isfinite(values).all()]:
+            raise BadInput(
+                f"Of some features {broken[0]} is no finite number: activations are too large for float32, or weights "
+                "are. `physalis verify` says what a folder holds; record or train again."
+            )
         first = striking(columns, rows.headlines)
         if edit is not None:
             store.causes(edit(picks, ranked(columns, first), effects.promoted, text.share))

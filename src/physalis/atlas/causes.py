@@ -14,7 +14,6 @@ own: 1.7 and .7 processor seconds a feature.
 Nothing depends on the clock: the arguments alone decide what is measured, and so do the bytes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,16 +69,27 @@ def measure(
         for first in range(0, len(ids), TOGETHER):
             few = ids[first : first + TOGETHER]
             path = folder / f"{first:06d}.json"
-            if not path.exists():
+            held = _held(path, few)
+            if held is None:
                 ablated = [case for f in few for case in picks.ablated(f)]
                 left_out = [case for f in few for case in picks.left_out(f)]
                 causes = causes_of(
                     subject, ablated, left_out, {f: promoted[f][promoted[f] >= 0] for f in few}, share, seed=seed
                 )
                 artifact.write_json(path, {str(f): each.model_dump() for f, each in causes.items()})
-            found |= {int(f): Causes.model_validate(each) for f, each in json.loads(path.read_text()).items()}
+                held = _held(path, few) or {}
+            found |= held
             advance(len(few))
     return dict(sorted(found.items()))
+
+
+def _held(path: Path, features: Sequence[int]) -> dict[int, Causes] | None:
+    """What was measured of some features before; None if it was not, or cannot be read."""
+    try:
+        held = {int(f): Causes.model_validate(each) for f, each in artifact.read_json(path).items()}
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return held if held.keys() <= {*features} else None
 
 
 def causes_of(

@@ -81,7 +81,7 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
     """Write the segments that ``folder`` lacks. ``read(start)`` gives the codes from token ``start`` on, in pieces of
     which some end where each segment ends."""
     folder.mkdir(exist_ok=True)
-    index = next((i for i in range(len(sizes)) if not _path(folder, i).exists()), len(sizes))
+    index = next((i for i, n in enumerate(sizes) if not _is_whole(_path(folder, i), n, n_features)), len(sizes))
     pieces: list[Coded] = []
     rows = 0
 
@@ -109,8 +109,9 @@ class Firings:
         self.n_features = n_features
         self._segments = [_open(_path(folder, i)) for i in range(n_segments)]
         self.n_tokens = sum(len(segment["at"]) for segment in self._segments)
-        last = max(int(segment["at"][-1]) for segment in self._segments)
-        self._place = np.int32 if last < 1 << 31 else np.int64  # memory is what gathering firings costs
+        self.last = max(int(segment["at"][-1]) for segment in self._segments)
+        """The last place of any token."""
+        self._place = np.int32 if self.last < 1 << 31 else np.int64  # memory is what gathering firings costs
         self.n_fired = np.zeros(n_features, np.int64)
         for segment in self._segments:
             self.n_fired += np.diff(segment["by_feature"])
@@ -172,6 +173,34 @@ def _open(path: Path) -> dict[str, np.ndarray]:
         name: np.memmap(path, _DTYPES[entry["dtype"]], "r", 8 + size + entry["data_offsets"][0], tuple(entry["shape"]))
         for name, entry in header.items()
     }
+
+
+def _is_whole(path: Path, n_tokens: int, n_features: int) -> bool:
+    """Whether a segment is there and can be what was written: compiled code follows its numbers unasked."""
+    if not path.exists():
+        return False
+    try:
+        s = _open(path)
+        n = len(s["ids"])
+        shapes = {"at": (n_tokens,), "by_token": (n_tokens + 1,), "by_feature": (n_features + 1,), "rows": (n,)}
+        return (
+            all(s[name].shape == shape for name, shape in (shapes | {"values": (n,)}).items())
+            and s["measured"].ndim == 2
+            and all(s[name].dtype == dtype for name, dtype in (("at", np.int64), ("values", np.float32)))
+            and all(s[name].dtype.kind == "u" or s[name].dtype == np.int64 for name in ("ids", "rows", "by_feature"))
+            and all(_counts(s[name], n) for name in ("by_token", "by_feature"))
+            and bool((np.diff(s["at"]) > 0).all() and s["at"][0] >= 0)
+            and all(n == 0 or 0 <= s[name].min() <= s[name].max() < most for name, most in
+                    (("ids", n_features), ("rows", n_tokens)))
+            and bool(np.isfinite(s["values"]).all() and np.isfinite(s["measured"]).all())
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError):
+        return False
+
+
+def _counts(found: np.ndarray, n: int) -> bool:
+    """Whether these are offsets into ``n`` entries."""
+    return bool(found[0] == 0 and found[-1] == n and (np.diff(found.astype(np.int64)) >= 0).all())
 
 
 def _segment(pieces: list[Coded], n_features: int) -> dict[str, np.ndarray]:

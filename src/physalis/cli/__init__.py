@@ -14,7 +14,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis import __version__
-from physalis.cli import comments, comparing, lab, notes, publishing
+from physalis.cli import comments, comparing, lab, notes, publishing, verifying
 from physalis.cli.amounts import Amount, Features
 from physalis.cli.options import Device, Json, Out, Proxy, Trust, given, trusted
 from physalis.errors import BadInput
@@ -28,7 +28,7 @@ app = cyclopts.App(
 )
 for part in (comments.app, comparing.app, lab.app, lab.counterexample, notes.app):
     app.command(part)
-for part in (publishing.export, publishing.publish):
+for part in (publishing.export, publishing.publish, verifying.verify):
     app.command(part)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from physalis import artifact
-from physalis.comparing.opened import load_arrays, load_summary
+from physalis.comparing.opened import check_columns, load_arrays, load_summary
 from physalis.comparing.records import Family, ForestSummary, Node, Tree
 from physalis.errors import BadInput
 
@@ -25,8 +25,14 @@ class Forest:
         """Use ``Forest.open``."""
         self.folder = folder
         self.manifest = manifest
-        self.summary = ForestSummary.model_validate(load_summary(folder / SUMMARY))
-        self._columns = load_arrays(folder / ARRAYS)
+        self.summary = load_summary(folder / SUMMARY, ForestSummary)
+        self._columns = load_arrays(folder / ARRAYS, manifest)
+        widths = [width.n_features for width in self.summary.widths]
+        for i, n in enumerate(widths):
+            names = ("n_fired", "parent", "fires", "share", "cosine", "heir", "absorbed") if i else ("n_fired",)
+            check_columns(folder / ARRAYS, self._columns, n, *(f"{i}.{name}" for name in names))
+            if i and not (self._columns[f"{i}.parent"] < widths[i - 1]).all():
+                raise BadInput(f"{folder / ARRAYS}: a feature has a parent that is not there. {artifact.AGAIN}")
 
     @classmethod
     def open(cls, folder: Path | str) -> "Forest":

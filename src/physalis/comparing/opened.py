@@ -1,11 +1,11 @@
 """opened: finished comparisons read back: the summary, each feature's fate and partner, and the groups. No torch."""
 
-import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -17,28 +17,38 @@ KIND = "comparison"
 SUMMARY, ARRAYS = "summary.json", "features.safetensors"
 FATES: tuple[Fate, ...] = get_args(Fate)
 
+S = TypeVar("S", bound=BaseModel)
 SideName = Literal["a", "b"]
 Sort = Literal["id", "n_fired", "cosine", "correlation", "by_code_correlation", "p_value"]
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, manifest: artifact.Manifest) -> dict[str, np.ndarray]:
     """Raises BadInput if the file is missing or damaged."""
+    artifact.plain(path)
     try:
-        return load_file(path)
+        found = load_file(path)
     except (OSError, SafetensorError) as error:
         raise BadInput(
             f"{path} cannot be read ({error}). The folder is damaged: delete it and make it again."
         ) from error
+    artifact.check_digest(path, manifest)
+    return found
 
 
-def load_summary(path: Path) -> Any:
-    """The JSON value. Raises BadInput if the file is missing or damaged."""
+def check_columns(path: Path, columns: dict[str, np.ndarray], n: int, *names: str) -> None:
+    """Raise BadInput unless there is a number for each of ``n`` features in every column named."""
+    for name in names:
+        if name not in columns or columns[name].shape != (n,):
+            held = "nothing" if name not in columns else list(columns[name].shape)
+            raise BadInput(f"{path}: {name} holds {held}, and should hold [{n}]. {artifact.AGAIN}")
+
+
+def load_summary(path: Path, kind: type[S]) -> S:
+    """The summary in a file of JSON. Raises BadInput if the file is missing or damaged."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}). The folder is damaged: delete it and make it again."
-        ) from error
+        return kind.model_validate(artifact.read_json(path))
+    except ValidationError as error:
+        raise BadInput(f"{path}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
 
 
 class Comparison:
@@ -48,8 +58,12 @@ class Comparison:
         """Use ``Comparison.open``."""
         self.folder = folder
         self.manifest = manifest
-        self.summary = Summary.model_validate(load_summary(folder / SUMMARY))
-        self._columns = load_arrays(folder / ARRAYS)
+        self.summary = load_summary(folder / SUMMARY, Summary)
+        self._columns = load_arrays(folder / ARRAYS, manifest)
+        for name, side in (("a", self.summary.a), ("b", self.summary.b)):
+            check_columns(folder / ARRAYS, self._columns, side.n_features, *(f"{name}.{each}" for each in _COLUMNS))
+            if not (self._columns[f"{name}.fate"] < len(FATES)).all():
+                raise BadInput(f"{folder / ARRAYS}: a feature of {name} has no fate that is known. {artifact.AGAIN}")
 
     @classmethod
     def open(cls, folder: Path | str) -> "Comparison":

@@ -10,16 +10,18 @@
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from physalis import artifact, dictionaries
+from physalis import artifact, dictionaries, history
 from physalis.artifact import Manifest
 from physalis.deaths import evidence
 from physalis.deaths.evidence import Spread
@@ -70,7 +72,14 @@ def explain_deaths(
             "Give the activations that it was trained on."
         )
     counted = evidence.count(subject, source.train, tokens)
-    case = _Case(about, subject, source, (counted.fired == 0).nonzero().flatten(), _log(folder), _last_fired(folder))
+    case = _Case(
+        about,
+        subject,
+        source,
+        (counted.fired == 0).nonzero().flatten(),
+        _log(folder),
+        _last_fired(folder, len(counted.fired)),
+    )
     if len(case.ids):
         _measure(case, tokens)
         _try(case, steps)
@@ -85,13 +94,21 @@ def explain_deaths(
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
-    path = folder / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row for row in history.read(folder / METRICS) if type(row.get("dead", 0)) is int]
 
 
-def _last_fired(folder: Path) -> Int[Tensor, " features"] | None:
+def _last_fired(folder: Path, n: int) -> Int[Tensor, " features"] | None:
     path = folder / LAST_FIRED
-    return load_file(path)["last_fired"] if path.exists() else None
+    if not os.path.lexists(path):
+        return None
+    artifact.plain(path)
+    try:
+        found = load_file(path)["last_fired"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise BadInput(f"{path} cannot be read ({error}). {artifact.AGAIN}") from error
+    if found.shape != (n,) or found.dtype != torch.int64:
+        raise BadInput(f"{path} holds {list(found.shape)} numbers, and should hold one for each of {n:,} features.")
+    return found
 
 
 class _Tried(NamedTuple):

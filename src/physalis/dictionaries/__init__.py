@@ -1,15 +1,17 @@
 """Sparse dictionaries: one architecture a file, listed once in ARCHITECTURES; load() reads any of them."""
 
 from collections.abc import Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from physalis import artifact
+from physalis.artifact import Manifest
 from physalis.device import compute_dtype
+from physalis.dictionaries import weights
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
 from physalis.dictionaries.batchtopk import BatchTopK, BatchTopKConfig
 from physalis.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
@@ -64,7 +66,8 @@ def architecture_of(config: Shape) -> type[Dictionary]:
 
 
 def make(name: str, config: dict[str, Any]) -> Dictionary:
-    """A dictionary from its architecture's name and its config's fields. Raises BadInput for an unknown field."""
+    """A dictionary from its architecture's name and its config's fields. Raises BadInput for an unknown field or a
+    missing one."""
     kind = architecture(name)
     config_type = kind.__init__.__annotations__["config"]
     unknown = sorted(set(config) - set(config_type.__dataclass_fields__))
@@ -72,6 +75,9 @@ def make(name: str, config: dict[str, Any]) -> Dictionary:
         raise BadInput(
             f"{kind.__name__} has no setting {unknown[0]!r}. It has: {', '.join(config_type.__dataclass_fields__)}."
         )
+    needed = [name for name, each in config_type.__dataclass_fields__.items() if each.default is MISSING]
+    if missing := [name for name in needed if name not in config]:
+        raise BadInput(f"{kind.__name__} needs a setting {missing[0]!r}, which is not given.")
     return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))
 
 
@@ -98,18 +104,14 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
 
-def _named(name: str) -> str:
-    """A parameter's name on disk: W_enc [d_in, features] (stored transposed) and W_dec, as the field writes them."""
-    part, _, rest = name.partition(".")
-    return ".".join([{"enc": "W_enc", "dec": "W_dec"}.get(part, part), *([rest] if rest else [])])
-
-
 def save(dictionary: Dictionary, folder: Path) -> str:
-    """Write the weights as W_enc [d_in, features], W_dec [features, d_out], biases; returns the file's name."""
+    """Write the weights as W_enc [d_in, features], W_dec [features, d_out], biases; returns the file's name. Raises
+    BadInput, before anything is written, if one is not finite."""
     tensors = {}
     for name, value in dictionary.state_dict().items():
         value = value.detach().cpu()
-        tensors[_named(name)] = (value.T if name.startswith("enc") else value).contiguous().clone()
+        weights.check_finite(folder / WEIGHTS, weights.on_disk(name), value)
+        tensors[weights.on_disk(name)] = weights.turned(name, value).contiguous().clone()
     artifact.write_atomic(folder / WEIGHTS, lambda path: save_file(tensors, path))
     return WEIGHTS
 
@@ -119,20 +121,28 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.
 
     ``dtype`` is what features are proposed in, bfloat16 where the processor has it unless given; exact numbers decide,
     and values are float32.
-    Raises BadInput if the folder is not a dictionary, or is damaged.
+    Raises BadInput if the folder is not a dictionary, or is damaged: what the manifest says and what the file holds
+    must fit, and every number be finite.
     """
     folder = Path(folder)
     manifest = artifact.read(folder, "dictionary")
+    found = weights.read(folder / WEIGHTS, manifest, _described(folder, manifest).state_dict())
     dictionary = make(manifest.config["architecture"], manifest.config["dictionary"])
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"{folder / WEIGHTS} cannot be read ({error}). The folder is damaged: delete it and train again."
-        ) from error
-    found = {name: weights[_named(name)] for name in dictionary.state_dict()}
-    dictionary.load_state_dict({n: value.T if n.startswith("enc") else value for n, value in found.items()})
+    dictionary.load_state_dict(found)
     dictionary.requires_grad_(False)
     dictionary.to(device)
     dictionary.compute_in(dtype or compute_dtype(torch.device(device)))
     return dictionary
+
+
+def _described(folder: Path, manifest: Manifest) -> Dictionary:
+    """The dictionary that a manifest describes, without memory for its weights: 10^12 features cost nothing yet."""
+    path = folder / artifact.MANIFEST
+    try:
+        with torch.device("meta"):
+            return make(manifest.config["architecture"], manifest.config["dictionary"])
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise BadInput(f"{path}: there is no dictionary of such settings ({said}). {artifact.AGAIN}") from error

@@ -7,6 +7,7 @@ the weights once training is over, so that a stored dictionary reads and writes 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -83,7 +84,7 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
 def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
-    return isinstance(value, Integral if kind is int else Real)
+    return isinstance(value, Integral) if kind is int else isinstance(value, Real) and isfinite(value)
 
 
 class Dictionary(nn.Module, ABC):

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Int8, Shaped
 from torch import Tensor
 
 from physalis.dictionaries import candidate_kernels, kernels
+from physalis.dictionaries.bounds import within
 from physalis.types import Codes
 
 gpu: Any = None
@@ -263,7 +264,8 @@ def product(x: Shaped[Tensor, "tokens d"], weight: Shaped[Tensor, "features d"])
 def add_rows(codes: Codes, rows: Tensor, out: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
     """``out[t] += sum_j values[t, j] * rows[ids[t, j]]``, in place; returns ``out``."""
     if out.device.type == "cpu":
-        kernels.add_rows(codes.values.detach().numpy(), codes.ids.numpy(), rows.detach().numpy(), out.numpy())
+        ids = within(codes.ids, len(rows))
+        kernels.add_rows(codes.values.detach().numpy(), ids, rows.detach().numpy(), out.numpy())
         return out
     if gpu is not None and out.is_cuda and out.is_contiguous():
         gpu.add_rows(codes.values.detach(), codes.ids, rows.detach(), out)
@@ -277,16 +279,14 @@ def dot_rows(vectors: Float[Tensor, "tokens d"], codes: Codes, rows: Tensor) -> 
     """``vectors[t] . rows[ids[t, j]]`` wherever a code is not 0, else 0: a dense product at the codes' pattern only."""
     if vectors.device.type == "cpu":
         out = torch.empty_like(codes.values)
-        values = codes.values.detach().numpy()
-        kernels.dot_rows(vectors.contiguous().numpy(), codes.ids.numpy(), values, rows.detach().numpy(), out.numpy())
+        ids, values = within(codes.ids, len(rows)), codes.values.detach().numpy()
+        kernels.dot_rows(vectors.contiguous().numpy(), ids, values, rows.detach().numpy(), out.numpy())
         return out
     if gpu is not None and vectors.is_cuda:
         return gpu.dot_rows(vectors, codes.ids, codes.values.detach(), rows.detach())
     size = max(1, PRODUCT_BYTES // (codes.ids.shape[1] * rows.shape[1] * 4))
-    pieces = [
-        torch.einsum("nd,nkd->nk", x, rows.detach()[i.long()])
-        for x, i in zip(vectors.split(size), codes.ids.split(size), strict=True)
-    ]
+    pairs = zip(vectors.split(size), codes.ids.split(size), strict=True)
+    pieces = [torch.einsum("nd,nkd->nk", x, rows.detach()[i.long()]) for x, i in pairs]
     return torch.cat(pieces) * (codes.values != 0)
 
 
@@ -296,7 +296,7 @@ def outer_sum(outer: Outer, features: int) -> Float[Tensor, "features d"]:
     out = torch.zeros((features, outer.vectors.shape[1]), device=outer.vectors.device)
     if out.device.type == "cpu":
         coefficients = outer.coefficients.numpy()
-        start, entry = kernels.transpose(outer.ids.numpy(), coefficients, features)
+        start, entry = kernels.transpose(within(outer.ids, features), coefficients, features)
         kernels.add_outer(start, entry, coefficients, at_rows(outer), outer.vectors.numpy(), out.numpy())
         return out
     if gpu is not None and out.is_cuda:

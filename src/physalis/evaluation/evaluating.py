@@ -29,6 +29,8 @@ from physalis.origin import Recordings, recorded
 from physalis.training import train
 
 OWN, FROZEN, MAP = "", "frozen", "linear"
+REPEATED = ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")
+"""What a training is to be known by, so that another can be like it."""
 
 
 def evaluate(
@@ -84,7 +86,8 @@ def evaluate(
                 splicer = Splicer(model, source)
             except Unspliceable as reason:
                 why = str(reason)
-        if "training" in about.config and isinstance(subjects[OWN], Linear):  # one converted does not say how it was
+        told = {*REPEATED} <= {*about.config.get("training", {})}  # one converted does not say how it was trained
+        if told and isinstance(subjects[OWN], Linear):
             _train_frozen(about, source, Path(out) / FROZEN, seed, where)
             subjects[FROZEN] = dictionaries.load(Path(out) / FROZEN, device=where)
         rank = min(source.d_in, source.d_out) if shape.skip else shape.k
@@ -191,5 +194,5 @@ def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, se
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = dictionaries.make(about.config["architecture"], about.config["dictionary"]).config
     t = about.config["training"]
-    kept = {key: t[key] for key in ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")}
+    kept = {key: t[key] for key in REPEATED}
     train(source, [config], [folder], frozen="dec", seed=seed, device=where, **kept)

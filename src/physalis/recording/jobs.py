@@ -1,14 +1,25 @@
 """jobs: the shards of a recording as jobs that anyone can do, in any order, again and again."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from physalis.activations import LAYOUT, TOKENS, Hygiene, Span, permuted, write_shard
-from physalis.artifact import write_json
+from physalis.activations import (
+    LAYOUT,
+    TOKENS,
+    Hygiene,
+    Shard,
+    Span,
+    check_spans,
+    permuted,
+    read_sidecar,
+    write_shard,
+)
+from physalis.artifact import read_json, write_json
+from physalis.artifact.kinds import Layout
+from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.progress import Advance
 from physalis.recording.forward import Collected, collect
@@ -24,14 +35,17 @@ def write_layout(folder: Path, site: Site, hygienes: dict[Site, Hygiene], spans:
     write_json(folder / LAYOUT, said)
 
 
-def read_layout(folder: Path, sites: Sequence[Site]) -> tuple[dict[Site, Hygiene], list[Span]] | None:
-    """The rule of each of ``sites``, those recorded together, and the spans that layout.json fixes; None if it is not
-    there, or damaged."""
+def read_layout(folder: Path, sites: Sequence[Site], contexts: int) -> tuple[dict[Site, Hygiene], list[Span]] | None:
+    """The rule of each of ``sites``, those recorded together, and the spans of all ``contexts`` that layout.json fixes;
+    None if it is not there, or damaged."""
     try:
-        said = json.loads((folder / LAYOUT).read_text())
+        said = read_json(folder / LAYOUT)
+        Layout.model_validate(said)
         rules = said.get("hygienes") or {str(site): said["hygiene"] for site in sites}
-        return {site: Hygiene.from_dict(rules[str(site)]) for site in sites}, [Span(**span) for span in said["spans"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        spans = [Span(**span) for span in said["spans"]]
+        check_spans(spans, contexts)
+        return {site: Hygiene.from_dict(rules[str(site)]) for site in sites}, spans
+    except (ValueError, KeyError):
         return None
 
 
@@ -41,12 +55,14 @@ def hygienes_to_dict(hygienes: dict[Site, Hygiene]) -> dict[str, dict]:
 
 
 def is_whole(folder: Path, span: Span) -> bool:
-    """Whether a shard is done: its sidecar is there and readable, and the file has the size that it says."""
-    path, sidecar = folder / span.name, folder / span.sidecar
+    """Whether a shard is done: its sidecar is there and readable, and the file has the size and the header that it
+    says."""
     try:
-        return path.exists() and json.loads(sidecar.read_text())["bytes"] == path.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError):
+        said = read_sidecar(folder, span)
+        shard = Shard.open(folder / span.name, size=said["bytes"])
+    except BadInput:
         return False
+    return (shard.rows, shard.d) == (said["rows"], len(said["sum"])) and len(said["sum"]) == len(said["sum_squares"])
 
 
 def record_spans(
@@ -56,7 +72,7 @@ def record_spans(
     """Make the shards of ``spans`` one after another, in each site's folder that lacks them. The folders' corpus and
     layout are written."""
     ids = np.load(folders[0] / TOKENS, mmap_mode="r")
-    layout = read_layout(folders[0], sites)
+    layout = read_layout(folders[0], sites, len(ids))
     assert layout is not None, "the recorder writes it first"
     hygienes, _ = layout
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:

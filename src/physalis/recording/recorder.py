@@ -35,6 +35,7 @@ from physalis.recording.text import (
     name_of,
     opened,
     read_text,
+    told,
     write_text,
     written,
 )
@@ -139,17 +140,20 @@ def _check_lists(sites: Sequence[Site], folders: Sequence[Path]) -> None:
 
 def _write_texts(folders: Sequence[Path], source: str, write: Callable[[Path], None]) -> int:
     """Have the text in each folder; returns how many of its contexts are held out."""
-    said = {folder: written(folder) for folder in folders}
-    for folder, found in said.items():
+    for folder in folders:
+        found = told(folder)
         other = None if found is None else difference(source, found)
         if other is not None:
             if (folder / MANIFEST).exists() or any(folder.glob("shard-*.json")):
                 raise BadInput(
                     f"{folder} holds a recording of another text: {other}. Choose another --out, or delete the folder."
                 )
-            said[folder] = None
-            (folder / LAYOUT).unlink(missing_ok=True)
+            for name in (TEXT, LAYOUT):
+                (folder / name).unlink(missing_ok=True)
+        elif found is None:
+            _forget_shards(folder)
     # What one of the folders already holds is copied: the source may be slow, or a hub that has since changed.
+    said = {folder: written(folder) for folder in folders}
     whole = next((folder for folder, found in said.items() if found), None)
     if whole is None:
         whole = folders[0]
@@ -164,17 +168,26 @@ def _write_texts(folders: Sequence[Path], source: str, write: Callable[[Path], N
     return found["n_held_out"]
 
 
+def _forget_shards(folder: Path) -> None:
+    """Where nobody can tell any more which text they were made of, shards are made anew."""
+    sidecars = sorted(folder.glob("shard-*.json"))
+    if sidecars:
+        print(f"{folder / TEXT} is missing or damaged: its shards are recorded anew.", file=sys.stderr)
+    for each in sidecars:
+        each.unlink()
+
+
 def _laid_out(
     model: Model, sites: Sequence[Site], folders: Sequence[Path], *, bos: bool, held_out: int, shard_rows: int
 ) -> tuple[dict[Site, Hygiene], list[Span]]:
-    told = next(filter(None, (read_layout(folder, sites) for folder in folders)), None)
-    if told is None:
-        ids = np.load(folders[0] / TOKENS, mmap_mode="r")
+    ids = np.load(folders[0] / TOKENS, mmap_mode="r")
+    fixed = next(filter(None, (read_layout(folder, sites, len(ids)) for folder in folders)), None)
+    if fixed is None:
         spans = lay_out(len(ids), held_out=held_out, contexts_per_shard=max(1, shard_rows // ids.shape[1]))
-        told = pilot(model, sites, ids, bos=bos), spans
-    hygienes, spans = told
+        fixed = pilot(model, sites, ids, bos=bos), spans
+    hygienes, spans = fixed
     for site, folder in zip(sites, folders, strict=True):
-        if read_layout(folder, sites) is None:
+        if read_layout(folder, sites, len(ids)) is None:
             write_layout(folder, site, hygienes, spans)
     return hygienes, spans
 

@@ -4,20 +4,20 @@ All of it is tokenized first, then the held-out documents are drawn, and the two
 has a token of both. text.json comes last, and says which bytes of which files were read.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Int32
+from pydantic import BaseModel, ConfigDict, Field
 
 from physalis.activations import DOCUMENTS, TOKENS
-from physalis.artifact import MANIFEST, file_digest, write_atomic, write_json
+from physalis.artifact import file_digest, read_json, write_atomic, write_json
 from physalis.errors import BadInput
 from physalis.models import (
     Model,
@@ -36,6 +36,30 @@ from physalis.models import (
 from physalis.recording.sampling import Slice, split
 
 TEXT = "text.json"
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _File(_Read):
+    name: str
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+    whole: bool
+
+
+class _Trail(_Read):
+    ended: bool
+    files: list[_File]
+
+
+class _Told(_Read):
+    """What text.json says."""
+
+    n_held_out: Annotated[int, Field(ge=0)]
+    trail: _Trail
+    files: dict[Literal["tokens.npy", "documents.npy"], str]
 
 
 def check_sizes(**sizes: int) -> None:
@@ -196,15 +220,24 @@ def _header(out: BinaryIO, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(out, {"descr": "<i4", "fortran_order": False, "shape": shape})
 
 
-def written(folder: Path) -> dict[str, Any] | None:
-    """What text.json says of the text in ``folder``; None if it is not there, or damaged."""
+def told(folder: Path) -> dict[str, Any] | None:
+    """What text.json says of the text that ``folder`` was made of; None if it is not there, or damaged."""
     try:
-        said = json.loads((folder / TEXT).read_text())
-        if (folder / MANIFEST).exists() or all(file_digest(folder / n) == sha for n, sha in said["files"].items()):
-            return said
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        pass
-    return None
+        return _Told.model_validate(read_json(folder / TEXT)).model_dump()
+    except ValueError:
+        return None
+
+
+def written(folder: Path) -> dict[str, Any] | None:
+    """What text.json says, if the text in ``folder`` is whole: byte for byte what it was."""
+    said = told(folder)
+    try:
+        whole = said is not None and all(
+            file_digest(folder / name) == said["files"].get(name) for name in (TOKENS, DOCUMENTS)
+        )
+    except BadInput:
+        return None
+    return said if whole else None
 
 
 def difference(source: str, said: dict[str, Any]) -> str | None:

@@ -1,0 +1,263 @@
+"""verify(): is a folder still what was written? Every file against its sha256, and what it holds against what is said.
+
+Readers check what is cheap: sizes, shapes, ranges, and sums of what they read whole. This reads everything: shards row
+by row, databases page by page, and what lies in folders inside, as a sweep's dictionaries do. Nothing is written.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, computed_field
+from safetensors import SafetensorError, safe_open
+
+from physalis import artifact, checkpoints, dictionaries, history
+from physalis.activations import KIND as ACTIVATIONS
+from physalis.activations import Activations, Shard, Span, Sums, merge_sums, moments, read_sidecar
+from physalis.artifact import (
+    JOB,
+    MANIFEST,
+    Manifest,
+    check_no_link,
+    file_digest,
+    plain,
+    read_bytes,
+    read_json,
+    unreadable,
+)
+from physalis.atlas import Atlas
+from physalis.atlas.store import DATABASE
+from physalis.comparing.forest import KIND as FOREST
+from physalis.comparing.forest import Forest
+from physalis.comparing.opened import KIND as COMPARISON
+from physalis.comparing.opened import Comparison
+from physalis.errors import BadInput
+from physalis.origin import Origin
+from physalis.progress import progress
+from physalis.recording.text import TEXT, written
+
+ROWS = 16_384  # of a shard, read at a time
+
+
+class Verified(BaseModel):
+    """One file, or one thing that must be so of several."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Below the folder."""
+    right: bool
+    said: str
+    """What was found to be so, or what is wrong."""
+
+
+class Verification(BaseModel):
+    """What was found in a folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    finished: bool
+    files: tuple[Verified, ...]
+
+    @computed_field
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(each.right for each in self.files)
+
+
+def verify(folder: str | Path) -> Verification:
+    """Look at every file of an artefact, finished or not, of whatever kind, and say of each whether it is right.
+
+    Folders inside that are artefacts themselves are looked at too. Raises BadInput only for a folder that holds no
+    artefact of ours; whatever is wrong with one is told.
+    """
+    folder = Path(folder)
+    finished = (folder / MANIFEST).exists()
+    if not finished and not (folder / JOB).exists():
+        raise BadInput(f"{folder} holds nothing that physalis made (no {MANIFEST}, no {JOB}). Check the path.")
+    kind, found = (_finished if finished else _unfinished)(folder)
+    for inside in sorted({each.parent for each in [*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/{JOB}")]}):
+        if inside.is_symlink():
+            continue
+        name = f"{inside.name}/"
+        found += [each.model_copy(update={"name": name + each.name}) for each in verify(inside).files]
+    return Verification(kind=kind, finished=finished, files=tuple(found))
+
+
+def _finished(folder: Path) -> tuple[str, list[Verified]]:
+    kind = artifact.kind_of(folder)
+    manifest: Manifest | None = None
+
+    def parse() -> str:
+        nonlocal manifest
+        manifest = artifact.parsed(read_json(folder / MANIFEST), folder / MANIFEST)
+        return f"a {manifest.kind}, {len(manifest.files):,} files"
+
+    found = [_checked(MANIFEST, parse)]
+    if manifest is None:
+        return kind or "unknown", found
+    spans = [Span(**each["span"]) for each in manifest.facts["shards"]] if manifest.kind == ACTIVATIONS else []
+    sizes = sum(_size(folder / name) for name in (*manifest.files, *(span.name for span in spans)))
+    with progress("verify", sizes, "bytes") as advance:
+        for name, sha in sorted(manifest.files.items()):
+            found.append(_checked(name, lambda name=name, sha=sha: _same(folder, name, sha)))
+            advance(_size(folder / name))
+        for span in spans:
+            context = manifest.config["context"]
+            found.append(_checked(span.name, lambda span=span, context=context: _shard(folder, context, span)))
+            advance(_size(folder / span.name))
+    inside = _INSIDE.get(manifest.kind)
+    if inside is not None:
+        found.append(_checked("what they hold", lambda: inside(folder)))
+    return manifest.kind, found
+
+
+def _checked(name: str, look: Callable[[], str]) -> Verified:
+    try:
+        return Verified(name=name, right=True, said=look())
+    except BadInput as error:
+        return Verified(name=name, right=False, said=" ".join(str(error).split()))
+    except OSError as error:
+        return Verified(name=name, right=False, said=str(unreadable(error, Path(error.filename or name))))
+
+
+def _size(path: Path) -> int:
+    try:
+        return plain(path)
+    except BadInput:
+        return 0
+
+
+def _same(folder: Path, name: str, sha: str) -> str:
+    check_no_link(folder, name)
+    size = plain(folder / name)
+    if file_digest(folder / name) != sha:
+        raise BadInput("It is another file than was written: its sha256 is not the one in the manifest.")
+    return f"{size:,} bytes, as written"
+
+
+def _shard(folder: Path, context: int, span: Span) -> str:
+    """A shard against its sidecar, which the manifest has the sum of."""
+    said, path = read_sidecar(folder, span), folder / span.name
+    shard = Shard.open(path, size=said["bytes"], places=range(span.start * context, span.stop * context))
+    if file_digest(path) != said["sha256"]:
+        raise BadInput("It is another file than was recorded: its sha256 is not the one in its sidecar.")
+    at = np.empty(shard.rows, np.int64)
+    shard.read_at(0, at)
+    if hashlib.sha256(at.tobytes()).hexdigest() != said["at"] or len(np.unique(at)) != len(at):
+        raise BadInput("Its rows are not at the places that its sidecar has the sum of, or two are at one.")
+    for start in range(0, shard.rows, ROWS):
+        shard.read_x(start, np.empty((min(ROWS, shard.rows - start), shard.d), np.uint16))
+    return f"{shard.rows:,} rows of width {shard.d:,}, as recorded"
+
+
+def _activations(folder: Path) -> str:
+    acts = Activations.open(folder)
+    said = [read_sidecar(folder, span) for span in acts.spans if not span.held_out]
+    summed = merge_sums([Sums(each["rows"], np.array(each["sum"]), np.array(each["sum_squares"])) for each in said])
+    mean, scale = moments(summed, None if acts.offset is None else acts.offset.numpy())
+    if not np.array_equal(mean, acts.mean.numpy()) or scale != acts.scale:
+        raise BadInput("Mean and scale are not those of the shards' sums.")
+    largest, documents = int(acts.tokens.max()), int(acts.documents.max())
+    return f"{acts.n_tokens:,} rows; token ids up to {largest:,}, document numbers up to {documents:,}"
+
+
+def _dictionary(folder: Path) -> str:
+    config = dictionaries.load(folder, dtype=torch.float32).config
+    Origin.of(artifact.read(folder, "dictionary"))
+    return f"{config.n_features:,} features from width {config.d_in:,} to {config.d_out:,}, every number finite"
+
+
+def _atlas(folder: Path) -> str:
+    try:
+        atlas = Atlas.open(folder)
+        database = sqlite3.connect(f"file:{quote(str(folder / DATABASE))}?mode=ro&immutable=1", uri=True)
+        try:
+            ((said,), *more) = database.execute("PRAGMA integrity_check").fetchall()
+            (n,) = database.execute("SELECT count(*) FROM pages").fetchone()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise BadInput(f"{DATABASE} is damaged: {error}.") from error
+    if said != "ok" or more:
+        raise BadInput(f"{DATABASE} is damaged: {said.splitlines()[-1]}.")
+    if n != len(atlas):
+        raise BadInput(f"{DATABASE} has {n:,} pages, and the manifest says {len(atlas):,} features.")
+    return f"{n:,} features, the database intact"
+
+
+def _comparison(folder: Path) -> str:
+    opened = Comparison.open(folder)
+    return f"{opened.size('a'):,} features beside {opened.size('b'):,}"
+
+
+def _forest(folder: Path) -> str:
+    return f"{len(Forest.open(folder).summary.widths)} dictionaries in a row"
+
+
+_INSIDE: dict[str, Callable[[Path], str]] = {
+    ACTIVATIONS: _activations, "dictionary": _dictionary, "atlas": _atlas, COMPARISON: _comparison, FOREST: _forest,
+}  # fmt: skip
+"""What is read of each kind beside its manifest; of others their files are all."""
+
+
+def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
+    """What there is of something that is still being made, or was stopped: run again, its command goes on from it."""
+    kind = "unknown"
+
+    def job() -> str:
+        nonlocal kind
+        said = read_json(folder / JOB)
+        if not isinstance(said, dict) or not isinstance(said.get("kind"), str):
+            raise BadInput(f"{JOB} does not say what is being made: delete the folder and make it again.")
+        kind = said["kind"]
+        return f"a {kind}, unfinished"
+
+    def text() -> str:
+        said = written(folder)
+        if said is None:
+            raise BadInput("The text is not what was read: the record command writes it anew.")
+        return f"the text as it was read, {said['n_held_out']:,} contexts held out"
+
+    def kept() -> str:
+        path = folder / checkpoints.CHECKPOINT
+        plain(path)
+        try:
+            with safe_open(path, "pt") as f:
+                broken = [name for name in f.keys() if not f.get_tensor(name).double().isfinite().all()]
+                step = int((f.metadata() or {})["step"])
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise BadInput(f"It cannot be read ({error}): the run starts afresh.") from error
+        if broken:
+            raise BadInput(f"{broken[0]} is not finite: the run starts afresh.")
+        return f"goes on at step {step:,}"
+
+    def metrics() -> str:
+        text = read_bytes(folder / history.METRICS)
+        rows = history.read(folder / history.METRICS)
+        if len(rows) < text.count(b"\n"):
+            raise BadInput(f"Line {len(rows) + 1} is damaged: the run starts afresh.")
+        return f"{len(rows):,} rows"
+
+    found = [_checked(JOB, job)]
+    for name, look in ((TEXT, text), (checkpoints.CHECKPOINT, kept), (history.METRICS, metrics)):
+        if (folder / name).exists():
+            found.append(_checked(name, look))
+    for path in sorted(folder.glob("shard-" + 6 * "[0-9]" + ".json")):
+        span = Span(number=int(path.stem.partition("-")[2]), start=0, stop=0, held_out=False)
+        found.append(_checked(span.name, lambda span=span: _recorded(folder, span)))
+    return kind, found
+
+
+def _recorded(folder: Path, span: Span) -> str:
+    said, path = read_sidecar(folder, span), folder / span.name
+    shard = Shard.open(path, size=said["bytes"])
+    if file_digest(path) != said["sha256"]:
+        raise BadInput("It is another file than was recorded: delete it, and the record command makes it anew.")
+    return f"{shard.rows:,} rows of width {shard.d:,}, as recorded"

@@ -16,8 +16,9 @@ from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.finding import MiniLM, Reader, contrast, on_token
 from physalis.web.app import create_app
+from physalis.web.index import spoken
 from physalis.web.tried import Try, TryContrast
-from physalis.web.trying import spoken, state_of, trying_router, verdict
+from physalis.web.trying import state_of, trying_router, verdict
 from physalis.web.turns import Turns
 
 TEXT = "alpha beta if gamma\nelse delta <script>"
@@ -148,7 +149,8 @@ def test_without_an_embedder_everything_else_works(reader, tiny_atlas, tmp_path)
     client = served(reader, tiny_atlas, MiniLM(tmp_path))
     for _ in range(2):
         refused = client.get("/api/meaning?query=x")
-        assert refused.status_code == 503 and "Give a folder that holds all-MiniLM-L6-v2" in refused.json()["detail"]
+        assert refused.status_code == 503 and "finds in its log why" in refused.json()["detail"]
+        assert str(tmp_path) not in refused.text  # which only its owner is to know
 
 
 def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
@@ -159,7 +161,7 @@ def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
             assert go.wait(30)
             return super().embed(texts)
 
-    monkeypatch.setattr("physalis.web.trying.SOON_S", 0.01)
+    monkeypatch.setattr("physalis.web.index.SOON_S", 0.01)
     client = served(reader, tiny_atlas, Slow("slow"))
     refused = client.get("/api/meaning?query=alpha")
     assert refused.status_code == 503 and "Ask again soon" in refused.json()["detail"]

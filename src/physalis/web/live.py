@@ -15,6 +15,9 @@ from physalis.web.steering import steering_router
 from physalis.web.trying import trying_router
 from physalis.web.turns import Turns
 
+LONGEST = 8_192
+"""Tokens of one text, also where the model reads more: what it takes of memory grows with them."""
+
 
 def load_beside(
     atlas: Atlas, dictionary: Path | str, activations: Path | str | None = None, *, notes: Notes | None = None
@@ -38,10 +41,11 @@ def beside(
     *,
     notes: Notes | None = None,
     embedder: Embedder | None = None,
+    turns: Turns | None = None,
 ) -> Live:
     """What the model and the dictionary of an atlas add to its pages. With ``notes``, labels are searched by meaning as
-    headlines are; that needs an ``embedder``."""
-    turns = Turns()
+    headlines are; that needs an ``embedder``. ``turns`` are those of the model, where others use it too."""
+    turns = turns or Turns()
     steering, steers = steering_router(model, dictionary, activations, turns=turns)
 
     def labels() -> Mapping[int, Sequence[str]]:
@@ -49,5 +53,5 @@ def beside(
             return {}
         return {feature: [each.label.text for each in found] for feature, found in notes.all_labels().items()}
 
-    tries = trying_router(Reader.open(dictionary, model), atlas, embedder, labels=labels, turns=turns)
+    tries = trying_router(Reader.open(dictionary, model, longest=LONGEST), atlas, embedder, labels=labels, turns=turns)
     return Live(steering, Tryable(meaning=embedder is not None), [steers, tries])

@@ -23,8 +23,9 @@ class Talking(ByteTokenizer):
 
     chat_template = "whatever was said"
 
-    def apply_chat_template(self, messages, **_):
-        return [byte for message in messages for byte in message["content"].encode()]
+    def apply_chat_template(self, messages, tokenize=True, **_):
+        said = "".join(message["content"] for message in messages)
+        return list(said.encode()) if tokenize else said
 
 
 @contextmanager
@@ -105,8 +106,7 @@ def paced(model: Model, seconds: float = 0.005) -> Iterator[Pace]:
 @contextmanager
 def occupied(turns) -> Iterator[None]:
     """Somebody else holds the model meanwhile."""
-    turn = turns._line_up()
-    assert turn.done()
+    assert turns._line_up().done()
     try:
         yield
     finally:

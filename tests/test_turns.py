@@ -11,15 +11,17 @@ from fastapi import HTTPException
 from hanging import Talking, call, occupied, paced, read_until, say, serving, until
 from test_meaning import Trigrams
 
+from physalis.errors import BadInput
 from physalis.interruption import Interrupted, check_interrupted, interruptible
 from physalis.models import Model
 from physalis.web import create_app
+from physalis.web.events import Events
 from physalis.web.guard import Rate, guard
 from physalis.web.live import beside
 from physalis.web.turns import Turns
 
 PLENTY = Rate(10**6, 10.0**6)
-TOKENS = 150
+TOKENS = 60
 LONG = {
     "steer": ("/api/steer", {"text": "alpha", "tokens": TOKENS}),
     "completion": ("/v1/completions", {"prompt": "alpha", "max_tokens": TOKENS}),
@@ -71,7 +73,7 @@ def never_ends(model):
 
 
 @pytest.fixture(scope="module")
-def at(model, never_ends, tiny_dictionary, tiny_activations, tiny_atlas, turns):
+def at(one_thread, model, never_ends, tiny_dictionary, tiny_activations, tiny_atlas, turns):
     live = beside(tiny_atlas, model, tiny_dictionary, tiny_activations.folder, embedder=Slow("slow"), turns=turns)
     app = guard(create_app(tiny_atlas, live), by_address=PLENTY, by_session=PLENTY)
     with serving(app) as place:
@@ -84,8 +86,12 @@ def at_work(what: str, pace, layers: int = 1) -> bool:
     return Slow.asked > 0 if what == "meaning" else len(pace.layers) >= layers
 
 
-def is_free(at, turns) -> None:
+def is_free_again(turns) -> None:
     until(lambda: not turns._taken and turns.waiting == 0)
+
+
+def is_free(at, turns) -> None:
+    is_free_again(turns)
     assert call(at, *SHORT).status_code == 200
 
 
@@ -209,10 +215,33 @@ def test_time_is_limited(model, never_ends, tiny_dictionary, tiny_atlas):
     with serving(app) as at, paced(model):
         whole = call(at, *LONG["completion"])
         assert whole.status_code == 503 and "longer than 0.2 s" in whole.json()["detail"]
-        streamed = call(at, *LONG["steer"])
-        *_, last, done, _ = streamed.text.split("\n\n")
-        assert streamed.status_code == 200 and "longer than 0.2 s" in last and done == "data: [DONE]"
-        is_free(at, turns)
+        assert "longer than 0.2 s" in call(at, *LONG["steer"]).text  # or as its last event, where it got to the first
+    is_free_again(turns)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BadInput("too strong"), "too strong"),
+        (HTTPException(503, "too long"), "too long"),
+        (MemoryError(), "not enough memory"),
+        (ZeroDivisionError("secret"), "in its log"),
+    ],
+)
+def test_what_goes_wrong_in_an_answer_is_its_last_event(error, words):
+    turns = Turns()
+
+    def make():
+        yield {"plain": "a"}
+        raise error
+
+    async def told() -> list[str]:
+        answer = await Events.of(turns.stream(Nobody(), make))
+        return [part async for part in answer.body_iterator]
+
+    first, last, done = asyncio.run(told())
+    assert first == 'data: {"plain": "a"}\n\n' and words in last and done == "data: [DONE]\n\n"
+    assert "secret" not in last and not turns._taken
 
 
 def test_what_cannot_be_interrupted_is_answered_without_and_waited_for(monkeypatch):

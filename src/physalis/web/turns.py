@@ -55,7 +55,8 @@ class Turns:
         where nobody waits any more for the answer, or where there was not enough memory.
         """
         async with aclosing(self.stream(request, lambda: [work()])) as parts:
-            return await anext(parts)
+            (found,) = [part async for part in parts]  # to its end: then others may have the model
+        return found
 
     async def stream(self, request: Request, make: Callable[[], Iterable[T]]) -> AsyncGenerator[T, None]:
         """What ``make`` makes, one after another, likewise. Close it where not all of it is read."""

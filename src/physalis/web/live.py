@@ -8,15 +8,13 @@ from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, load_model
+from physalis.models.memory import most_tokens
 from physalis.notes import Notes
 from physalis.origin import Origin
 from physalis.web.records import Live, Tryable
 from physalis.web.steering import steering_router
 from physalis.web.trying import trying_router
 from physalis.web.turns import Turns
-
-LONGEST = 8_192
-"""Tokens of one text, also where the model reads more: what it takes of memory grows with them."""
 
 
 def load_beside(
@@ -53,5 +51,6 @@ def beside(
             return {}
         return {feature: [each.label.text for each in found] for feature, found in notes.all_labels().items()}
 
-    tries = trying_router(Reader.open(dictionary, model, longest=LONGEST), atlas, embedder, labels=labels, turns=turns)
+    reader = Reader.open(dictionary, model, longest=most_tokens(model))
+    tries = trying_router(reader, atlas, embedder, labels=labels, turns=turns)
     return Live(steering, Tryable(meaning=embedder is not None), [steers, tries])

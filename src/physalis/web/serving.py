@@ -24,6 +24,7 @@ from physalis.errors import BadInput
 from physalis.notes import Notes, beside
 from physalis.web.app import create_app
 from physalis.web.guard import guard
+from physalis.web.stopping import Server
 
 MOST_BYTES = 1 << 19
 """Of a request: a long text to try, and no more."""
@@ -156,13 +157,10 @@ def serve_app(
     with bind(host, port) as listener:
         app = make()
         there = address(listener) + (f"?token={token}" if token else "")
-        print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
         # No websockets here; asking for them would only import them.
         config = uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off")
-        try:
-            uvicorn.Server(config).run([listener])
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            Server(config, started=lambda: _tell(folder, there)).run([listener])
 
 
 def serve_while(
@@ -191,15 +189,14 @@ def serve_while(
     guarded = guard(made, host=host, token=None, origin=None, most_bytes=MOST_BYTES)
     with bind(host, port) as listener:
         there = address(listener)
-        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off"))
+        server = Server(uvicorn.Config(guarded, log_level="warning", ws="none", lifespan="off"))
 
         def working() -> None:
             try:
                 codes.append(work())
                 if codes == [0]:
                     shown.append(after())
-                    name = Path(folder).resolve().name
-                    print(f"{name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+                    _tell(folder, there)
             except BaseException as error:  # raised again by the thread that serves
                 errors.append(error)
             server.should_exit = bool(errors) or codes != [0]
@@ -212,6 +209,10 @@ def serve_while(
     if errors:
         raise errors[0]
     return codes[0] if codes else STOPPED
+
+
+def _tell(folder: Path | str, there: str) -> None:
+    print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

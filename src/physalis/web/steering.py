@@ -29,6 +29,7 @@ from physalis import artifact
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
+from physalis.models.memory import most_tokens
 from physalis.models.prompting import room
 from physalis.models.tokens import Decoder
 from physalis.origin import Origin
@@ -39,7 +40,6 @@ from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt
-MOST_TOKENS = 8_192  # of a prompt: what it takes of memory grows with them, also where a model reads more
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
 Edits = Annotated[list[Edit], Field(max_length=32)]
 Text = Annotated[str, Field(max_length=LONGEST)]
@@ -123,7 +123,7 @@ def steering_router(
             prompt = completion(model, text, bos=place.skip_first)
         else:
             prompt = chat(model, [message.model_dump() for message in messages or ()], bos=place.skip_first)
-        most = min(model.longest or MOST_TOKENS, MOST_TOKENS)
+        most = most_tokens(model, contexts=2)  # one edited and one not
         if len(prompt) > most:
             raise BadInput(
                 f"The prompt has {len(prompt):,} tokens; {model.name} reads at most {most:,} here. Shorten it."

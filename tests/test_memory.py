@@ -11,8 +11,8 @@ from hanging import Talking
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from physalis.models import open_model
 from physalis.models.generation import generate
+from physalis.models.loading import open_model
 from physalis.models.memory import MOST_BYTES, MOST_TOKENS, most_tokens, reading_bytes
 from physalis.models.tiny import TinyConfig, tiny_model
 from physalis.steering import predicting

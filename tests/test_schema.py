@@ -3,12 +3,14 @@ refused. Requests are made up by Schemathesis, honest ones and malformed ones.""
 
 import pytest
 import schemathesis
+from hanging import Talking
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from test_meaning import Trigrams
 
 from physalis.comments import Database, Invitations
+from physalis.models import Model
 from physalis.notes import Notes
 from physalis.web import create_app
 from physalis.web.comparing import create_comparison_app
@@ -28,11 +30,12 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def atlas_app(tiny, tiny_dictionary, tiny_atlas, database, tmp_path_factory):
+def atlas_app(one_thread, tiny, tiny_dictionary, tiny_activations, tiny_atlas, database, tmp_path_factory):
+    model = Model(tiny.hf, Talking(), name="tiny", family=tiny.family)
     notes = Notes.open(tmp_path_factory.mktemp("notes") / "notes.db", atlas=tiny_atlas.manifest.hash)
     return create_app(
         tiny_atlas,
-        beside(tiny_atlas, tiny, tiny_dictionary, notes=notes, embedder=Trigrams()),
+        beside(tiny_atlas, model, tiny_dictionary, tiny_activations.folder, notes=notes, embedder=Trigrams()),
         notes,
         author="Somebody",
         comments=database,

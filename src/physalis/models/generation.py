@@ -94,7 +94,7 @@ def _generate(
         logits = model.run(text[:, start:], read=[LOGITS], write=writes(start), past=past, logits_at=LAST)[LOGITS][
             :, -1
         ]
-        if logits.isnan().any():
+        if not (logits < float("inf")).all():  # nor are those that are no numbers
             raise BadInput(
                 f"The predictions of {model.name} are not numbers any more: what is written into it is too large. "
                 "Choose a smaller strength."

@@ -19,7 +19,8 @@ from physalis.steering import predicting
 from physalis.steering.doses import measure
 from physalis.steering.predicting import NOTHING, Trial
 
-VOCABULARY = 20_000
+pytestmark = pytest.mark.usefixtures("one_thread")
+VOCABULARY = 5_000
 KINDS = {
     "llama": transformers.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4,
@@ -27,7 +28,7 @@ KINDS = {
     ),
     "gemma2": transformers.Gemma2Config(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=4096, sliding_window=512,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=4096, sliding_window=128,
     ),
 }  # fmt: skip
 
@@ -76,7 +77,7 @@ def model_of(kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_going_on_with_a_long_text_takes_no_more_than_is_said(kind):
-    model, n = model_of(kind), 1500
+    model, n = model_of(kind), 600
     prompt = torch.randint(0, 256, (1, n)).expand(2, -1)
     model.known_ids  # noqa: B018  (made once)
     with held() as found:
@@ -88,10 +89,10 @@ def test_going_on_with_a_long_text_takes_no_more_than_is_said(kind):
 
 def test_doses_hold_as_many_logits_as_they_may(monkeypatch):
     model = model_of("llama")
-    tokens = torch.randint(0, 256, (6, 200))
+    tokens = torch.randint(0, 256, (5, 60))
     trials = {"it": [Trial(1.0, {}, torch.tensor([5, 6])), Trial(0.0, {}, NOTHING)]}
     whole = measure(model, tokens, [4], trials, cost=0.1)
-    for most in (4 * 199, 250, 60):
+    for most in (4 * 59, 70, 25):
         monkeypatch.setattr(predicting, "AT_ONCE", most * VOCABULARY)
         with held() as found:
             some = measure(model, tokens, [4], trials, cost=0.1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 from hanging import Talking
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 from test_meaning import Trigrams
 
 from physalis.models import Model
-from physalis.steering import doses
+from physalis.steering import dose_response
 from physalis.web import create_app
 from physalis.web.live import beside
 
@@ -56,7 +57,9 @@ GETS = ("/api/try", "/api/try/feature", "/api/try/token", "/api/contrast", "/api
 def client(one_thread, tiny, tiny_dictionary, tiny_activations, tiny_atlas):
     model = Model(tiny.hf, Talking(), name="tiny", family=tiny.family)
     live = beside(tiny_atlas, model, tiny_dictionary, tiny_activations.folder, embedder=Trigrams())
-    return TestClient(create_app(tiny_atlas, live), raise_server_exceptions=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("physalis.web.steering.dose_response", partial(dose_response, tokens=64))
+        yield TestClient(create_app(tiny_atlas, live), raise_server_exceptions=False)
 
 
 def check(answer) -> None:
@@ -81,9 +84,7 @@ def strictly(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", QUESTIONS)
-def test_any_question_has_an_answer_or_a_sentence(client, monkeypatch, path):
-    monkeypatch.setattr(doses.dose_response, "__kwdefaults__", {**doses.dose_response.__kwdefaults__, "tokens": 64})
-
+def test_any_question_has_an_answer_or_a_sentence(client, path):
     @given(QUESTIONS[path])
     @settings(
         max_examples=12 if path == "/api/doses" else 60, derandomize=True, deadline=None, database=None,

@@ -24,7 +24,7 @@ from physalis.errors import BadInput
 from physalis.notes import Notes, beside
 from physalis.web.app import create_app
 from physalis.web.guard import guard
-from physalis.web.stopping import Server
+from physalis.web.server import Server
 
 MOST_BYTES = 1 << 19
 """Of a request: a long text to try, and no more."""

@@ -17,7 +17,7 @@ APP = """
 import asyncio, sys, threading, time
 from fastapi import FastAPI, Request
 from physalis.interruption import check_interrupted
-from physalis.web import serving, stopping
+from physalis.web import server, serving
 from physalis.web.events import Events
 from physalis.web.turns import Turns
 
@@ -66,8 +66,8 @@ def write(path: str):
 def page():
     return 1
 
-stopping.GRACE_S, stopping.SPARE_S = 1, 0.5
-stopping.Server.__init__.__kwdefaults__["grace"] = 1
+server.SPARE_S = 0.5
+server.Server.__init__.__kwdefaults__["grace"] = 1
 serving.serve_app(lambda: app, "it")
 print("and on", flush=True)
 """
@@ -183,6 +183,6 @@ def test_the_real_server_stops_a_text(tiny_activations, tiny_dictionary, tiny_at
 
 def test_its_source_starts_no_thread_while_a_signal_is_heeded():
     """The thread that is interrupted may hold the lock that starting one takes."""
-    source = (Path(__file__).parent.parent / "src/physalis/web/stopping.py").read_text()
+    source = (Path(__file__).parent.parent / "src/physalis/web/server.py").read_text()
     heeding = source[source.index("def handle_exit") : source.index("async def shutdown")]
     assert "Thread(" not in heeding and "Timer(" not in heeding

@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from starlette.testclient import TestClient
 from test_meaning import Trigrams
 
+from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.steering import dose_response
 from physalis.web import create_app
@@ -130,3 +131,9 @@ def test_deep_and_broken_bodies(client, path, length):
     ):
         answer = client.post(path, content=body.encode("latin-1"), headers={"content-type": "application/json"})
         assert 400 <= answer.status_code < 500 and isinstance(answer.json()["detail"], str), answer.text[:200]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
+def test_seeds_of_doses_have_ends(tiny, tiny_dictionary, tiny_activations, seed):
+    with pytest.raises(BadInput, match="A seed is a whole number from 0"):
+        dose_response(tiny_dictionary, tiny_activations.folder, tiny, 3, seed=seed)

@@ -196,6 +196,8 @@ def dose_response(
     Raises BadInput if model, dictionary and activations do not belong together, for a feature that does not exist,
     never fires or cannot be edited so, and where nothing was held out.
     """
+    if not 0 <= seed < 1 << 64:
+        raise BadInput(f"A seed is a whole number from 0 to 2**64 - 1; received {seed}.")
     about = artifact.read(Path(dictionary), "dictionary")
     Origin.of(about).check_model(model)
     source = recorded(about, activations, writes)

@@ -82,6 +82,7 @@ class Index:
             said = {id: [spoken(line)] for id, line in zip(map.ids, map.headline, strict=True)}
             said |= {id: [*said.get(id, []), *texts] for id, texts in labels.items()}
             made = labels, Meanings.open(self._atlas.folder / MEANING, said, embedder)
+            embedder.embed(["a query"])  # which it may have to be fetched for, where all vectors were kept
         except Exception as error:  # whoever asks is told that, the owner what it was
             print(f"Features cannot be searched by meaning: {error}", file=sys.stderr)
             failed = time.monotonic()

@@ -20,7 +20,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict
 
 from physalis.atlas import Atlas
@@ -205,51 +205,55 @@ def trying_router(
     index, searches = Index(atlas, embedder, labels), Turns()
     router = APIRouter(tags=["try"])
 
-    @router.post("/api/try")
-    async def try_text(asked: Try, request: Request) -> Tried:
+    async def answered(request: Request, work: Callable[[], Record], of: Turns = turns) -> Response:
+        """As JSON, which the thread writes too: that of a long text is megabytes."""
+        return Response(await of.answer(request, lambda: work().model_dump_json()), media_type="application/json")
+
+    @router.post("/api/try", response_model=Tried)
+    async def try_text(asked: Try, request: Request) -> Response:
         """Each token's strongest features, and those of the whole text."""
-        return await turns.answer(request, partial(trying.text, asked))
+        return await answered(request, partial(trying.text, asked))
 
-    @router.get("/api/try")
-    async def try_text_again(asked: Annotated[TryLink, Query()], request: Request) -> Tried:
+    @router.get("/api/try", response_model=Tried)
+    async def try_text_again(asked: Annotated[TryLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return await turns.answer(request, partial(trying.text, asked))
+        return await answered(request, partial(trying.text, asked))
 
-    @router.post("/api/try/feature")
-    async def try_features(asked: TryFeatures, request: Request) -> Traced:
+    @router.post("/api/try/feature", response_model=Traced)
+    async def try_features(asked: TryFeatures, request: Request) -> Response:
         """The code of some features at every token."""
-        return await turns.answer(request, partial(trying.features, asked))
+        return await answered(request, partial(trying.features, asked))
 
-    @router.get("/api/try/feature")
-    async def try_features_again(asked: Annotated[TryFeaturesLink, Query()], request: Request) -> Traced:
+    @router.get("/api/try/feature", response_model=Traced)
+    async def try_features_again(asked: Annotated[TryFeaturesLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return await turns.answer(request, partial(trying.features, asked))
+        return await answered(request, partial(trying.features, asked))
 
-    @router.post("/api/try/token")
-    async def try_token(asked: TryToken, request: Request) -> TokenTried:
+    @router.post("/api/try/token", response_model=TokenTried)
+    async def try_token(asked: TryToken, request: Request) -> Response:
         """Features that fire on one kind of token."""
-        return await turns.answer(request, partial(trying.token, asked))
+        return await answered(request, partial(trying.token, asked))
 
-    @router.get("/api/try/token")
-    async def try_token_again(asked: Annotated[TryTokenLink, Query()], request: Request) -> TokenTried:
+    @router.get("/api/try/token", response_model=TokenTried)
+    async def try_token_again(asked: Annotated[TryTokenLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return await turns.answer(request, partial(trying.token, asked))
+        return await answered(request, partial(trying.token, asked))
 
-    @router.post("/api/contrast")
-    async def contrasted(asked: TryContrast, request: Request) -> ContrastTried:
+    @router.post("/api/contrast", response_model=ContrastTried)
+    async def contrasted(asked: TryContrast, request: Request) -> Response:
         """Features that fire on some texts and not on others."""
-        return await turns.answer(request, partial(trying.contrast, asked))
+        return await answered(request, partial(trying.contrast, asked))
 
-    @router.get("/api/contrast")
-    async def contrasted_again(asked: Annotated[TryContrastLink, Query()], request: Request) -> ContrastTried:
+    @router.get("/api/contrast", response_model=ContrastTried)
+    async def contrasted_again(asked: Annotated[TryContrastLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return await turns.answer(request, partial(trying.contrast, asked))
+        return await answered(request, partial(trying.contrast, asked))
 
-    @router.get("/api/meaning")
-    async def meaning(asked: Annotated[TryMeaning, Query()], request: Request) -> MeaningTried:
+    @router.get("/api/meaning", response_model=MeaningTried)
+    async def meaning(asked: Annotated[TryMeaning, Query()], request: Request) -> Response:
         """Features whose headline or label means something like the query."""
         meanings = await index.opened()
-        return await searches.answer(request, partial(trying.meaning, asked, meanings))
+        return await answered(request, partial(trying.meaning, asked, meanings), searches)
 
     return router
 

@@ -41,7 +41,7 @@ from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
-Edits = Annotated[list[Edit], Field(max_length=32)]
+Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
 
@@ -54,7 +54,7 @@ class Message(Asked):
     content: Text
 
 
-Messages = Annotated[list[Message], Field(max_length=100)]
+Messages = Annotated[list[Message], Field(max_length=100, fail_fast=True)]
 
 
 class Sampling(Asked):
@@ -80,7 +80,7 @@ class Steered(Sampling):
 
 class Dosed(Asked):
     feature: Annotated[int, Field(ge=0)]
-    strengths: Annotated[list[float], Field(min_length=1, max_length=16)] | None = None
+    strengths: Annotated[list[float], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
 
 
 class Completions(Sampling):
@@ -88,7 +88,7 @@ class Completions(Sampling):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model: str | None = None
+    model: Annotated[str, Field(max_length=LONGEST)] | None = None
     prompt: Text | None = None
     messages: Messages | None = None
     max_tokens: Annotated[int, Field(ge=1, le=512)] | None = None

@@ -333,3 +333,9 @@ def test_a_family_with_a_wrong_module_is_refused() -> None:
     tiny = tiny_model()
     with pytest.raises(BadInput, match="'attn.oops' that Block does not have"):
         Model(tiny.hf, tiny.tokenizer, name="x", family=replace(tiny.family, z="attn.oops"))
+
+
+def test_logits_at_some_positions_are_those_of_all(subject: Subject) -> None:
+    logits = Site("logits")
+    for at in (slice(-1, None), slice(2, 5)):
+        same(subject.model.run(subject.tokens, read=[logits], logits_at=at)[logits], subject.all[logits][:, at])

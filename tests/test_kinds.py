@@ -171,7 +171,7 @@ def watched(model, monkeypatch):
     passes: list[Watched] = []
     run = model.run
 
-    def watching(tokens, *, read=(), write=None, past=None):
+    def watching(tokens, *, read=(), write=None, **more):
         changes: dict[Site, torch.Tensor] = {}
 
         def wrapped(site, fn):
@@ -183,7 +183,7 @@ def watched(model, monkeypatch):
 
             return write_
 
-        out = run(tokens, read=read, write={site: wrapped(site, fn) for site, fn in (write or {}).items()}, past=past)
+        out = run(tokens, read=read, write={site: wrapped(site, fn) for site, fn in (write or {}).items()}, **more)
         if write:
             passes.append(Watched(tokens, changes))
         return out

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
     {"bounded"},
-    {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
+    {"types", "site", "artifact", "device", "progress", "frontier", "characters", "interruption"},
     {"models", "activations", "dictionaries", "history", "folder"},
     {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},

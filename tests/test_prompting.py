@@ -56,11 +56,11 @@ def moved(model, steering, prompt) -> list[bool]:
     seen = []
     run = model.run
 
-    def spy(tokens, *, read, write, past=None):
+    def spy(tokens, *, read, write, **more):
         if not seen:
             both = run(tokens, read=[AT], write=write)[AT]
             seen.append((tokens[0].tolist(), ((both[0] - both[1]).norm(dim=-1) > 1).tolist()))
-        return run(tokens, read=read, write=write, past=past)
+        return run(tokens, read=read, write=write, **more)
 
     model.run = spy
     list(steer(model, prompt, steering, n=1))

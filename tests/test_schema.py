@@ -1,15 +1,20 @@
 """The OpenAPI description against the server: whatever it allows is answered as it says, and whatever it forbids is
 refused. Requests are made up by Schemathesis, honest ones and malformed ones."""
 
+from functools import partial
+
 import pytest
 import schemathesis
+from hanging import Talking
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from test_meaning import Trigrams
 
 from physalis.comments import Database, Invitations
+from physalis.models import Model
 from physalis.notes import Notes
+from physalis.steering import dose_response
 from physalis.web import create_app
 from physalis.web.comparing import create_comparison_app
 from physalis.web.guard import Rate, guard
@@ -28,15 +33,13 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def atlas_app(tiny, tiny_dictionary, tiny_atlas, database, tmp_path_factory):
+def atlas_app(one_thread, tiny, tiny_dictionary, tiny_activations, tiny_atlas, database, tmp_path_factory):
+    model = Model(tiny.hf, Talking(), name="tiny", family=tiny.family)
     notes = Notes.open(tmp_path_factory.mktemp("notes") / "notes.db", atlas=tiny_atlas.manifest.hash)
-    return create_app(
-        tiny_atlas,
-        beside(tiny_atlas, tiny, tiny_dictionary, notes=notes, embedder=Trigrams()),
-        notes,
-        author="Somebody",
-        comments=database,
-    )
+    live = beside(tiny_atlas, model, tiny_dictionary, tiny_activations.folder, notes=notes, embedder=Trigrams())
+    with pytest.MonkeyPatch.context() as patched:  # doses on little text: a request here has 10 s
+        patched.setattr("physalis.web.steering.dose_response", partial(dose_response, tokens=64))
+        yield create_app(tiny_atlas, live, notes, author="Somebody", comments=database)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from browsing import expect, serving
+from hanging import occupied
 from starlette.testclient import TestClient
 from typescript import fields, interfaces
 
@@ -116,7 +117,7 @@ def test_a_full_queue_is_told_before_an_answer_begins(tiny, tiny_dictionary, tin
     _, router = steering_router(tiny, tiny_dictionary, turns=turns)
     app = create_app(tiny_atlas)
     app.include_router(router)
-    with turns.take():
+    with occupied(turns):
         answer = TestClient(app).post(path, json=asked)
     assert answer.status_code == 503 and "busy" in answer.json()["detail"] and answer.headers["retry-after"] == "2"
     assert TestClient(app).post(path, json=asked).status_code == 200  # and nobody holds the model now

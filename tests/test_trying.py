@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
-from fastapi import HTTPException
 from fastapi.testclient import TestClient
+from hanging import occupied
 from test_finding import dense
 from test_meaning import Trigrams
 
@@ -16,8 +16,9 @@ from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.finding import MiniLM, Reader, contrast, on_token
 from physalis.web.app import create_app
+from physalis.web.index import spoken
 from physalis.web.tried import Try, TryContrast
-from physalis.web.trying import spoken, state_of, trying_router, verdict
+from physalis.web.trying import state_of, trying_router, verdict
 from physalis.web.turns import Turns
 
 TEXT = "alpha beta if gamma\nelse delta <script>"
@@ -148,7 +149,8 @@ def test_without_an_embedder_everything_else_works(reader, tiny_atlas, tmp_path)
     client = served(reader, tiny_atlas, MiniLM(tmp_path))
     for _ in range(2):
         refused = client.get("/api/meaning?query=x")
-        assert refused.status_code == 503 and "Give a folder that holds all-MiniLM-L6-v2" in refused.json()["detail"]
+        assert refused.status_code == 503 and "finds in its log why" in refused.json()["detail"]
+        assert str(tmp_path) not in refused.text  # which only its owner is to know
 
 
 def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
@@ -159,7 +161,7 @@ def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
             assert go.wait(30)
             return super().embed(texts)
 
-    monkeypatch.setattr("physalis.web.trying.SOON_S", 0.01)
+    monkeypatch.setattr("physalis.web.index.SOON_S", 0.01)
     client = served(reader, tiny_atlas, Slow("slow"))
     refused = client.get("/api/meaning?query=alpha")
     assert refused.status_code == 503 and "Ask again soon" in refused.json()["detail"]
@@ -230,15 +232,67 @@ def test_the_model_takes_one_call_at_a_time(reader, tiny_atlas, monkeypatch):
     assert len(statuses) == 12 and {*statuses} <= {200, 503} and statuses.count(200) >= 4
 
 
-def test_too_many_are_sent_away():
+@pytest.mark.parametrize("path, asked", [
+    ("/api/try", {"text": "alpha"}),
+    ("/api/try/feature", {"text": "alpha", "feature": [3]}),
+    ("/api/try/token", {"text": ["alpha"], "token": "a"}),
+    ("/api/contrast", {"here": ["a"], "there": ["b"]}),
+])  # fmt: skip
+def test_too_many_are_sent_away(reader, tiny_atlas, path, asked):
     turns = Turns(waiting=0)
-    with turns.take():
-        with pytest.raises(HTTPException, match="busy") as refused:
-            with turns.take():
-                pass
-        assert refused.value.status_code == 503 and refused.value.headers == {"retry-after": "2"}
-    with turns.take():
-        pass
+    client = served(reader, tiny_atlas, turns=turns)
+    with occupied(turns):
+        refused = client.post(path, json=asked)
+    assert refused.status_code == 503 and "busy" in refused.json()["detail"] and refused.headers["retry-after"] == "2"
+    assert client.post(path, json=asked).status_code == 200
+
+
+def test_rare_characters_are_counted_as_the_tokens_they_are(client):
+    refused = client.post("/api/contrast", json={"here": ["\U0001f331" * 60] * 100, "there": ["\U0001f331" * 60] * 37})
+    assert refused.status_code == 400 and "The texts have 32,880 tokens together" in refused.json()["detail"]
+
+
+def test_an_index_that_fails_is_not_made_again_and_again(reader, tiny_atlas, monkeypatch, capsys):
+    class Broken(Trigrams):
+        made = 0
+
+        def embed(self, texts):
+            Broken.made += 1
+            raise OSError("/secret/folder: the disk is gone")
+
+    client = served(reader, tiny_atlas, Broken("broken"))
+    for _ in range(3):
+        refused = client.get("/api/meaning?query=x")
+        assert refused.status_code == 503 and "secret" not in refused.text and 50 <= int(refused.headers["retry-after"])
+    assert Broken.made == 1 and "/secret/folder" in capsys.readouterr().err
+    monkeypatch.setattr("physalis.web.index.AGAIN_S", 0.0)
+    assert client.get("/api/meaning?query=x").status_code == 503 and Broken.made > 1
+
+
+def test_new_labels_do_not_stop_searches(reader, tiny_atlas, monkeypatch):
+    """While the index of what is said now is made, that of what was said before is searched; one is made at a time."""
+    go, labels, making = threading.Event(), {}, []
+
+    class Slow(Trigrams):
+        def embed(self, texts):
+            making.append(len(texts))
+            assert "zebra" not in " ".join(texts) or go.wait(30)
+            return super().embed(texts)
+
+    client = served(reader, tiny_atlas, Slow("slow again"), labels=lambda: dict(labels))
+    assert client.get("/api/meaning?query=alpha").status_code == 200
+    monkeypatch.setattr("physalis.web.index.SOON_S", 0.05)
+    for id in range(3):
+        labels[id] = ["zebra"]
+        assert client.get("/api/meaning?query=alpha").status_code == 200
+    assert len([thread for thread in threading.enumerate() if thread.name == "meanings"]) == 1
+    go.set()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = client.get("/api/meaning?query=zebra").json()["found"]["features"]
+        if {f["id"] for f in found if f["text"] == "zebra"} == {0, 1, 2}:
+            return
+    raise AssertionError("the labels never came")
 
 
 def test_states_leave_out_what_goes_without_saying():

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int64
 from physalis.errors import BadInput
 from physalis.finding.reading import Reading
 from physalis.finding.records import Contrast, Contrasted
+from physalis.interruption import check_interrupted
 
 LEVEL = 0.05
 """The false discovery rate up to which a feature is counted as found."""
@@ -224,6 +225,7 @@ def _judged(
     own = np.zeros(len(found))
     passed = np.zeros(len(found) + 1)
     for some in _blocks(labels, len(found)):
+        check_interrupted()
         sizes = np.abs(_differences(some, table)) / apart
         own += (sizes >= bar).sum(0)
         passed += np.bincount(np.searchsorted(rising, sizes.ravel(), side="right"), minlength=len(found) + 1)

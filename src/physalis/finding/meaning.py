@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -153,13 +154,13 @@ def _write(cache: Path, known: Mapping[bytes, Float16[np.ndarray, " d"]]) -> boo
     try:
         artifact.write_atomic(own, save)
         os.replace(own, cache)
-    except PermissionError as error:
-        print(f"{cache} cannot be written ({error.strerror}): vectors are made again next time.", file=sys.stderr)
-        return False
-    except OSError as error:
-        if error.errno != 30:  # EROFS
-            raise
-        print(f"{cache} is on a read-only disk: vectors are made again next time.", file=sys.stderr)
+    except (
+        OSError,
+        BadInput,
+    ) as error:  # no permission, a disk that is full or read-only: they are kept in memory alone
+        print(f"{cache} cannot be written ({error}): vectors are made again next time.", file=sys.stderr)
+        with suppress(OSError):
+            own.unlink(missing_ok=True)
         return False
     return True
 

@@ -20,6 +20,7 @@ from physalis import artifact, dictionaries
 from physalis.activations import Hygiene
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
+from physalis.interruption import check_interrupted
 from physalis.models import Model
 from physalis.models.prompting import begin
 from physalis.origin import Origin
@@ -28,6 +29,9 @@ from physalis.types import Codes
 
 POSITIONS = 8192
 """Positions, padding included, that go through the model at once where there are several texts."""
+
+AT_ONCE = 1 << 26
+"""Codes of all features that are computed at once, of the rows of a pass: 256 MB."""
 
 BOS, SINK = "bos", "sink"
 """Why hygiene leaves a position out: it is the BOS token that starts a context, or its norm is out of all proportion
@@ -247,13 +251,22 @@ class Reader:
         """The codes of the kept rows at their places, on the CPU."""
         if not len(x):
             return _Padded(torch.zeros(*keep.shape, 1), torch.zeros(*keep.shape, 1, dtype=torch.int64))
-        found = self.dictionary.encode(x)
-        shape = (*keep.shape, found.values.shape[1])
-        at = keep.cpu()
+        found = [self._encode(some) for some in x.split(max(1, AT_ONCE // self.n_features))]
+        shape = (*keep.shape, max(each.values.shape[1] for each in found))
         values, ids = torch.zeros(shape), torch.zeros(shape, dtype=torch.int64)
-        values[at] = found.values.float().cpu()
-        ids[at] = found.ids.long().cpu()
+        row, place = keep.cpu().nonzero(as_tuple=True)
+        done = 0
+        for each in found:
+            n, k = each.values.shape
+            some = row[done : done + n], place[done : done + n]
+            values[some[0], some[1], :k], ids[some[0], some[1], :k] = each
+            done += n
         return _Padded(values, ids)
+
+    def _encode(self, x: Float[Tensor, "some d"]) -> Codes:
+        check_interrupted()
+        found = self.dictionary.encode(x)
+        return Codes(found.values.float().cpu(), found.ids.long().cpu())
 
     def _reasons(self, kept: Bool[Tensor, " tokens"]) -> list[str | None]:
         reasons: list[str | None] = [None if each else SINK for each in kept.tolist()]

@@ -17,6 +17,7 @@ from physalis.models.prompting import room
 from physalis.site import Site
 
 LOGITS = Site("logits")
+LAST = slice(-1, None)
 COLD = 1e-6
 """Logits differ by more than this times the noise, so that chance changes no choice."""
 
@@ -90,8 +91,10 @@ def _generate(
     past = DynamicCache() if isinstance(model.hf, PreTrainedModel) else None
     text, start = prompt, 0
     for place in range(n):
-        logits = model.run(text[:, start:], read=[LOGITS], write=writes(start), past=past)[LOGITS][:, -1]
-        if logits.isnan().any():
+        logits = model.run(text[:, start:], read=[LOGITS], write=writes(start), past=past, logits_at=LAST)[LOGITS][
+            :, -1
+        ]
+        if not (logits < float("inf")).all():  # nor are those that are no numbers
             raise BadInput(
                 f"The predictions of {model.name} are not numbers any more: what is written into it is too large. "
                 "Choose a smaller strength."

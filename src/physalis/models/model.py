@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from physalis.characters import alone, in_text
 from physalis.errors import BadInput
+from physalis.interruption import check_interrupted, is_interruptible
 from physalis.models import tokens as tokens_
 from physalis.models.families import PLACES, Family
 from physalis.models.passing import ORDER, Pass, Passed, Write, depth, has_module
@@ -52,6 +53,10 @@ COMPUTES_IN_SOME = (
     "scale_depth", "scale_emb", "top_k",
 )  # fmt: skip
 """Likewise, of architectures that have them."""
+
+
+EVERYWHERE = slice(None)
+"""Every position of a context."""
 
 
 class Model:
@@ -245,17 +250,19 @@ class Model:
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
         past: Any = None,
+        logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """One forward pass: the tensor at every site of ``read``, "contexts context width" in the model's dtype and on
         its device, after what ``write`` put there.
 
         The pass stops after the deepest site that is read or written; nothing of it is kept between calls, unless
         ``past`` is one of transformers' caches: then ``tokens`` go on from what it holds, and it grows. That takes a
-        pass which reads the logits, for a layer that was not reached would keep nothing. Raises BadInput for a site
-        that the model does not have.
+        pass which reads the logits, for a layer that was not reached would keep nothing. Logits are computed at the
+        positions ``logits_at`` alone, for those of a long text would need more memory than all else. Raises BadInput
+        for a site that the model does not have; inside ``interruptible``, what ends the work.
         """
         with torch.no_grad():
-            return self.run_with_gradients(tokens, read=read, write=write, past=past)
+            return self.run_with_gradients(tokens, read=read, write=write, past=past, logits_at=logits_at)
 
     def run_with_gradients(
         self,
@@ -264,6 +271,7 @@ class Model:
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
         past: Any = None,
+        logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """``run`` whose results can be differentiated with respect to what ``write`` put there: for training something
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
@@ -280,9 +288,13 @@ class Model:
         passing = Pass(read, write, deepest=sites[-1], shape=tokens.shape)
         handles: list[RemovableHandle] = []
         try:
+            if is_interruptible():
+                handles += [block.register_forward_pre_hook(_ask) for block in self._blocks]
             for site in sites:
                 if site.name != "logits":
                     handles.append(self._hook(passing, site))
+            if logits_at != EVERYWHERE:
+                handles.append(self._unembed.register_forward_pre_hook(partial(_only, logits_at)))
             kept = {} if past is None else {"past_key_values": past}
             logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
             assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
@@ -339,6 +351,16 @@ def _gain(norm: nn.Module, width: int, device: torch.device) -> tuple[Tensor, Te
     centred = ((up - down).abs().max() < 1e-3 * odd.abs().max()).float()
     x = x - x.mean() * centred
     return odd / (x / x.pow(2).mean().sqrt()), centred
+
+
+def _ask(*_: Any) -> None:
+    check_interrupted()
+
+
+def _only(positions: slice, _: nn.Module, args: tuple) -> tuple:
+    """What the unembedding is to read: the stream at some positions, "contexts context width"."""
+    x, *others = args
+    return x[:, positions], *others
 
 
 def _module(root: nn.Module, path: str, family: Family) -> Any:

@@ -16,11 +16,10 @@ does not (Marks & Tegmark 2023, arXiv 2310.06824); and of the target's tokens pu
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -28,16 +27,17 @@ from physalis import artifact, dictionaries
 from physalis.dictionaries import Dictionary
 from physalis.encoding import CHUNK
 from physalis.errors import BadInput
+from physalis.interruption import check_interrupted
 from physalis.metrics import Ratio, Sums
-from physalis.models import Model, Write
+from physalis.models import Model
 from physalis.origin import Origin, Recorded, Recordings, recorded
 from physalis.place import Place
 from physalis.progress import progress
-from physalis.site import Site
 from physalis.steering.edits import LARGEST, Add, Edit, Steering
+from physalis.steering.predicting import NOTHING, Trial, pieces, predicted
 
-LOGITS = Site("logits")
-A_PASS = 4  # contexts; the logits of two passes are held at once
+LARGEST_LOG = 700.0
+"""exp of it is still a number."""
 TARGETS = 10
 REFERENCE = 1 / 4  # of the median norm: the strength at which a target is looked for
 SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1, 3 / 2, 2)
@@ -106,20 +106,6 @@ class DoseResponse(Record):
     """The feature's first, then the baselines'."""
 
 
-class Trial(NamedTuple):
-    """One way of running the model."""
-
-    strength: float
-    write: Mapping[Site, Write]
-    before: Int[Tensor, " prompt"]
-    """Tokens put before the text of every context; nothing is measured on them."""
-    lead: int = 1
-    """Positions that are no text and stay first: 1 where contexts begin with a BOS token, else 0."""
-
-
-NOTHING = torch.empty(0, dtype=torch.long)
-
-
 def added(feature: int, strength: float) -> Edit:
     """The edit that a dose-response is of unless another is asked for."""
     return Add(feature=feature, strength=strength)
@@ -154,24 +140,23 @@ def measure(
     plain = Sums()
     sums = [[Sums() for _ in range(4)] for _ in flat]
     with progress("doses", contexts.numel() * (len(flat) + 1), "tokens") as advance:
-        for tokens, whose in zip(contexts.split(A_PASS), documents.split(A_PASS), strict=True):
-            counts = predictable(whose)
-            at = whose[:, :-1][counts]
+        for piece in pieces(model, contexts, documents):
+            n, at = piece.tokens[:, piece.some].numel(), piece.whose[piece.counts]
             if not len(at):
                 continue
-            clean, loss = _predicted(model, tokens, Trial(0.0, {}, NOTHING), counts)
+            clean, loss = predicted(model, piece, Trial(0.0, {}, NOTHING))
             one = torch.ones_like(loss)
             hit = clean[:, ids].logsumexp(1)
             plain.add(Ratio(hit.exp(), one), at)
-            advance(tokens.numel())
+            advance(n)
             for trial, (hits, lift, kl, cross) in zip(flat, sums, strict=True):
-                edited, edited_loss = _predicted(model, tokens, trial, counts)
+                edited, edited_loss = predicted(model, piece, trial)
                 edited_hit = edited[:, ids].logsumexp(1)
                 hits.add(Ratio(edited_hit.exp(), one), at)
                 lift.add(Ratio(edited_hit - hit, one), at)
                 kl.add(Ratio((clean.exp() * (clean - edited)).sum(1), one), at)
                 cross.add(Ratio(edited_loss - loss, one), at)
-                advance(tokens.numel())
+                advance(n)
     if not plain:
         raise BadInput("No token of the text follows another of its own document, so nothing is predicted.")
     unedited = Measured(**plain.estimate())
@@ -211,6 +196,8 @@ def dose_response(
     Raises BadInput if model, dictionary and activations do not belong together, for a feature that does not exist,
     never fires or cannot be edited so, and where nothing was held out.
     """
+    if not 0 <= seed < 1 << 64:
+        raise BadInput(f"A seed is a whole number from 0 to 2**64 - 1; received {seed}.")
     about = artifact.read(Path(dictionary), "dictionary")
     Origin.of(about).check_model(model)
     source = recorded(about, activations, writes)
@@ -280,19 +267,13 @@ def raised(
     means = torch.zeros(2, model.vocab_size, dtype=torch.float64)
     if documents is None:
         documents = torch.zeros_like(contexts)
-    for tokens, whose in zip(contexts.split(A_PASS), documents.split(A_PASS), strict=True):
-        counts = predictable(whose)
+    for piece in pieces(model, contexts, documents):
         for mean, each in zip(means, (Trial(0.0, {}, NOTHING), trial), strict=True):
-            mean += _predicted(model, tokens, each, counts)[0].exp().sum(0).cpu().double()
+            mean += predicted(model, piece, each)[0].exp().sum(0).cpu().double()
     known = model.known_ids.cpu()
     p, q = means / means.sum(1, keepdim=True).clamp_min(1e-12)
     adds = torch.where(known & (p > 0) & (q > 0), q * (q / p).log(), -torch.inf)
     return adds.topk(min(TARGETS, int(known.sum()))).indices.tolist()
-
-
-def predictable(documents: Int[Tensor, "contexts context"]) -> Bool[Tensor, "contexts context_1"]:
-    """Where the next token belongs to the same document: the first token of another cannot be predicted."""
-    return documents[:, 1:] == documents[:, :-1]
 
 
 def _check_target(model: Model, target: Sequence[int]) -> None:
@@ -302,23 +283,6 @@ def _check_target(model: Model, target: Sequence[int]) -> None:
                 f"{model.name} has no token {each}: its tokenizer knows {int(model.known_ids.sum()):,}. Give ids of "
                 "tokens that it knows."
             )
-
-
-def _predicted(
-    model: Model, tokens: Int[Tensor, "contexts context"], trial: Trial, counts: Bool[Tensor, "contexts context_1"]
-) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
-    """Log-probabilities at each position that counts, and the loss on the token after it, on the model's device."""
-    before = trial.before.expand(len(tokens), -1)
-    long = torch.cat([tokens[:, : trial.lead], before, tokens[:, trial.lead :]], 1)
-    logits = model.run(long, read=[LOGITS], write=trial.write)[LOGITS][:, len(trial.before) : -1]
-    counts, after = counts.to(logits.device), tokens[:, 1:].to(logits.device)
-    log_p = logits[counts].float().log_softmax(-1)
-    if log_p.isnan().any():
-        raise BadInput(
-            f"At strength {trial.strength:.3g} the predictions of {model.name} are not numbers any more. Choose "
-            "smaller strengths."
-        )
-    return log_p, -log_p.gather(1, after[counts][:, None])[:, 0]
 
 
 def _dose(strength: float, sums: Sequence[Sums]) -> Dose:
@@ -333,10 +297,14 @@ def _dose(strength: float, sums: Sequence[Sums]) -> Dose:
 
 
 def _factor(logs: Sums) -> Measured:
-    """exp of a mean of logarithms."""
+    """exp of a mean of logarithms, as far as there are numbers for it."""
     found = logs.estimate()
-    low, high = (None if end is None else float(np.exp(end)) for end in (found["low"], found["high"]))
-    return Measured(value=float(np.exp(found["value"])), low=low, high=high)
+    low, high = (None if end is None else _exp(end) for end in (found["low"], found["high"]))
+    return Measured(value=_exp(found["value"]), low=low, high=high)
+
+
+def _exp(log: float) -> float:
+    return float(np.exp(min(log, LARGEST_LOG)))
 
 
 def _response(name: str, doses: list[Dose], cost: float) -> Response:
@@ -355,6 +323,7 @@ def _apart(sae: Dictionary, source: Recorded, feature: int, seed: int) -> Float[
     device = next(sae.parameters()).device
     sums, counts = torch.zeros(2, source.d_out, dtype=torch.float64), torch.zeros(2)
     for batch in source.train.batches(min(CHUNK, max(1, source.train.n_tokens)), seed=seed):
+        check_interrupted()
         x = batch.x.to(device).float()
         codes = sae.encode(x)
         fires = ((codes.ids == feature) & (codes.values > 0)).any(1).cpu()

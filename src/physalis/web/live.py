@@ -8,6 +8,7 @@ from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, announced, load_model
+from physalis.models.memory import most_tokens
 from physalis.notes import Notes
 from physalis.origin import Origin
 from physalis.web.records import Live, Tryable
@@ -38,10 +39,11 @@ def beside(
     *,
     notes: Notes | None = None,
     embedder: Embedder | None = None,
+    turns: Turns | None = None,
 ) -> Live:
     """What the model and the dictionary of an atlas add to its pages. With ``notes``, labels are searched by meaning as
-    headlines are; that needs an ``embedder``."""
-    turns = Turns()
+    headlines are; that needs an ``embedder``. ``turns`` are those of the model, where others use it too."""
+    turns = turns or Turns()
     steering, steers = steering_router(model, dictionary, activations, turns=turns)
 
     def labels() -> Mapping[int, Sequence[str]]:
@@ -49,5 +51,6 @@ def beside(
             return {}
         return {feature: [each.label.text for each in found] for feature, found in notes.all_labels().items()}
 
-    tries = trying_router(Reader.open(dictionary, model), atlas, embedder, labels=labels, turns=turns)
+    reader = Reader.open(dictionary, model, longest=most_tokens(model))
+    tries = trying_router(reader, atlas, embedder, labels=labels, turns=turns)
     return Live(steering, Tryable(meaning=embedder is not None), [steers, tries])

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,6 +25,7 @@ from physalis.web.app import create_app
 from physalis.web.connections import configured
 from physalis.web.guard import guard
 from physalis.web.proxies import read_proxies
+from physalis.web.server import Server
 
 MOST_BYTES = 1 << 19
 """Of a request: a long text to try, and no more."""
@@ -163,11 +163,8 @@ def serve_app(
     with bind(host, port) as listener:
         app = make()
         there = address(listener) + (f"?token={token}" if token else "")
-        print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
-        try:
-            uvicorn.Server(configured(guarded, proxies=networks)).run([listener])
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            Server(configured(guarded, proxies=networks), started=lambda: _tell(folder, there)).run([listener])
 
 
 def serve_while(
@@ -198,15 +195,14 @@ def serve_while(
     networks = read_proxies(proxies)
     with bind(host, port) as listener:
         there = address(listener)
-        server = uvicorn.Server(configured(guarded, proxies=networks))
+        server = Server(configured(guarded, proxies=networks))
 
         def working() -> None:
             try:
                 codes.append(work())
                 if codes == [0]:
                     shown.append(after())
-                    name = Path(folder).resolve().name
-                    print(f"{name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
+                    _tell(folder, there)
             except BaseException as error:  # raised again by the thread that serves
                 errors.append(error)
             server.should_exit = bool(errors) or codes != [0]
@@ -219,6 +215,10 @@ def serve_while(
     if errors:
         raise errors[0]
     return codes[0] if codes else STOPPED
+
+
+def _tell(folder: Path | str, there: str) -> None:
+    print(f"{Path(folder).resolve().name} is at {there} (stop with Ctrl-C)", file=sys.stderr, flush=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

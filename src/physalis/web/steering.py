@@ -10,18 +10,17 @@
 The model is asked one thing at a time: a second request waits for its turn. Imported late, for it needs torch.
 """
 
-import json
 import math
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -30,11 +29,13 @@ from physalis import artifact
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import Sampler, generate
+from physalis.models.memory import most_tokens
 from physalis.models.prompting import room
 from physalis.models.tokens import Decoder
 from physalis.origin import Origin
 from physalis.steering import DoseResponse, Edit, Steering, chat, completion, dose_response, steer
 from physalis.steering.edits import place_of, steerable
+from physalis.web.events import Events
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
@@ -42,10 +43,6 @@ LONGEST = 8_000  # characters of a prompt
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
 Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST)]
-
-
-class Events(StreamingResponse):
-    media_type = "text/event-stream"
 
 
 class Asked(BaseModel):
@@ -83,7 +80,7 @@ class Steered(Sampling):
 
 class Dosed(Asked):
     feature: Annotated[int, Field(ge=0)]
-    strengths: Annotated[list[float], Field(max_length=16, fail_fast=True)] | None = None
+    strengths: Annotated[list[float], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
 
 
 class Completions(Sampling):
@@ -113,20 +110,27 @@ def steering_router(
         answers=bool(getattr(model.tokenizer, "chat_template", None)), doses=activations is not None,
     )  # fmt: skip
 
-    opened = cache(lambda: steerable(dictionary, model))  # when it is first needed: texts can be tried without
+    opened = cache(lambda: steerable(dictionary, model))  # on the first turn that needs it: texts can be tried without
 
     def bind(edits: Sequence[Edit]) -> Steering:
         found, where = opened()
         return Steering.of(found, edits, where)
 
-    def prompt_of(text: str | None, messages: Sequence[Message] | None, *, bos: bool) -> Int[Tensor, " tokens"]:
+    def prompt_of(text: str | None, messages: Sequence[Message] | None) -> Int[Tensor, " tokens"]:
         if (text is None) == (messages is None):
             raise BadInput("Give a text to go on with or messages to answer, one of them.")
         if text is not None:
-            return completion(model, text, bos=bos)
-        return chat(model, [message.model_dump() for message in messages or ()], bos=bos)
+            prompt = completion(model, text, bos=place.skip_first)
+        else:
+            prompt = chat(model, [message.model_dump() for message in messages or ()], bos=place.skip_first)
+        most = most_tokens(model, contexts=2)  # one edited and one not
+        if len(prompt) > most:
+            raise BadInput(
+                f"The prompt has {len(prompt):,} tokens; {model.name} reads at most {most:,} here. Shorten it."
+            )
+        return prompt
 
-    streamed: dict[int | str, dict[str, Any]] = {200: {"content": {Events.media_type: {}}}}
+    streamed: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
     @router.get("/api/steering")
     def steering() -> Steerable:
@@ -134,27 +138,24 @@ def steering_router(
         return told
 
     @router.post("/api/steer", response_model=None, responses=streamed)
-    def both(asked: Steered) -> Events:
+    async def both(asked: Steered, request: Request) -> Events:
         """Both texts as they are written."""
-        bound = bind(asked.edits)
-        prompt = prompt_of(asked.text, asked.messages, bos=bound.bos)
-        steps = steer(model, prompt, bound, n=asked.tokens, sampler=asked.sampler())
+        prompt = await run_in_threadpool(prompt_of, asked.text, asked.messages)
+        room(model, len(prompt), asked.tokens, 1)
 
-        def events() -> Iterator[str]:
-            with turns.take():
-                for step in steps:
-                    yield _event(step._asdict())
-            yield _event("[DONE]")
+        def steps() -> Iterator[dict[str, str | None]]:
+            for step in steer(model, prompt, bind(asked.edits), n=asked.tokens, sampler=asked.sampler()):
+                yield step._asdict()
 
-        return Events(_begun(events()))
+        return await Events.of(turns.stream(request, steps))
 
     @router.post("/api/doses")
-    def doses(asked: Dosed) -> DoseResponse:
+    async def doses(asked: Dosed, request: Request) -> DoseResponse:
         """What adding a feature does at each strength. Takes the model a minute or two."""
         if activations is None:
             raise BadInput("Doses are judged on held-out text. Start `physalis serve` with --activations.")
-        with turns.take():
-            return dose_response(dictionary, activations, model, asked.feature, strengths=asked.strengths)
+        judge = partial(dose_response, dictionary, activations, model, asked.feature, strengths=asked.strengths)
+        return await turns.answer(request, judge)
 
     @router.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -163,11 +164,10 @@ def steering_router(
 
     @router.post("/v1/completions", response_model=None, responses=streamed)
     @router.post("/v1/chat/completions", response_model=None, responses=streamed)
-    def complete(asked: Completions) -> Response:
+    async def complete(asked: Completions, request: Request) -> Response:
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
-        bound = bind(asked.edits)
-        prompt = prompt_of(asked.prompt, asked.messages, bos=bound.bos)
+        prompt = await run_in_threadpool(prompt_of, asked.prompt, asked.messages)
         n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)
         head = {
             "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,
@@ -177,17 +177,18 @@ def steering_router(
 
         def words() -> Iterator[str]:
             decoder = Decoder(model.pieces)
-            with turns.take():
-                for ids in generate(model, prompt[None], n, writes=bound.writes, sampler=asked.sampler()):
-                    if int(ids[0]) in model.ends:
-                        break
-                    written.append(int(ids[0]))
-                    yield decoder.add(written[-1])
+            writes = bind(asked.edits).writes
+            for ids in generate(model, prompt[None], n, writes=writes, sampler=asked.sampler()):
+                if int(ids[0]) in model.ends:
+                    break
+                written.append(int(ids[0]))
+                yield decoder.add(written[-1])
             yield decoder.rest()
 
         if asked.stream:
-            return Events(_begun(_chunks(words(), head, written, n, talks=talks)))
-        text = "".join(words())
+            chunks = partial(_chunks, words, head, written, n, talks=talks)
+            return await Events.of(turns.stream(request, chunks))
+        text = await turns.answer(request, lambda: "".join(words()))
         body: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if talks else {"text": text}
         choice = {"index": 0, "finish_reason": _why(written, n), "logprobs": None, **body}
         usage = {
@@ -198,34 +199,16 @@ def steering_router(
     return told, router
 
 
-def _begun(events: Iterator[str]) -> Iterator[str]:
-    """The same events, of which the first is there already: what refuses a question, a full queue or an edit that is
-    too strong, does so before the answer begins, when its status can still say it."""
-    first = next(events)
-
-    def all_of_them() -> Iterator[str]:
-        try:
-            yield from chain([first], events)
-        except BadInput as error:  # later it can only be said in the answer itself
-            yield _event({"detail": str(error)})
-            yield _event("[DONE]")
-
-    return all_of_them()
-
-
-def _chunks(words: Iterator[str], head: dict[str, Any], written: list[int], n: int, *, talks: bool) -> Iterator[str]:
+def _chunks(
+    words: Callable[[], Iterator[str]], head: dict[str, Any], written: list[int], n: int, *, talks: bool
+) -> Iterator[dict[str, Any]]:
     kind = "chat.completion.chunk" if talks else "text_completion"
-    for word in filter(None, words):  # nothing is said of a token that only begins a character
+    for word in filter(None, words()):  # nothing is said of a token that only begins a character
         body = {"delta": {"role": "assistant", "content": word}} if talks else {"text": word}
-        yield _event({**head, "object": kind, "choices": [{"index": 0, "finish_reason": None, **body}]})
+        yield {**head, "object": kind, "choices": [{"index": 0, "finish_reason": None, **body}]}
     end = {"delta": {}} if talks else {"text": ""}
-    yield _event({**head, "object": kind, "choices": [{"index": 0, "finish_reason": _why(written, n), **end}]})
-    yield _event("[DONE]")
+    yield {**head, "object": kind, "choices": [{"index": 0, "finish_reason": _why(written, n), **end}]}
 
 
 def _why(written: list[int], n: int) -> str:
     return "length" if len(written) == n else "stop"
-
-
-def _event(data: Any) -> str:
-    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n"

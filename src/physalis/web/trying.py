@@ -14,24 +14,22 @@ the answer holds, and every answer repeats it as ``state``.
 A model has one forward pass at a time: ``Turns`` makes the others wait, and sends away those for whom there is no room.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated
 from urllib.parse import urlencode
 
 import numpy as np
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict
 
 from physalis.atlas import Atlas
 from physalis.atlas.records import Record
-from physalis.atlas.wording import ARROW, MORE, SEPARATOR
 from physalis.errors import BadInput
 from physalis.finding import MEASURES, Embedder, Meanings, Reader, Reading, Summed, contrast, on_token
 from physalis.finding.records import Contrast
 from physalis.web.guard import costs
+from physalis.web.index import Index
 from physalis.web.tried import (
     ContrastTried,
     FiredFeature,
@@ -53,11 +51,9 @@ from physalis.web.turns import Turns
 
 ALTOGETHER = 100_000
 """Characters of all texts of one question, at most: some 25,000 tokens."""
-SOON_S = 2.0
-"""How long a search by meaning waits for the headlines' vectors before it asks to come again."""
+ALTOGETHER_TOKENS = 32_768
+"""Their tokens: where characters are rare, each takes several."""
 LINK = ConfigDict(strict=False)
-MEANING = "meaning.npy"
-"""The vectors of headlines and labels, in the atlas's folder."""
 
 
 def state_of(asked: Record) -> str:
@@ -66,32 +62,17 @@ def state_of(asked: Record) -> str:
 
 
 class Trying:
-    """Answers the questions about an atlas's features, for routes and pages alike."""
+    """Answers the questions about an atlas's features, one at a time: a model has one forward pass at a time."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        atlas: Atlas,
-        embedder: Embedder | None = None,
-        *,
-        labels: Callable[[], Mapping[int, Sequence[str]]] = dict,
-        turns: Turns | None = None,
-    ) -> None:
-        """``reader`` reads with the atlas's dictionary; ``embedder`` searches by meaning. ``labels`` gives what people
-        say of features now, searched as headlines are. ``turns`` are those of the model, where others use it too.
-
-        Raises BadInput if the reader's dictionary is not the atlas's.
-        """
+    def __init__(self, reader: Reader, atlas: Atlas) -> None:
+        """``reader`` reads with the atlas's dictionary. Raises BadInput if its dictionary is not the atlas's."""
         of = atlas.manifest.inputs.get("dictionary", "unknown")
         if len(atlas) != reader.n_features or reader.hash not in (None, of):
             raise BadInput(
                 f"The atlas is of another dictionary ({of[:12]}, {len(atlas):,} features) than the one to read text "
                 f"with ({(reader.hash or 'unnamed')[:12]}, {reader.n_features:,}). Open the one it was built from."
             )
-        self._reader, self._atlas, self._embedder = reader, atlas, embedder
-        self._labels, self._turns = labels, turns or Turns()
-        self._meanings: tuple[Mapping[int, Sequence[str]], Future[Meanings]] | None = None
-        self._starting = threading.Lock()
+        self._reader, self._atlas = reader, atlas
 
     def text(self, asked: Try) -> Tried:
         (reading,) = self._read([asked.text])
@@ -147,8 +128,8 @@ class Trying:
             state=state_of(asked), verdict=verdict(found), contrast=found, names=self._names(mentioned)
         )  # fmt: skip
 
-    def meaning(self, asked: TryMeaning) -> MeaningTried:
-        found = self._opened().search(asked.query, top=asked.limit)
+    def meaning(self, asked: TryMeaning, meanings: Meanings) -> MeaningTried:
+        found = meanings.search(asked.query, top=asked.limit)
         return MeaningTried(state=state_of(asked), found=found, names=self._names([f.id for f in found.features]))
 
     def _read(self, texts: Sequence[str]) -> list[Reading]:
@@ -158,8 +139,13 @@ class Trying:
                 f"The texts have {size:,} characters together; at most {ALTOGETHER:,} are read for one question. Give "
                 "fewer or shorter ones; in Python there is no such limit."
             )
-        with self._turns.take():
-            return self._reader.read(texts)
+        n = sum(map(len, self._reader.model.encode(texts)))
+        if n > ALTOGETHER_TOKENS:
+            raise BadInput(
+                f"The texts have {n:,} tokens together; at most {ALTOGETHER_TOKENS:,} are read for one question. Give "
+                "fewer or shorter ones; in Python there is no such limit."
+            )
+        return self._reader.read(texts)
 
     def _rank(self, fired: Summed, sort: str) -> np.ndarray:
         if sort != "relative":
@@ -174,40 +160,11 @@ class Trying:
         ]
 
     @cached_property
-    def _headlines(self) -> dict[int, str]:
-        """Of the living features."""
-        map = self._atlas.map()
-        return dict(zip(map.ids, map.headline, strict=True))
-
-    @cached_property
     def _density(self) -> np.ndarray:
         map = self._atlas.map()
         density = np.zeros(len(self._atlas))
         density[map.ids] = map.density
         return density
-
-    def _opened(self) -> Meanings:
-        embedder = self._embedder
-        if embedder is None:
-            raise HTTPException(503, "This server does not search by meaning: it was started without an embedder.")
-        labels = {id: list(texts) for id, texts in self._labels().items() if 0 <= id < len(self._atlas)}
-        with self._starting:
-            if self._meanings is None or self._meanings[0] != labels:
-                said = {id: [spoken(line)] for id, line in self._headlines.items()}
-                said |= {id: [*said.get(id, []), *texts] for id, texts in labels.items()}
-                cache = self._atlas.folder / MEANING
-                self._meanings = labels, _started(lambda: Meanings.open(cache, said, embedder))
-            future = self._meanings[1]
-        wait([future], timeout=SOON_S)
-        if not future.done():
-            sentence = "What is said of the features is being read for its meaning, once. Ask again soon."
-            raise HTTPException(503, sentence, {"retry-after": "5"})
-        try:
-            return future.result()
-        except BadInput as error:
-            with self._starting:
-                self._meanings = None  # what was missing may be there next time
-            raise HTTPException(503, str(error), {"retry-after": "60"}) from error
 
 
 class TryLink(Try):
@@ -242,54 +199,62 @@ def trying_router(
     labels: Callable[[], Mapping[int, Sequence[str]]] = dict,
     turns: Turns | None = None,
 ) -> APIRouter:
-    """The routes of the table above, for ``include_router``. Arguments and refusals are those of ``Trying``."""
-    trying = Trying(reader, atlas, embedder, labels=labels, turns=turns)
+    """The routes of the table above, for ``include_router``. ``embedder`` searches by meaning. ``labels`` gives what
+    people say of features now, searched as headlines are. ``turns`` are those of the model, where others use it too.
+    Raises BadInput as ``Trying`` does."""
+    trying, turns = Trying(reader, atlas), turns or Turns()
+    index, searches = Index(atlas, embedder, labels), Turns()
     router = APIRouter(tags=["try"], dependencies=[Depends(costs)])
 
-    @router.post("/api/try")
-    def try_text(asked: Try) -> Tried:
+    async def answered(request: Request, work: Callable[[], Record], of: Turns = turns) -> Response:
+        """As JSON, which the thread writes too: that of a long text is megabytes."""
+        return Response(await of.answer(request, lambda: work().model_dump_json()), media_type="application/json")
+
+    @router.post("/api/try", response_model=Tried)
+    async def try_text(asked: Try, request: Request) -> Response:
         """Each token's strongest features, and those of the whole text."""
-        return trying.text(asked)
+        return await answered(request, partial(trying.text, asked))
 
-    @router.get("/api/try")
-    def try_text_again(asked: Annotated[TryLink, Query()]) -> Tried:
+    @router.get("/api/try", response_model=Tried)
+    async def try_text_again(asked: Annotated[TryLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return trying.text(asked)
+        return await answered(request, partial(trying.text, asked))
 
-    @router.post("/api/try/feature")
-    def try_features(asked: TryFeatures) -> Traced:
+    @router.post("/api/try/feature", response_model=Traced)
+    async def try_features(asked: TryFeatures, request: Request) -> Response:
         """The code of some features at every token."""
-        return trying.features(asked)
+        return await answered(request, partial(trying.features, asked))
 
-    @router.get("/api/try/feature")
-    def try_features_again(asked: Annotated[TryFeaturesLink, Query()]) -> Traced:
+    @router.get("/api/try/feature", response_model=Traced)
+    async def try_features_again(asked: Annotated[TryFeaturesLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return trying.features(asked)
+        return await answered(request, partial(trying.features, asked))
 
-    @router.post("/api/try/token")
-    def try_token(asked: TryToken) -> TokenTried:
+    @router.post("/api/try/token", response_model=TokenTried)
+    async def try_token(asked: TryToken, request: Request) -> Response:
         """Features that fire on one kind of token."""
-        return trying.token(asked)
+        return await answered(request, partial(trying.token, asked))
 
-    @router.get("/api/try/token")
-    def try_token_again(asked: Annotated[TryTokenLink, Query()]) -> TokenTried:
+    @router.get("/api/try/token", response_model=TokenTried)
+    async def try_token_again(asked: Annotated[TryTokenLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return trying.token(asked)
+        return await answered(request, partial(trying.token, asked))
 
-    @router.post("/api/contrast")
-    def contrasted(asked: TryContrast) -> ContrastTried:
+    @router.post("/api/contrast", response_model=ContrastTried)
+    async def contrasted(asked: TryContrast, request: Request) -> Response:
         """Features that fire on some texts and not on others."""
-        return trying.contrast(asked)
+        return await answered(request, partial(trying.contrast, asked))
 
-    @router.get("/api/contrast")
-    def contrasted_again(asked: Annotated[TryContrastLink, Query()]) -> ContrastTried:
+    @router.get("/api/contrast", response_model=ContrastTried)
+    async def contrasted_again(asked: Annotated[TryContrastLink, Query()], request: Request) -> Response:
         """The same, as a link asks it."""
-        return trying.contrast(asked)
+        return await answered(request, partial(trying.contrast, asked))
 
-    @router.get("/api/meaning")
-    def meaning(asked: Annotated[TryMeaning, Query()]) -> MeaningTried:
+    @router.get("/api/meaning", response_model=MeaningTried)
+    async def meaning(asked: Annotated[TryMeaning, Query()], request: Request) -> Response:
         """Features whose headline or label means something like the query."""
-        return trying.meaning(asked)
+        meanings = await index.opened()
+        return await answered(request, partial(trying.meaning, asked, meanings), searches)
 
     return router
 
@@ -306,25 +271,6 @@ def verdict(found: Contrast) -> str:
         return f"With {texts}, no feature differs by more than chance would (at a false discovery rate of 5 %)."
     what = "1 feature differs" if found.found == 1 else f"{found.found:,} features differ"
     return f"{what} between {texts}, of {found.n_features:,} that fire at all; at most 1 in 20 of such is chance."
-
-
-def spoken(headline: str) -> str:
-    """A headline without its marks, as an embedder reads it best."""
-    return headline.replace(ARROW, "").replace(MORE, "").replace(SEPARATOR, ", ")
-
-
-def _started(make: Callable[[], Meanings]) -> "Future[Meanings]":
-    """The result of a call in a thread of its own, which does not keep the server from stopping."""
-    future: Future[Meanings] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(make())
-        except BaseException as error:  # whoever asks is told
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="meanings").start()
-    return future
 
 
 def _short(value: float) -> float:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
-    {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
+    {"types", "site", "artifact", "databases", "device", "progress", "frontier", "characters"},
     {"models", "activations", "dictionaries", "history"},
     {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},

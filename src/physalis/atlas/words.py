@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from physalis.errors import Unavailable
+
 HEADLINE, TOKEN, PROMOTED, EXAMPLE = 8, 4, 2, 1
 """Weight of a word by where the feature has it."""
 
@@ -66,7 +68,8 @@ Find = Callable[[str, str], list[tuple[str, bytes, bytes]]]
 def score(query: str, n_features: int, find: Find) -> np.ndarray:
     """How well each feature matches every word of ``query``; 0 where it lacks one. The last word may be unfinished.
 
-    A feature's score is the sum over words of weight times log(1 + n_features / features with that word).
+    A feature's score is the sum over words of weight times log(1 + n_features / features with that word). Raises
+    Unavailable if what ``find`` gives names other features.
     """
     runs = query.split()
     wanted = [word for run in runs for word in words(run) or symbols(run)]
@@ -88,6 +91,8 @@ def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -
         counts = np.array([len(weights) for _, _, weights in matches])
         rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
         ids = np.frombuffer(b"".join(ids for _, ids, _ in matches), np.uint32)
+        if len(ids) != counts.sum() or (len(ids) and ids.max() >= n_features):
+            raise Unavailable(f"This atlas's index of words is damaged at {word!r}. Search for another word.")
         value = np.frombuffer(b"".join(weights for _, _, weights in matches), np.uint8) * np.repeat(rarity, counts)
         np.maximum.at(found, ids, value.astype(np.float32))
     return found

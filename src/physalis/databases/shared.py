@@ -215,7 +215,10 @@ def _holds(db: Connection) -> bool:
 
 def _for_want_of_a_place(error: Unavailable) -> bool:
     code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return code != sqlite3.SQLITE_READONLY_ROLLBACK and code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    return code != sqlite3.SQLITE_READONLY_ROLLBACK and code & 0xFF in (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    )
 
 
 def _only_read(path: Path, prepare: Prepare, busy_s: float) -> Connection:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 
 
 def refuse_in_words(app: FastAPI, page: Callable[..., Response], *, here: str) -> None:
@@ -23,7 +23,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response], *, here: str) -
 
     @app.exception_handler(BadInput)
     def bad_input(request: Request, error: BadInput) -> Response:
-        return refuse(request, 400, str(error))
+        return refuse(request, 503 if isinstance(error, Unavailable) else 400, str(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -37,10 +37,10 @@ def strings_of(said: Any) -> StringTable:
     if not (isinstance(said, list) and len(said) == 2 and all(isinstance(each, list) for each in said)):
         raise BadInput("its tokens' text cannot be read")
     ids, pieces = said
-    if len(ids) != len(pieces) or len(set(ids)) != len(ids):
-        raise BadInput("its tokens' text does not fit their ids")
     if not all(type(id) is int and 0 <= id < LARGEST_TOKEN for id in ids):
         raise BadInput(f"its tokens' ids should lie from 0 to {LARGEST_TOKEN - 1:,}")
+    if len(ids) != len(pieces) or len(set(ids)) != len(ids):
+        raise BadInput("its tokens' text does not fit their ids")
     try:
         table = [each if isinstance(each, str) else bytes.fromhex(each["hex"]) for each in pieces]
     except (TypeError, KeyError, ValueError) as error:

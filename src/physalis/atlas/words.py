@@ -89,10 +89,11 @@ def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -
     found = np.zeros(n_features, np.float32)
     if matches:
         counts = np.array([len(weights) for _, _, weights in matches])
-        rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
-        ids = np.frombuffer(b"".join(ids for _, ids, _ in matches), np.uint32)
-        if len(ids) != counts.sum() or (len(ids) and ids.max() >= n_features):
+        stored = b"".join(ids for _, ids, _ in matches)
+        ids = np.frombuffer(stored[: len(stored) // 4 * 4], np.uint32)
+        if not counts.all() or len(stored) != 4 * counts.sum() or ids.max() >= n_features:
             raise Unavailable(f"This atlas's index of words is damaged at {word!r}. Search for another word.")
+        rarity = np.log(1 + n_features / counts) * [1 if match == word else 0.5 for match, _, _ in matches]
         value = np.frombuffer(b"".join(weights for _, _, weights in matches), np.uint8) * np.repeat(rarity, counts)
         np.maximum.at(found, ids, value.astype(np.float32))
     return found

@@ -143,11 +143,9 @@ class Shared:
         return now
 
     def _open(self, now: Stamp) -> _Held:
-        db = connect(self.path, "rw", self._prepare, busy_s=self._busy_s)
         try:
-            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            db = connect(self.path, "rw", self._prepare, busy_s=self._busy_s)
         except Unavailable as error:
-            db.close()
             if not _for_want_of_a_place(error):
                 raise
             db = _only_read(self.path, self._prepare, self._busy_s)
@@ -188,6 +186,7 @@ def connect(path: Path, mode: Mode, prepare: Prepare, *, busy_s: float, immutabl
     db.execute("PRAGMA synchronous = EXTRA")  # less acknowledges what a power cut can still take away
     db.execute("PRAGMA fullfsync = 1")  # the same on a Mac; nothing elsewhere
     db.execute("PRAGMA cache_spill = OFF")  # nothing is written before it is committed
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # that it can be read at all
     return db
 
 
@@ -230,9 +229,7 @@ def _only_read(path: Path, prepare: Prepare, busy_s: float) -> Connection:
             f"{path.name} cannot be used: what was written into it last stands in {log.name}, which can be read only "
             "where both may be written. Copy both to such a place, or open them there once."
         )
-    db = connect(path, "ro", prepare, busy_s=busy_s, immutable=not os.access(path.parent, os.W_OK))
-    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return db
+    return connect(path, "ro", prepare, busy_s=busy_s, immutable=not os.access(path.parent, os.W_OK))
 
 
 def _leave_log(db: Connection) -> None:

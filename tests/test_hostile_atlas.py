@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -305,7 +306,7 @@ def test_every_byte_of_an_atlas_may_be_another(atlas, tmp_path):
             opened = Atlas.open(sealed(folder))
         except BadInput:
             continue
-        for question in (*(lambda i=i: opened[i] for i in range(0, FEATURES, 7)), opened.map, opened.list):
+        for question in (*(partial(opened.__getitem__, i) for i in range(0, FEATURES, 7)), opened.map, opened.list):
             try:
                 question().model_dump_json()
             except Unavailable:

@@ -395,7 +395,8 @@ def test_a_log_on_a_read_only_disk_is_not_passed_over(one, tmp_path, index):
     Notes.open(notes_.beside(folder), atlas=hash).label(5, "one", author="Ada")
     code = (
         "import sqlite3, os, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "db.execute('PRAGMA journal_mode = WAL'); db.execute(\"UPDATE records SET body = replace(body, 'one', 'two')\"); os._exit(0)"
+        "db.execute('PRAGMA journal_mode = WAL');"
+        "db.execute(\"UPDATE records SET body = replace(body, 'one', 'two')\"); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(notes_.beside(folder))], check=True)
     if not index:

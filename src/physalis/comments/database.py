@@ -3,8 +3,8 @@
 Everything that says who wrote what carries an HMAC-SHA256 (RFC 2104) under a key of this database. The key is another
 file, comments.key, readable by its owner alone: whoever gets to write the database without it (a shared or restored
 copy, another program) cannot put words in anyone's mouth. It does not protect from someone who can read both.
-Every commit is on the disk before it is answered, in the file that stands there (see ``databases.Shared``): what was told
-be kept is kept after a kill.
+Every commit is on the disk before it is answered, in the file that stands there (``databases.Shared``): what was told
+to be kept is kept after a kill.
 """
 
 import hashlib

@@ -1,16 +1,15 @@
 """opened: finished comparisons read back: the summary, each feature's fate and partner, and the groups. No torch."""
 
-import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import ValidationError
 
 from physalis import artifact
-from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Summary
+from physalis.comparing.columns import Columns
+from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Record, Summary
 from physalis.errors import BadInput
 
 KIND = "comparison"
@@ -21,24 +20,21 @@ SideName = Literal["a", "b"]
 Sort = Literal["id", "n_fired", "cosine", "correlation", "by_code_correlation", "p_value"]
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Raises BadInput if the file is missing or damaged."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}). The folder is damaged: delete it and make it again."
-        ) from error
+LARGEST = 1 << 26
+"""Bytes of a summary."""
+
+R = TypeVar("R", bound=Record)
 
 
-def load_summary(path: Path) -> Any:
-    """The JSON value. Raises BadInput if the file is missing or damaged."""
+def load_summary(path: Path, kind: type[R]) -> R:
+    """The record in a file. Raises BadInput if it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}). The folder is damaged: delete it and make it again."
-        ) from error
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        why = f"{error.error_count()} of its fields are not as written" if isinstance(error, ValidationError) else error
+        raise BadInput(f"{path} cannot be read ({why}). The folder is damaged: delete it and make it again.") from error
 
 
 class Comparison:
@@ -48,8 +44,9 @@ class Comparison:
         """Use ``Comparison.open``."""
         self.folder = folder
         self.manifest = manifest
-        self.summary = Summary.model_validate(load_summary(folder / SUMMARY))
-        self._columns = load_arrays(folder / ARRAYS)
+        self.summary = load_summary(folder / SUMMARY, Summary)
+        self._columns = Columns(folder / ARRAYS)
+        self._check()
 
     @classmethod
     def open(cls, folder: Path | str) -> "Comparison":
@@ -126,6 +123,33 @@ class Comparison:
                 )
             )
         return found
+
+    def _check(self) -> None:
+        c, n = self._columns, {"a": self.summary.a.n_features, "b": self.summary.b.n_features}
+        c.check_ids("group.side", None, low=0, end=2)
+        n_groups = len(c["group.side"])
+        for own, other in (("a", "b"), ("b", "a")):
+            for name, low, end in (
+                ("fate", 0, len(FATES)), ("group", -1, n_groups), ("n_fired", -1, None), ("partner", -1, n[other]),
+                ("by_code", -1, n[other]), ("found", 0, 2), ("found_by_code", 0, 2),
+            ):  # fmt: skip
+                c.check_ids(f"{own}.{name}", n[own], low=low, end=end)
+            for name in ("cosine", "correlation", "p_value", "by_code_correlation"):
+                c.check_numbers(f"{own}.{name}", n[own])
+        c.check_ids("group.feature", n_groups, low=0, end=max(n.values()))
+        c.check_ids("member.feature", None, low=0, end=max(n.values()))
+        n_members = len(c["member.feature"])
+        c.check_ends("group.offsets", n_groups, n_members)
+        for name in ("group.coverage", "group.purity"):
+            c.check_numbers(name, n_groups)
+        for name in ("member.purity", "member.coverage", "member.cosine"):
+            c.check_numbers(name, n_members)
+        for own, other, side in (("a", "b", 0), ("b", "a", 1)):
+            groups = c["group.side"] == side
+            members = np.repeat(groups, np.diff(c["group.offsets"].astype(np.int64)))
+            wholes, parts = c["group.feature"][groups], c["member.feature"][members]
+            if wholes.max(initial=-1) >= n[own] or parts.max(initial=-1) >= n[other]:
+                raise BadInput(f"{c.path} names features that do not exist. Delete the folder and make it again.")
 
     def _row(self, side: str, id: int) -> Compared:
         c = {name: self._columns[f"{side}.{name}"][id].item() for name in _COLUMNS}

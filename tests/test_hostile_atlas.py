@@ -115,7 +115,7 @@ WHOLE = {
     "strings cut short": lambda db: db.execute("UPDATE meta SET value = substr(value, 1, 900) WHERE key = 'strings'"),
     "strings of text": meta("strings", "text"),
     "a token's id of a billion": strings([10**9], ["a"]),
-    "a token's id below 0": strings([-1], ["a"]),
+    "a token's id below 0": strings([-2], ["a"]),
     "a token's id that is a word": strings(["a"], ["a"]),
     "a token's id that is a list": strings([[1]], ["a"]),
     "a token twice": strings([1, 1], ["a", "b"]),

@@ -37,7 +37,7 @@ def strings_of(said: Any) -> StringTable:
     if not (isinstance(said, list) and len(said) == 2 and all(isinstance(each, list) for each in said)):
         raise BadInput("its tokens' text cannot be read")
     ids, pieces = said
-    if not all(type(id) is int and 0 <= id < LARGEST_TOKEN for id in ids):
+    if not all(type(id) is int and -1 <= id < LARGEST_TOKEN for id in ids):  # -1 pads, and is written as nothing
         raise BadInput(f"its tokens' ids should lie from 0 to {LARGEST_TOKEN - 1:,}")
     if len(ids) != len(pieces) or len(set(ids)) != len(ids):
         raise BadInput("its tokens' text does not fit their ids")
@@ -55,7 +55,7 @@ def columns_of(rows: Sequence[Sequence[Any]], names: Sequence[str], n_features: 
     columns = [*zip(*rows, strict=True)] or [()] * (1 + len(names))
     if columns[0] != tuple(range(n_features)):
         raise BadInput("its features are not numbered from 0 on")
-    found = {"id": np.arange(n_features)}
+    found: dict[str, np.ndarray] = {"id": np.arange(n_features)}
     for name, column in zip(names, columns[1:], strict=False):
         if not set(map(type, column)) <= {int, float}:
             raise BadInput(f"it holds a {name} that is no number")

@@ -75,7 +75,7 @@ class Shared:
         Raises Unavailable if the disk is full, the file may not be written or is not there, others keep it for too
         long, or it was replaced meanwhile, so that the change might be lost.
         """
-        with self._in_vain(), self._turn:
+        with self._in_vain(), self._in_turn():
             held = self._held()
             held.db.execute("BEGIN IMMEDIATE")
             try:
@@ -124,6 +124,16 @@ class Shared:
         if now is None or not before.same_file(now) or (exactly and now != before):
             raise Unavailable(f"{self.path.name} was moved or replaced meanwhile. Try again.")
         return now
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One thread after the other: SQLite has those who wait look now and then, and whoever looks last waits on."""
+        if not self._turn.acquire(timeout=self._busy_s):
+            raise Unavailable(f"Others have been writing {self.path.name} for {self._busy_s:g} seconds. Try again.")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def _in_vain(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from physalis.atlas.store import LAYOUT, TABLES
 from physalis.databases import Stamp
-from physalis.databases.caution import be_careful, check_schema
+from physalis.databases.caution import LONGEST, be_careful, check_schema
 from physalis.databases.sentences import Connection
 from physalis.errors import BadInput, Unavailable
 
@@ -18,6 +18,8 @@ STEPS, TIMES = 10_000_000, 100
 """Instructions of SQLite between two looks at a statement, and looks until it is stopped. Reading the numbers of a
 million features takes some 30 million instructions; damage can send it round in circles."""
 CACHE_KB = 8_000
+BATCH = 100
+"""Rows that are read before their sizes are looked at."""
 
 
 class Tables:
@@ -38,11 +40,12 @@ class Tables:
 
         Raises Unavailable if the file is damaged."""
         found, room = [], self.stamp.size
-        for row in self._db.execute(query, values):
-            room -= sum(len(value) if isinstance(value, str | bytes) else 1 for value in row)
+        asked = self._db.execute(query, values)
+        while rows := asked.fetchmany(BATCH):
+            room -= len(rows) + sum(_size(column) for column in zip(*rows, strict=True))
             if room < 0:
                 raise Unavailable(f"{self.file.name} is damaged. Whoever keeps it: copy it again.")
-            found.append(row)
+            found += rows
         return found
 
     def value(self, query: str, *values: Any) -> Any:
@@ -72,6 +75,7 @@ class Tables:
             raise Unavailable(f"{self.file.name} cannot be opened ({error}).") from error
         db.name = self.file.name
         be_careful(db)
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(LONGEST, self.stamp.size))
         db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         # A text that is none shall be seen, and not cost the rows beside it.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -83,3 +87,10 @@ class Tables:
         self._local.looks = 0
         db.set_progress_handler(look, STEPS)
         return db
+
+
+def _size(column: tuple[Any, ...]) -> int:
+    """Bytes, or characters, of the values of a column that have any."""
+    if not {*map(type, column)} & {str, bytes}:
+        return 0
+    return sum(len(value) for value in column if isinstance(value, str | bytes))

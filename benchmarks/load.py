@@ -2,11 +2,13 @@
 
     python benchmarks/load.py                  # a minute and a half, and 4 minutes once to write the atlas
     python benchmarks/load.py --seconds 5      # does everything work?
+    python benchmarks/load.py --cold           # and once more with no page of the atlas in the file cache
 
 The server is `physalis serve` as a process of its own, killed with SIGKILL at the end in the middle of its work. This
 process sends requests at moments fixed beforehand (an open loop: a slow answer does not make the next request wait, and
-its waiting counts), mixed as MIX says. A label is written every half second, as fast as one address may for long. Rows
-are {name, value, unit, bar}.
+its waiting counts), mixed as MIX says. A label is written every half second, as fast as one address may for long. With
+--cold the same is measured on a server whose atlas was dropped from the system's file cache before it started, as after
+the machine did. Rows are {name, value, unit, bar}.
 """
 
 import argparse
@@ -136,6 +138,30 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str]:
     raise RuntimeError("the server does not answer")
 
 
+DROP = Path("/proc/sys/vm/drop_caches")
+
+
+def drop_caches() -> str:
+    """Have the system forget every file that it holds in memory; why not, where that cannot be."""
+    try:
+        subprocess.run(["sync"], check=True)
+        DROP.write_text("3")
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"The file cache could not be dropped ({error}), so that nothing cold was measured."
+    return ""
+
+
+def measured(folder: Path, options: argparse.Namespace) -> tuple[dict[str, list[float]], list[str], list[str]]:
+    """``load`` on a server of the atlas, which is killed at the end."""
+    beside(folder).unlink(missing_ok=True)
+    server, address = serve(folder)
+    try:
+        return asyncio.run(load(address, options.features, options.rate, options.seconds))
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+
+
 def row(name: str, value: float, unit: str, bar: float | None = None) -> dict:
     return {"name": name, "value": round(value, 2), "unit": unit, "bar": bar}
 
@@ -146,17 +172,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "load")
+    parser.add_argument("--cold", action="store_true", help="also with the atlas dropped from the file cache")
     parser.add_argument("--json", action="store_true", help="only the rows")
     options = parser.parse_args()
     folder = options.folder / f"atlas-{options.features}"
     atlas = synthetic_atlas(folder, options.features)
-    beside(folder).unlink(missing_ok=True)
-    server, address = serve(folder)
-    try:
-        times, wrong, kept = asyncio.run(load(address, options.features, options.rate, options.seconds))
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+    times, wrong, kept = measured(folder, options)
     found = Notes.open(beside(folder), atlas=atlas.manifest.hash).all_labels().values()
     there = {each.label.text for labels in found for each in labels}
     every = [each for some in times.values() for each in some]
@@ -167,6 +188,20 @@ def main() -> None:
         row("errors", len(wrong), "", 0),
         row(f"labels lost, of {len(kept)} that were kept before SIGKILL", len(set(kept) - there), "", 0),
     ]
+    if options.cold:
+        why = drop_caches()
+        if why:
+            print(why, file=sys.stderr)
+        else:
+            times, failed, _ = measured(folder, options)
+            cold = [each for some in times.values() for each in some]
+            wrong += failed
+            rows += [
+                row(f"cold: all, p95 of {len(cold)}", statistics.quantiles(cold, n=20)[-1], "ms", BAR_MS),
+                row("cold: all, p50", statistics.median(cold), "ms"),
+                row("cold: the slowest", max(cold), "ms"),
+                row("cold: errors", len(failed), "", 0),
+            ]
     if options.json:
         print(json.dumps(rows, indent=1))
         return

@@ -342,8 +342,8 @@ def test_what_was_told_to_be_kept_is_kept_after_a_kill(stage):
 def test_databases_that_cannot_be_used(stage, tmp_path):
     key = stage.folder / KEY
     ask = stage.database.rows.execute
-    assert ask("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert ask("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    assert ask("PRAGMA journal_mode").fetchone()[0] == "delete"
+    assert ask("PRAGMA synchronous").fetchone()[0] == 3  # EXTRA
     right = key.read_bytes()
     key.write_bytes(bytes(32))
     with pytest.raises(BadInput, match="not the key"):

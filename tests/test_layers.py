@@ -15,7 +15,17 @@ SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors"},
     {"bounded"},
-    {"types", "site", "artifact", "device", "progress", "frontier", "characters", "interruption"},
+    {
+        "types",
+        "site",
+        "artifact",
+        "databases",
+        "device",
+        "progress",
+        "frontier",
+        "characters",
+        "interruption",
+    },
     {"models", "activations", "dictionaries", "history", "folder"},
     {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
     {"training"},

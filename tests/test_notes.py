@@ -362,8 +362,8 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
         notes = Notes.open(path, atlas=ATLAS)
         assert {*acknowledged} <= {record.id for record in notes.records()}
         assert notes._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert notes._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert notes._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: a power cut takes nothing either
+        assert notes._db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert notes._db.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA: a power cut takes nothing either
         assert notes.search("A 1").total > 0 and notes.search("D 2").total > 0
         notes.close()
     assert len({*acknowledged}) == len(acknowledged) >= 4 * (3 + 12 + 25)

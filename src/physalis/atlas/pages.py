@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 from jaxtyping import Int
 
+from physalis.atlas.compression import inflate
 from physalis.atlas.records import Example, ExampleGroup, Histogram, Neighbour, TokenCount, TokenEffect
 from physalis.characters import Piece, alone, in_text
 
@@ -113,9 +114,10 @@ def pack(pages: np.ndarray, shape: PageShape) -> list[bytes]:
     return [compressor.compress(page.tobytes()) for page in stored]
 
 
-def unpack(blob: bytes, shape: PageShape) -> np.void:
-    """A page from its compressed form."""
-    stored = np.frombuffer(zstandard.decompress(blob), _dtype(shape, shape.token_bytes))
+def unpack(blob: object, shape: PageShape) -> np.void:
+    """A page from its compressed form. Raises BadInput if it is none of that shape."""
+    kind = _dtype(shape, shape.token_bytes)
+    stored = np.frombuffer(inflate(blob, least=kind.itemsize, most=kind.itemsize), kind)
     page = stored.astype(page_dtype(shape))[0]
     if shape.token_bytes == 2:  # ids from 32,768 on were stored as negative numbers, -1 as itself
         tokens = page["example_tokens"]
@@ -128,9 +130,11 @@ class StringTable:
 
     def __init__(self, ids: Sequence[int], pieces: Sequence[Piece]) -> None:
         # Arrays, from which thousands are taken at once; the last entry, which is also -1, pads.
-        size = max(ids, default=-1) + 2
-        self._alone, self._pieces = np.full(size, "", object), np.full(size, "", object)
-        self._cuts = np.zeros(size, bool)
+        self.size = max(ids, default=-1) + 1
+        """Ids lie below; what lies below and has no text is written as none."""
+        padded = self.size + 1
+        self._alone, self._pieces = np.full(padded, "", object), np.full(padded, "", object)
+        self._cuts = np.zeros(padded, bool)
         self._alone[ids] = [alone(each) for each in pieces]
         self._pieces[ids] = pieces
         self._cuts[ids] = [isinstance(each, bytes) for each in pieces]

@@ -56,16 +56,17 @@ _PRAGMAS = (
     f"PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA user_version = {LAYOUT};"
 )
 
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE features (
+TABLES = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE features (
     id INTEGER PRIMARY KEY, density REAL NOT NULL, n_fired INTEGER NOT NULL, max_code REAL NOT NULL,
     mean_code REAL NOT NULL, token_entropy REAL NOT NULL, logit_kurtosis REAL NOT NULL, nearest_cosine REAL NOT NULL,
-    x REAL NOT NULL, y REAL NOT NULL, region INTEGER NOT NULL, headline TEXT NOT NULL, snippet BLOB NOT NULL);
-CREATE TABLE pages (id INTEGER PRIMARY KEY, page BLOB NOT NULL);
-CREATE TABLE causes (id INTEGER PRIMARY KEY, causes BLOB NOT NULL);
-CREATE TABLE words (word TEXT PRIMARY KEY, ids BLOB NOT NULL, weights BLOB NOT NULL) WITHOUT ROWID;
-"""
+    x REAL NOT NULL, y REAL NOT NULL, region INTEGER NOT NULL, headline TEXT NOT NULL, snippet BLOB NOT NULL)""",
+    "CREATE TABLE pages (id INTEGER PRIMARY KEY, page BLOB NOT NULL)",
+    "CREATE TABLE causes (id INTEGER PRIMARY KEY, causes BLOB NOT NULL)",
+    "CREATE TABLE words (word TEXT PRIMARY KEY, ids BLOB NOT NULL, weights BLOB NOT NULL) WITHOUT ROWID",
+)
+"""A reader takes no file that defines anything else: what a file defines can run."""
 
 
 class StoreWriter:
@@ -76,7 +77,7 @@ class StoreWriter:
         # One writer, no readers, renamed when whole: a journal would only slow it down. ``isolation_level=None`` leaves
         # transactions to us.
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript(_PRAGMAS + _TABLES)
+        self._db.executescript(_PRAGMAS + "; ".join(TABLES) + ";")
         self._db.execute("BEGIN")
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._shape = shape

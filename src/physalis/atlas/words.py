@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 
 HEADLINE, TOKEN, PROMOTED, EXAMPLE = 8, 4, 2, 1
 """Weight of a word by where the feature has it."""
@@ -73,7 +73,7 @@ def score(query: str, n_features: int, find: Find) -> np.ndarray:
     """How well each feature matches every word of ``query``; 0 where it lacks one. The last word may be unfinished.
 
     A feature's score is the sum over different words of weight times log(1 + n_features / features with that word).
-    Raises BadInput for more than MOST_WORDS different ones.
+    Raises BadInput for more than MOST_WORDS different ones, Unavailable if what ``find`` gives names other features.
     """
     wanted = _wanted(query)
     if len(wanted) > MOST_WORDS:
@@ -108,6 +108,8 @@ def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -
     found = np.zeros(n_features, np.float32)
     few: list[tuple[float, bytes, bytes]] = []
     for match, ids, weights in matches:
+        if not weights or len(ids) != 4 * len(weights) or np.frombuffer(ids, np.uint32).max() >= n_features:
+            raise Unavailable(f"This atlas's index of words is damaged at {word!r}. Search for another word.")
         rarity = np.log(1 + n_features / len(weights)) * (1 if match == word else 0.5)
         if len(weights) < FEW:
             few.append((rarity, ids, weights))

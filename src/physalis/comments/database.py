@@ -3,7 +3,8 @@
 Everything that says who wrote what carries an HMAC-SHA256 (RFC 2104) under a key of this database. The key is another
 file, comments.key, readable by its owner alone: whoever gets to write the database without it (a shared or restored
 copy, another program) cannot put words in anyone's mouth. It does not protect from someone who can read both.
-Write-ahead logging, with every commit on disk before it is answered: what was told to be kept is kept after a kill.
+Every commit is on the disk before it is answered, in the file that stands there (``databases.Shared``): what was told
+to be kept is kept after a kill.
 """
 
 import hashlib
@@ -12,40 +13,43 @@ import json
 import os
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from physalis.errors import BadInput
+from physalis.databases import Shared
+from physalis.databases.caution import check_schema
+from physalis.databases.shared import make
+from physalis.errors import BadInput, Unavailable
 
 DATABASE, KEY = "comments.db", "comments.key"
 LAYOUT = 1
 """Version of the tables. A newer one is refused."""
 
-_PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+BUSY_S = 5.0
+"""How long a request waits for others. Guests write little."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS invitations (
+_TABLES = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE invitations (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, affiliation TEXT NOT NULL, role TEXT NOT NULL, hash BLOB UNIQUE NOT NULL,
-    created INTEGER NOT NULL, expires INTEGER NOT NULL, accepted INTEGER, revoked INTEGER, seal BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS sessions (
+    created INTEGER NOT NULL, expires INTEGER NOT NULL, accepted INTEGER, revoked INTEGER, seal BLOB NOT NULL)""",
+    """CREATE TABLE sessions (
     hash BLOB PRIMARY KEY, invitation TEXT NOT NULL REFERENCES invitations, expires INTEGER NOT NULL,
-    seal BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS comments (
+    seal BLOB NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE comments (
     id TEXT PRIMARY KEY, place TEXT NOT NULL, anchor TEXT NOT NULL, parent TEXT REFERENCES comments,
     author TEXT NOT NULL REFERENCES invitations, name TEXT NOT NULL, affiliation TEXT NOT NULL, role TEXT NOT NULL,
     state TEXT NOT NULL, number INTEGER NOT NULL, written INTEGER NOT NULL, changed INTEGER NOT NULL,
-    seal BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS versions (
+    seal BLOB NOT NULL)""",
+    """CREATE TABLE versions (
     comment TEXT NOT NULL REFERENCES comments, number INTEGER NOT NULL, text TEXT NOT NULL, time INTEGER NOT NULL,
-    signature BLOB NOT NULL, PRIMARY KEY (comment, number)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS comments_at ON comments (place, state);
-CREATE INDEX IF NOT EXISTS comments_by ON comments (author, state);
-"""
+    signature BLOB NOT NULL, PRIMARY KEY (comment, number)) WITHOUT ROWID""",
+    "CREATE INDEX comments_at ON comments (place, state)",
+    "CREATE INDEX comments_by ON comments (author, state)",
+)
 
 
 class Database:
@@ -56,14 +60,17 @@ class Database:
         cannot be read, if its key is missing or another's, or if a newer physalis made it."""
         self.file = Path(folder) / DATABASE
         self._clock = clock
-        self._local = threading.local()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        # The database is looked for first: another process that makes both now makes the key first.
-        self._key = _key(self.file.with_name(KEY), wanted=self.file.exists())
         try:
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise BadInput(f"{self.file} cannot be read ({error}). Put back your copy, or move it away.") from error
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            # The database is looked for first: another process that makes both now makes the key first.
+            self._key = _key(self.file.with_name(KEY), wanted=self.file.exists())
+            if not self.file.exists() or not self.file.stat().st_size:
+                make(self.file, self._fill, prepare=_prepare, busy_s=BUSY_S)
+            self._file = Shared(self.file, self._check, busy_s=BUSY_S, prepare=_prepare)
+        except Unavailable as error:
+            raise BadInput(f"{self.file} cannot be read. {error}") from error
+        except OSError as error:
+            raise BadInput(f"{self.file} cannot be made or opened: {error.strerror}. Check who may use it.") from error
 
     def now(self) -> int:
         """Seconds since 1970."""
@@ -71,41 +78,18 @@ class Database:
 
     @property
     def rows(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        if not hasattr(self._local, "db"):
-            db = sqlite3.connect(self.file, timeout=5, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            # A row damaged from outside shall fail its signature, not the reader.
-            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            try:
-                db.executescript(_PRAGMAS)
-            except sqlite3.Error:
-                db.close()
-                raise
-            self._local.db = db
-        return self._local.db
+        """This thread's connection. Raises Unavailable if the file is gone, damaged, or signed with another key."""
+        return self._file.db
 
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is on disk when the block ends, or none of it if it raises. Raises BadInput if the
-        disk is full."""
-        db = self.rows
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise BadInput(f"The disk is full: nothing was written to {self.file}. Free some space.") from error
-            raise
+    def change(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction: all of it is on disk when the block ends, or none of it if it raises. Raises Unavailable if
+        the disk is full, the file may not be written or is not there, or others keep it for too long; and where it was
+        replaced just then, so that this is not sure."""
+        return self._file.change()
 
     def close(self) -> None:
-        """Close this thread's connection. Another is made if one is needed again."""
-        if hasattr(self._local, "db"):
-            self._local.db.close()
-            del self._local.db
+        """Close the connections. Others are made if they are needed again."""
+        self._file.close()
 
     def sign(self, *parts: Any) -> bytes:
         """The signature of some values. The first says what they are, so that no signature fits something else."""
@@ -117,18 +101,30 @@ class Database:
         """Whether that is their signature. Takes as long for a near miss as for any other."""
         return isinstance(signature, bytes) and hmac.compare_digest(signature, self.sign(*parts))
 
-    def _prepare(self) -> None:
-        db = self.rows
+    def _fill(self, db: sqlite3.Connection) -> None:
+        for statement in _TABLES:
+            db.execute(statement)
+        db.execute("INSERT INTO meta VALUES ('key', ?)", (self.sign("key"),))
+        db.execute(f"PRAGMA user_version = {LAYOUT}")
+
+    def _check(self, db: sqlite3.Connection, name: str) -> None:
         (layout,) = db.execute("PRAGMA user_version").fetchone()
         if layout > LAYOUT:
-            raise BadInput(f"{self.file} has layout {layout}; this physalis reads up to {LAYOUT}. Install a newer one.")
-        if layout < LAYOUT:
-            db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;")
-        proof = self.sign("key")
-        db.execute("INSERT OR IGNORE INTO meta VALUES ('key', ?)", (proof,))
-        (found,) = db.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
-        if found != proof:
-            raise BadInput(f"{self.file.with_name(KEY)} is not the key of {DATABASE} beside it. Put back its own.")
+            raise BadInput(f"{name} has layout {layout}; this physalis reads up to {LAYOUT}. Install a newer one.")
+        try:
+            check_schema(db, _TABLES)
+        except BadInput as error:
+            raise BadInput(f"{name} cannot be read as comments: {error}. Put back your copy.") from error
+        found = db.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
+        if found is None or not self.signed(found[0], "key"):
+            raise BadInput(f"{KEY} is not the key of {name} beside it. Put back its own.")
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA foreign_keys = ON")
+    db.row_factory = sqlite3.Row
+    # A row damaged from outside shall fail its signature, not the reader.
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
 
 
 def beside(atlas: Path) -> Path:

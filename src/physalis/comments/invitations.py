@@ -132,7 +132,14 @@ class Invitations:
         return self._invitation(self._row(id))
 
     def _intact(self, row: sqlite3.Row) -> bool:
-        return self._database.signed(row["seal"], "invitation", *tuple(row)[:-1])
+        """Whether it is as it was written, and can be read: whoever has the key can sign anything."""
+        if not self._database.signed(row["seal"], "invitation", *tuple(row)[:-1]):
+            return False
+        try:
+            self._invitation(row)
+        except (ValueError, TypeError, OverflowError, OSError):
+            return False
+        return True
 
     def _invitation(self, row: sqlite3.Row) -> Invitation:
         state = "open"

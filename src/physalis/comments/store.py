@@ -135,7 +135,7 @@ class Comments:
         """Every comment and version that was changed behind the program's back. They are shown to nobody."""
         faults = []
         rows = self._database.rows.execute(f"SELECT * FROM comments c {_WRITTEN}").fetchall()
-        ids = {row["id"] for row in rows}
+        ids, readable = {row["id"] for row in rows}, {comment.id for comment in self._all("")}
         for row in rows:
             id = str(row["id"])
             versions = self._signed_versions(id)
@@ -146,6 +146,8 @@ class Comments:
             ]
             if not self._sealed(row):
                 problems.append("Its place or state is not as it was written.")
+            elif not problems and id not in readable:
+                problems.append("It cannot be read: it holds what no comment does.")
             if [version["number"] for version in versions] != [n + 1 for n in range(len(versions))] or (
                 row["number"] != len(versions)
             ):
@@ -203,7 +205,8 @@ class Comments:
 
     def _all(self, where: str, *values: str | int) -> list[Comment]:
         rows = self._database.rows.execute(f"{_COMMENTS} {where} {_WRITTEN}", values).fetchall()
-        return [_comment(row) for row in rows if self._sealed(row) and self._fits(row)]
+        found = (_comment(row) for row in rows if self._sealed(row) and self._fits(row))
+        return [each for each in found if each is not None]
 
     def _seen(self, by: Person, id: str) -> Comment:
         """A comment that this person may know of: published, their own, or any for the owner."""
@@ -232,20 +235,24 @@ def _only_owner(by: Person, does: str) -> None:
         raise NotAllowed(f"Only the owner {does}; {by.name} is a {by.role}.")
 
 
-def _comment(row: sqlite3.Row) -> Comment:
-    return Comment(
-        id=row["id"],
-        anchor=ANCHOR.validate_json(row["anchor"]),
-        parent=row["parent"],
-        author=row["author"],
-        name=row["name"],
-        affiliation=row["affiliation"],
-        role=row["role"],
-        text=row["text"],
-        html=to_html(row["text"]),
-        version=row["number"],
-        state=row["state"],
-        written=iso(row["written"]),
-        edited=iso(row["time"]),
-        changed=iso(row["changed"]),
-    )
+def _comment(row: sqlite3.Row) -> Comment | None:
+    """None for what was signed and is no comment: whoever has the key can sign anything."""
+    try:
+        return Comment(
+            id=row["id"],
+            anchor=ANCHOR.validate_json(row["anchor"]),
+            parent=row["parent"],
+            author=row["author"],
+            name=row["name"],
+            affiliation=row["affiliation"],
+            role=row["role"],
+            text=row["text"],
+            html=to_html(row["text"]),
+            version=row["number"],
+            state=row["state"],
+            written=iso(row["written"]),
+            edited=iso(row["time"]),
+            changed=iso(row["changed"]),
+        )
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from physalis import artifact
-from physalis.comparing.opened import check_columns, load_arrays, load_summary
+from physalis.comparing.columns import Columns
+from physalis.comparing.opened import load_summary
 from physalis.comparing.records import Family, ForestSummary, Node, Tree
 from physalis.errors import BadInput
 
@@ -26,13 +27,8 @@ class Forest:
         self.folder = folder
         self.manifest = manifest
         self.summary = load_summary(folder / SUMMARY, ForestSummary)
-        self._columns = load_arrays(folder / ARRAYS, manifest)
-        widths = [width.n_features for width in self.summary.widths]
-        for i, n in enumerate(widths):
-            names = ("n_fired", "parent", "fires", "share", "cosine", "heir", "absorbed") if i else ("n_fired",)
-            check_columns(folder / ARRAYS, self._columns, n, *(f"{i}.{name}" for name in names))
-            if i and not (self._columns[f"{i}.parent"] < widths[i - 1]).all():
-                raise BadInput(f"{folder / ARRAYS}: a feature has a parent that is not there. {artifact.AGAIN}")
+        self._columns = Columns(folder / ARRAYS, manifest)
+        self._check_columns()
 
     @classmethod
     def open(cls, folder: Path | str) -> "Forest":
@@ -141,6 +137,16 @@ class Forest:
         while row:
             yield from row
             row = [below for each in row for below in self._below(each)]
+
+    def _check_columns(self) -> None:
+        widths = [width.n_features for width in self.summary.widths]
+        for level, n in enumerate(widths):
+            self._columns.check_ids(f"{level}.n_fired", n, low=0)
+            if level:
+                self._columns.check_ids(f"{level}.parent", n, low=-1, end=widths[level - 1])
+                self._columns.check_ids(f"{level}.heir", n, low=0, end=2)
+                for name in ("fires", "share", "cosine", "absorbed"):
+                    self._columns.check_numbers(f"{level}.{name}", n)
 
     def _check(self, level: int, feature: int) -> None:
         widths = self.summary.widths

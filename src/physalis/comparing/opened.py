@@ -5,45 +5,25 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import ValidationError
 
 from physalis import artifact
-from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Summary
+from physalis.comparing.columns import Columns
+from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Record, Summary
 from physalis.errors import BadInput
 
 KIND = "comparison"
 SUMMARY, ARRAYS = "summary.json", "features.safetensors"
 FATES: tuple[Fate, ...] = get_args(Fate)
 
-S = TypeVar("S", bound=BaseModel)
 SideName = Literal["a", "b"]
 Sort = Literal["id", "n_fired", "cosine", "correlation", "by_code_correlation", "p_value"]
 
 
-def load_arrays(path: Path, manifest: artifact.Manifest) -> dict[str, np.ndarray]:
-    """Raises BadInput if the file is missing or damaged."""
-    artifact.plain(path)
-    try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}). The folder is damaged: delete it and make it again."
-        ) from error
-    artifact.check_digest(path, manifest)
-    return found
+R = TypeVar("R", bound=Record)
 
 
-def check_columns(path: Path, columns: dict[str, np.ndarray], n: int, *names: str) -> None:
-    """Raise BadInput unless there is a number for each of ``n`` features in every column named."""
-    for name in names:
-        if name not in columns or columns[name].shape != (n,):
-            held = "nothing" if name not in columns else list(columns[name].shape)
-            raise BadInput(f"{path}: {name} holds {held}, and should hold [{n}]. {artifact.AGAIN}")
-
-
-def load_summary(path: Path, kind: type[S]) -> S:
+def load_summary(path: Path, kind: type[R]) -> R:
     """The summary in a file of JSON. Raises BadInput if the file is missing or damaged."""
     try:
         return kind.model_validate(artifact.read_json(path))
@@ -59,11 +39,8 @@ class Comparison:
         self.folder = folder
         self.manifest = manifest
         self.summary = load_summary(folder / SUMMARY, Summary)
-        self._columns = load_arrays(folder / ARRAYS, manifest)
-        for name, side in (("a", self.summary.a), ("b", self.summary.b)):
-            check_columns(folder / ARRAYS, self._columns, side.n_features, *(f"{name}.{each}" for each in _COLUMNS))
-            if not (self._columns[f"{name}.fate"] < len(FATES)).all():
-                raise BadInput(f"{folder / ARRAYS}: a feature of {name} has no fate that is known. {artifact.AGAIN}")
+        self._columns = Columns(folder / ARRAYS, manifest)
+        self._check()
 
     @classmethod
     def open(cls, folder: Path | str) -> "Comparison":
@@ -140,6 +117,33 @@ class Comparison:
                 )
             )
         return found
+
+    def _check(self) -> None:
+        c, n = self._columns, {"a": self.summary.a.n_features, "b": self.summary.b.n_features}
+        c.check_ids("group.side", None, low=0, end=2)
+        n_groups = len(c["group.side"])
+        for own, other in (("a", "b"), ("b", "a")):
+            for name, low, end in (
+                ("fate", 0, len(FATES)), ("group", -1, n_groups), ("n_fired", -1, None), ("partner", -1, n[other]),
+                ("by_code", -1, n[other]), ("found", 0, 2), ("found_by_code", 0, 2),
+            ):  # fmt: skip
+                c.check_ids(f"{own}.{name}", n[own], low=low, end=end)
+            for name in ("cosine", "correlation", "p_value", "by_code_correlation"):
+                c.check_numbers(f"{own}.{name}", n[own])
+        c.check_ids("group.feature", n_groups, low=0, end=max(n.values()))
+        c.check_ids("member.feature", None, low=0, end=max(n.values()))
+        n_members = len(c["member.feature"])
+        c.check_ends("group.offsets", n_groups, n_members)
+        for name in ("group.coverage", "group.purity"):
+            c.check_numbers(name, n_groups)
+        for name in ("member.purity", "member.coverage", "member.cosine"):
+            c.check_numbers(name, n_members)
+        for own, other, side in (("a", "b", 0), ("b", "a", 1)):
+            groups = c["group.side"] == side
+            members = np.repeat(groups, np.diff(c["group.offsets"].astype(np.int64)))
+            wholes, parts = c["group.feature"][groups], c["member.feature"][members]
+            if wholes.max(initial=-1) >= n[own] or parts.max(initial=-1) >= n[other]:
+                raise BadInput(f"{c.path} names features that do not exist. Delete the folder and make it again.")
 
     def _row(self, side: str, id: int) -> Compared:
         c = {name: self._columns[f"{side}.{name}"][id].item() for name in _COLUMNS}

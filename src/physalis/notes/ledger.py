@@ -2,20 +2,19 @@
 
 What counts follows from the records alone, in whatever order they came; it is worked out anew for each slot that new
 records touch, in the same transaction, so that pages are read without looking at history. A write that was acknowledged
-is on the disk: it survives a kill. SQLite in WAL mode, a connection for each thread, on a local disk.
+is on the disk: it survives a kill, and the file that it went into is the one that stands there (``databases.Shared``).
 """
 
 import sqlite3
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from physalis import artifact
-from physalis.errors import BadInput
+from physalis.databases import Shared
+from physalis.databases.caution import check_schema
+from physalis.databases.shared import make
+from physalis.errors import BadInput, Unavailable
 from physalis.notes.records import Record, Written, read
 
 SCHEMA = 1
@@ -66,54 +65,42 @@ class NotYours(BadInput):
     """Someone else wrote it."""
 
 
-class _Connection(sqlite3.Connection):
-    """One that can be held weakly."""
-
-
 class Ledger:
     """An open notes.db. ``db`` is this thread's connection; changes go through ``write``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, atlas: str) -> None:
+        """Raises BadInput as ``open_ledger`` says."""
         self.path = path
-        self._local = threading.local()
-        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._lock = threading.Lock()
+
+        def check(db: sqlite3.Connection, name: str) -> None:
+            bound = _bound(db, name)
+            if bound != atlas:
+                raise BadInput(
+                    f"{name} holds notes about another atlas: its manifest has the hash {bound}, this one's has "
+                    f"{atlas}. The same number may be another feature there. Open the notes that belong to this atlas, "
+                    "or, if its features are the same (it was only built again), bind the notes to it: physalis notes "
+                    "rebind ATLAS."
+                )
+
+        self._file = Shared(path, check, prepare=_prepare, busy_s=BUSY_S)
 
     @property
     def db(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        if not hasattr(self._local, "db"):
-            self._local.db = _connect(self.path, "rw")
-            with self._lock:
-                self._connections.add(self._local.db)
-        return self._local.db
+        """This thread's connection. Raises Unavailable if the file is gone, damaged or another's."""
+        return self._file.db
 
     def write(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
         """Call ``change`` inside a transaction; when this returns, what it did is on the disk.
 
-        Raises BadInput if the disk is full, the file may not be written, or others kept it for too long; then nothing
-        was changed.
+        Raises Unavailable if the disk is full, the file may not be written or is not there, or others kept it for too
+        long; then nothing was changed. It is also raised where the file was replaced just then: then that is not sure.
         """
-        try:
-            with _transaction(self.db):
-                return change(self.db)
-        except sqlite3.OperationalError as error:
-            sentence = {
-                sqlite3.SQLITE_FULL: "The disk is full. Free some space.",
-                sqlite3.SQLITE_READONLY: "This user may not write there.",
-                sqlite3.SQLITE_BUSY: f"Others have been writing for {BUSY_S:.0f} seconds. Try again.",
-            }.get(error.sqlite_errorcode & 0xFF)
-            if sentence is None:
-                raise
-            raise BadInput(f"Nothing was written into {self.path}: {sentence}") from error
+        with self._file.change() as db:
+            return change(db)
 
     def close(self) -> None:
         """Close the connections of all threads. A later call opens new ones."""
-        with self._lock:
-            connections, self._local = [*self._connections], threading.local()
-            self._connections.clear()
-        for connection in connections:
-            connection.close()
+        self._file.close()
 
 
 def beside(atlas: Path) -> Path:
@@ -130,24 +117,26 @@ def open_ledger(path: Path, atlas: str) -> Ledger:
             f"{path} would stand inside {path.parent}, and be lost when that is deleted to be built again. "
             f"Keep notes beside it, such as {beside(path.parent)}."
         )
-    with _opening(path) as db:
-        if not _tables(db):
-            with _transaction(db):
-                if not _tables(db):  # another process may just have made them
-                    for statement in _TABLES:
-                        db.execute(statement)
-                    db.execute("INSERT INTO meta VALUES ('atlas', ?)", (atlas,))
-                    db.execute(f"PRAGMA application_id = {_APPLICATION}")
-                    db.execute(f"PRAGMA user_version = {SCHEMA}")
-        bound = _bound(db, path)
-        if bound != atlas:
-            raise BadInput(
-                f"{path} holds notes about another atlas: its manifest has the hash {bound}, this one's has {atlas}. "
-                "The same number may be another feature there. Open the notes that belong to this atlas, or, if its "
-                "features are the same (it was only built again), bind the notes to it with physalis.notes.rebind."
-            )
-        _use_wal(db)
-    return Ledger(path)
+    try:
+        if not path.exists() or not path.stat().st_size:
+            make(path, lambda db: _fill(db, atlas), prepare=_prepare, busy_s=BUSY_S)
+        return Ledger(path, atlas)
+    except Unavailable as error:
+        raise BadInput(f"{path} cannot be opened as notes. {error}") from error
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    # Some builds of SQLite take json_extract for unsafe in a table's definition. Ours uses it, and any other definition
+    # is refused before a table is touched.
+    db.execute("PRAGMA trusted_schema = ON")
+
+
+def _fill(db: sqlite3.Connection, atlas: str) -> None:
+    for statement in _TABLES:
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES ('atlas', ?)", (atlas,))
+    db.execute(f"PRAGMA application_id = {_APPLICATION}")
+    db.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def rebind(path: Path | str, *, atlas: str) -> str:
@@ -159,11 +148,15 @@ def rebind(path: Path | str, *, atlas: str) -> str:
     path = Path(path)
     if not path.exists():
         raise BadInput(f"There is no {path}. Check the path.")
-    with _opening(path) as db:
-        with _transaction(db):
-            bound = _bound(db, path)
+    before: list[str] = []
+    try:
+        file = Shared(path, lambda db, name: before.append(_bound(db, name)), prepare=_prepare, busy_s=BUSY_S)
+        with file.change() as db:
             db.execute("UPDATE meta SET value = ? WHERE key = 'atlas'", (atlas,))
-    return bound
+        file.close()
+    except Unavailable as error:
+        raise BadInput(f"{path} cannot be opened as notes. {error}") from error
+    return before[-1]
 
 
 def add(db: sqlite3.Connection, records: Iterable[Written]) -> int:
@@ -173,7 +166,7 @@ def add(db: sqlite3.Connection, records: Iterable[Written]) -> int:
     for record in records:
         known = db.execute("SELECT body FROM records WHERE id = ?", (record.id,)).fetchone()
         if known:
-            check_same(read(known[0]), record)
+            check_same(kept(known[0]), record)
             continue
         fresh += 1
         slot = record.slot
@@ -207,7 +200,15 @@ def current(db: sqlite3.Connection, id: str) -> Written:
         raise NotThere(f"Nothing here has the id {id}.")
     if not found[1]:
         raise NotThere(f"What had the id {id} was changed or removed meanwhile. Read it again.")
-    return read(found[0])
+    return kept(found[0])
+
+
+def kept(body: Any) -> Written:
+    """The record that a row holds. Raises Unavailable if it was damaged from outside."""
+    try:
+        return read(body)
+    except BadInput as error:
+        raise Unavailable(f"A record of these notes is damaged. {error}") from error
 
 
 def check_same(known: Written, other: Written) -> None:
@@ -224,65 +225,22 @@ def _short(record: Written) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def _connect(path: Path, mode: Literal["rw", "rwc"]) -> _Connection:
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
-    # ``isolation_level=None`` leaves transactions to us; a connection is closed by whoever closes the ledger.
-    db = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=_Connection
-    )
-    db.execute("PRAGMA synchronous = FULL")  # in WAL mode less would acknowledge what a power cut can still take away
-    db.execute("PRAGMA fullfsync = 1")  # the same on a Mac; nothing elsewhere
-    return db
-
-
-@contextmanager
-def _opening(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(_connect(path, "rwc")) as db:
-            yield db
-    except sqlite3.DatabaseError as error:
-        raise BadInput(
-            f"{path} cannot be opened as notes: {error}. Check the path, and who may write there."
-        ) from error
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
 def _pragma(db: sqlite3.Connection, name: str) -> Any:
     return db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def _tables(db: sqlite3.Connection) -> int:
-    return db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-
-
-def _bound(db: sqlite3.Connection, path: Path) -> str:
+def _bound(db: sqlite3.Connection, name: str) -> str:
     """The hash of the atlas that the notes are about."""
     if _pragma(db, "application_id") != _APPLICATION:
-        raise BadInput(f"{path} is a database of something else, not notes. Choose another path; nothing was changed.")
+        raise BadInput(f"{name} is a database of something else, not notes. Choose another path; nothing was changed.")
     version = _pragma(db, "user_version")
     if version > SCHEMA:
-        raise BadInput(f"{path} has schema version {version}; this physalis reads up to {SCHEMA}. Install a newer one.")
-    return db.execute("SELECT value FROM meta WHERE key = 'atlas'").fetchone()[0]
-
-
-def _use_wal(db: sqlite3.Connection) -> None:
-    """SQLite waits for others everywhere but here."""
-    deadline = time.monotonic() + BUSY_S
-    while _pragma(db, "journal_mode") != "wal":
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return  # where the disk cannot have it, the file stays as it is, slower and as safe
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+        raise BadInput(f"{name} has schema version {version}; this physalis reads up to {SCHEMA}. Install a newer one.")
+    try:
+        check_schema(db, _TABLES)
+    except BadInput as error:
+        raise BadInput(f"{name} cannot be read as notes: {error}. Put back your copy.") from error
+    row = db.execute("SELECT value FROM meta WHERE key = 'atlas'").fetchone()
+    if row is None:
+        raise BadInput(f"{name} does not say which atlas it is about. Put back your copy.")
+    return str(row[0])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.notes import ledger, records
 from physalis.notes.ledger import Ledger, NotThere, NotYours, open_ledger
 from physalis.notes.records import (
@@ -178,13 +178,13 @@ class Notes:
             "OFFSET ?) f JOIN records r ON r.seq = f.seq ORDER BY f.rank, f.seq",
             (wanted, limit, offset),
         )
-        found = (records.read(body) for (body,) in rows)
+        found = (ledger.kept(body) for (body,) in rows)
         return Found(total=total, offset=offset, rows=[each for each in found if isinstance(each, Label | Note)])
 
     def records(self) -> Iterator[Written]:
         """Every record ever written, by id: replaced and removed ones too."""
         for (body,) in self._db.execute("SELECT body FROM records ORDER BY id").fetchall():
-            yield records.read(body)
+            yield ledger.kept(body)
 
     # Writing
 
@@ -312,7 +312,10 @@ class Notes:
 
 
 def _as(kind: type[Kind], body: str) -> Kind:
-    return kind.model_validate_json(body)
+    found = ledger.kept(body)
+    if not isinstance(found, kind):
+        raise Unavailable(f"A record of these notes is damaged: what should be a {kind.__name__.lower()} is none.")
+    return found
 
 
 def _current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:

@@ -19,7 +19,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,7 @@ from physalis.comments import Database
 from physalis.comments.anchors import Anchor, FeatureAnchor
 from physalis.comments.store import LONGEST
 from physalis.comparing import Forest
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.notes import Notes
 from physalis.web.answers import as_json
 from physalis.web.comments import comments_router
@@ -82,12 +82,12 @@ def create_app(
     shelf = Shelf(articles, atlas)
     app = bare_app()
 
-    # The same for every request, and the larger ones take a while to write as JSON.
-    summary_of = cache(atlas.summary)
-    metrics_of = cache(lambda: spreads(atlas))
-    metrics_json = cache(lambda: f"[{','.join(m.model_dump_json() for m in metrics_of())}]")
-    map_json = cache(lambda: atlas.map().model_dump_json())
-    map_tag = cache(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
+    # The same for every request while one file stands there, and the larger ones take a while to write as JSON.
+    summary_of = atlas.summary
+    metrics_of = atlas.kept(lambda: spreads(atlas))
+    metrics_json = atlas.kept(lambda: f"[{','.join(m.model_dump_json() for m in metrics_of())}]")
+    map_json = atlas.kept(lambda: atlas.map().model_dump_json())
+    map_tag = atlas.kept(lambda: f'"{hashlib.sha256(map_json().encode()).hexdigest()[:20]}"')
 
     kin_of = None if forest is None else find_families(forest, atlas)
     # What the atlas keeps in memory is read now, half a second for 100,000 features, so that no visitor waits for it.
@@ -151,6 +151,8 @@ def create_app(
     def feature_of(id: int) -> Feature:
         try:
             return atlas[id]
+        except Unavailable:
+            raise
         except BadInput as error:
             raise HTTPException(404, str(error)) from error
 
@@ -182,7 +184,8 @@ def create_app(
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
         if notes:
-            records["said"] = notes.said(id, most=MOST_SHOWN).model_dump_json()
+            with suppress(Unavailable):  # the page asks for them then, and shows why there are none
+                records["said"] = notes.said(id, most=MOST_SHOWN).model_dump_json()
         return page(title, status=200, **records)
 
     @app.get("/map", include_in_schema=False)

@@ -31,14 +31,14 @@ from physalis.comments.invitations import LINK, csrf_fits
 from physalis.comments.records import Comment, Fault, Invitation, Invited, Person, Record, Session, Thread, Version
 from physalis.comments.refusals import Conflict, Missing, NotAllowed, NotKnown
 from physalis.comments.store import LONGEST
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.web.answers import as_json
 from physalis.web.hosts import session_cookie
 from physalis.web.refusals import cut, shown, to_visitor
 
 SESSION_DAYS = 30
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", max_length=16)]
-STATUS = {NotKnown: 401, NotAllowed: 403, Missing: 404, Conflict: 409}
+STATUS = {NotKnown: 401, NotAllowed: 403, Missing: 404, Conflict: 409, Unavailable: 503}
 
 
 class Link(Record):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException
 
 from physalis.atlas import Atlas
 from physalis.comparing import Forest
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.web.compared import Kin, Names, kin, level_of
 from physalis.web.numbers import NUMBER
 
@@ -31,6 +31,8 @@ def family_router(find: FindKin) -> APIRouter:
         """A feature's ancestors, siblings and descendants among narrower and wider dictionaries."""
         try:
             return find(id)
+        except Unavailable:
+            raise
         except BadInput as error:
             raise HTTPException(404, str(error)) from error
 

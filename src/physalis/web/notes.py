@@ -23,7 +23,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.notes import Notes, NotThere, NotYours
 from physalis.notes.records import (
     LAST_FEATURE,
@@ -156,6 +156,8 @@ class Limited(APIRoute):
                 raise HTTPException(404, str(error)) from error
             except NotYours as error:
                 raise HTTPException(403, str(error)) from error
+            except Unavailable as error:
+                raise HTTPException(503, str(error)) from error
             except BadInput as error:
                 raise HTTPException(400, str(error)) from error
 
@@ -178,7 +180,9 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
     ``writer`` is a FastAPI dependency that every change goes through: it returns who is writing, or raises
     HTTPException (403 where nothing may be written), and is where an app looks at sessions, tokens and rates.
     """
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 403, 404, 413, 422)}
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": Refusal} for status in (400, 403, 404, 413, 422, 503)
+    }
     router = APIRouter(prefix="/api/notes", tags=["notes"], route_class=Limited, responses=refusals)
 
     def check(*features: int) -> None:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.web.journal import LOG, Seldom, number_of
 
 LONGEST = 200
@@ -43,7 +43,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
 
     @app.exception_handler(BadInput)
     async def bad_input(request: Request, error: BadInput) -> Response:
-        return refuse(request, 400, to_visitor(error))
+        return refuse(request, 503 if isinstance(error, Unavailable) else 400, to_visitor(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

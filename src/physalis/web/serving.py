@@ -85,6 +85,7 @@ def open_app(
     if dictionary is None and activations is not None:
         raise BadInput("Activations alone steer nothing. Give the dictionary that the atlas is of as well.")
     opened = Atlas.open(atlas)
+    opened.read_ahead()
     forest = None if tree is None else Forest.open(tree)
     notes, comments, live = notes_of(atlas, opened, author), find_beside(Path(atlas)), None
     if dictionary is not None:

@@ -46,9 +46,21 @@ class Shelf:
 
     def __init__(self, files: Sequence[Path | str], atlas: Atlas) -> None:
         """Read them as ``read_articles`` does, and with its refusals."""
-        found = read_articles(files, atlas, feature="/features/{}", picture="/articles/pictures/{}")
-        self._articles = {article.slug: article for article in found}
-        self.pictures = {name: content for article in found for name, content in article.pictures.items()}
+
+        def read() -> dict[str, Article]:
+            found = read_articles(files, atlas, feature="/features/{}", picture="/articles/pictures/{}")
+            return {article.slug: article for article in found}
+
+        self._read = atlas.kept(read)  # their figures show what stands in the atlas
+        self._read()
+
+    @property
+    def _articles(self) -> dict[str, Article]:
+        return self._read()
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        return {name: content for article in self._articles.values() for name, content in article.pictures.items()}
 
     @property
     def told(self) -> list[Told]:

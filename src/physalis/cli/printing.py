@@ -17,10 +17,11 @@ from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
+from physalis.cli.console import make_console
 from physalis.cli.demo import Made
-from physalis.cli.options import given
+from physalis.cli.options import Loading
 from physalis.metrics import ENOUGH, Interval
-from physalis.models import Model, load_model
+from physalis.models import Model
 from physalis.sweeping import Sweep
 
 TITLES = {
@@ -33,9 +34,9 @@ TITLES = {
 STRIKING = 5
 
 
-def model_of(activations: Path, name: str | None, device: str | None = None) -> Model:
+def model_of(activations: Path, name: str | None, loading: Loading) -> Model:
     """The named model, or the one that the activations were recorded from."""
-    return load_model(name or Activations.open(activations).manifest.config["model"], **given(device=device))
+    return loading.load(name or Activations.open(activations).manifest.config["model"])
 
 
 def show(record: Any, *, json: bool) -> None:
@@ -43,7 +44,7 @@ def show(record: Any, *, json: bool) -> None:
     if json:
         print(json_.dumps(_plain(record), indent=1))
         return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = make_console()
     match record:
         case Made():
             _demo(console, record)
@@ -232,8 +233,11 @@ def _size(n: float) -> str:
 
 def _summary(console: Console, s: Summary) -> None:
     console.print(
-        f"[bold]{s.n_features:,} features[/bold] of {s.model} at {s.site} ({s.architecture}, about {s.k:g} a token), "
-        f"read over {s.n_tokens:,} tokens of {s.text}."
+        Text.assemble(
+            (f"{s.n_features:,} features", "bold"),
+            f" of {s.model} at {s.site} ({s.architecture}, about {s.k:g} a token), read over {s.n_tokens:,} tokens of "
+            f"{s.text}.",
+        )
     )
     metrics = {name: estimate.model_dump() for name, estimate in s.metrics.items()}
     console.print(
@@ -247,23 +251,23 @@ def _demo(console: Console, made: Made) -> None:
     summary = atlas.summary()
     console.print()
     _summary(console, summary)
-    console.print("\n[bold]Five features to begin with[/bold]  (what each fires on; brighter is stronger)")
+    brighter = "; brighter is stronger" if console.is_terminal else ""
+    console.print(Text.assemble("\n", ("Five features to begin with", "bold"), f"  (what each fires on{brighter})"))
     for id in summary.striking[:STRIKING]:
         _feature(console, atlas[id])
     console.print(
         f"\nMade in {_time(made.seconds)}. Where to look next:\n"
         f"  physalis serve {made.atlas}     the atlas in a browser: search, map, every feature's examples\n"
         f"  physalis evaluate {made.dictionary} {made.activations} --out {made.evaluation} --json     all the numbers\n"
-        f"  physalis record MODEL --site L9.resid_post --text FILES --out acts/     the same on your model and text"
+        f"  physalis record MODEL --site L9.resid_post --text FILES --out acts/     the same on your model and text",
+        soft_wrap=True,
     )
 
 
 def _feature(console: Console, feature: Feature) -> None:
-    console.print(
-        f"\n[bold]{feature.id}[/bold]  {feature.headline}   [dim]fires on {feature.density:.2%} of tokens; raises "
-        f"{', '.join(repr(t.token) for t in feature.promoted[:4])}[/dim]",
-        markup=True,
-    )
+    raises = ", ".join(repr(each.token) for each in feature.promoted[:4])
+    about = f"fires on {feature.density:.2%} of tokens; raises {raises}"
+    console.print(Text.assemble("\n", (str(feature.id), "bold"), f"  {feature.headline}   ", (about, "dim")))
     for example in feature.groups[0].examples[:2] if feature.groups else ():
         line, top = Text("    "), max(example.codes)
         for i in _around(example, console.width - 8):

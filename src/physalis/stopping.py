@@ -47,6 +47,10 @@ class Listener:
         """End the process here and now, with the sentence."""
         shown = CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
         os.write(2, f"{shown}{SENTENCE}\n".encode())
+        self.end()
+
+    def end(self, *_: object) -> None:
+        """End the process here and now: the sentence was said."""
         os._exit(self.code)
 
     def ignored(self, unraisable: Any) -> None:
@@ -60,11 +64,15 @@ class Listener:
 def listening() -> Iterator[Listener]:
     """Within it Ctrl-C and SIGTERM end in the sentence and SystemExit(130) or (143). Signals that whoever started the
     process wants ignored stay so."""
-    listener, before = Listener(), {}
+    listener, before, hook = Listener(), {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         before = {each: signal.getsignal(each) for each in SIGNALS}
         before = {each: handler for each, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    hook = sys.unraisablehook
+    for handler in before.values():
+        already = getattr(handler, "__self__", None)
+        if isinstance(already, Listener):  # whoever called this listens
+            yield already
+            return
     for each in before:
         signal.signal(each, listener.hear)
     sys.unraisablehook = listener.ignored
@@ -80,8 +88,8 @@ def listening() -> Iterator[Listener]:
         raise SystemExit(listener.code) from None
     finally:
         sys.unraisablehook = hook
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, handler in before.items():  # once asked to stop, it may not be asked to wait for what Python tidies
+            signal.signal(each, listener.end if listener.heard else handler)
     if signal.SIGTERM in listener.heard:  # a server that was asked to end has said goodbye
         raise SystemExit(listener.code)
 

@@ -26,9 +26,9 @@ from physalis.sweeping import Sweep
 
 TITLES = {
     "fvu": "variance unexplained (FVU)", "cosine": "cosine", "l0": "features a token (L0)",
-    "ce_increase": "loss added when spliced in, nats", "kl": "KL to the model's predictions, nats",
+    "ce_increase": "loss added when spliced in, nats", "kl": "KL to its own predictions, nats",
     "loss_recovered_zero": "loss recovered, against zero", "loss_recovered_mean": "loss recovered, against the mean",
-    "dead_fraction": "dead features", "dense_fraction": "dense features (> 10 % of tokens)",
+    "dead_fraction": "dead features", "dense_fraction": "dense features (> 10 %)",
     "ce": "the model's own loss, nats",
 }  # fmt: skip
 STRIKING = 5
@@ -112,16 +112,16 @@ def _plain(record: Any) -> Any:
 
 
 def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
     table.add_column("this dictionary", justify="right", no_wrap=True)
     for baseline in baselines:
         table.add_column(baseline["name"], justify="right", style="dim", max_width=26)
     for name, title in TITLES.items():
         if name in found:
-            own, *others = (_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines)))
+            cells = [_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines))]
             # an interval below its number, not wherever the column ends
-            table.add_row(title, own, *(_stacked(cell) for cell in others))
+            table.add_row(title, *map(_stacked, cells))
     console.print(table)
 
 

@@ -57,7 +57,7 @@ def _sentence(error: Exception) -> str | None:
             return _of_disk(error, number)
         case _ if _out_of_memory(error):
             return (
-                "Memory did not suffice. Lower --batch-size, --batch, --features or --workers, or close other programs; "
+                "Memory did not suffice. Lower --batch-size, --batch, --features or --workers, or close others; "
                 "what is whole is kept."
             )
     return None

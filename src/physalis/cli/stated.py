@@ -5,23 +5,26 @@ import ast
 import operator
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 ARITHMETIC = {ast.Div: operator.truediv, ast.Mult: operator.mul, ast.Pow: operator.pow, ast.LShift: operator.lshift}
 
 
 def stated(function: str) -> dict[str, str]:
-    """The defaults in the signature of a function, or of the fields of a class, as a person would write them. It is
-    named by module and name inside physalis, such as "training.train"; None and empty defaults are left out, for they
+    """The defaults in the signature of a function or method, or of the fields of a class, as a person would write them.
+    It is named by module and name inside physalis, such as "training.train"; None and empty defaults are left out, for they
     stand for something that the help says in words."""
-    module, _, name = function.rpartition(".")
+    module, *names = _split(function)
     tree = parsed(module)
     constants = {
         node.targets[0].id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    node = next(n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name)
+    node: Any = tree
+    for name in names:
+        node = next(n for n in node.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name)
     found = {}
     for key, value in _defaults(node).items():
         if isinstance(value, ast.Name):
@@ -35,9 +38,19 @@ def stated(function: str) -> dict[str, str]:
 @cache
 def parsed(module: str) -> ast.Module:
     """The text of a module, such as "training" or "web.serving"."""
-    at = files("physalis").joinpath(*module.split("."))
-    at = at / "__init__.py" if at.is_dir() else files("physalis").joinpath(*f"{module.replace('.', '/')}.py".split("/"))
-    return ast.parse(at.read_text(encoding="utf-8"))
+    return ast.parse(_file(module.split(".")).read_text(encoding="utf-8"))
+
+
+def _split(function: str) -> list[str]:
+    """The module, and the names inside it."""
+    parts = function.split(".")
+    n = next(n for n in range(len(parts) - 1, 0, -1) if _file(parts[:n]).is_file())
+    return [".".join(parts[:n]), *parts[n:]]
+
+
+def _file(parts: list[str]) -> Traversable:
+    at = files("physalis").joinpath(*parts)
+    return at / "__init__.py" if at.is_dir() else files("physalis").joinpath(*parts[:-1], f"{parts[-1]}.py")
 
 
 def _defaults(node: ast.FunctionDef | ast.ClassDef) -> dict[str, ast.expr]:

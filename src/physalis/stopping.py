@@ -57,7 +57,8 @@ class Listener:
         """Where Python cannot raise (a destructor, a callback of an import) it would print the exception and go on."""
         if issubclass(unraisable.exc_type, Stopped):
             self.leave()
-        sys.__unraisablehook__(unraisable)
+        else:
+            sys.__unraisablehook__(unraisable)
 
 
 @contextmanager

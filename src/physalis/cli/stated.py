@@ -13,8 +13,8 @@ ARITHMETIC = {ast.Div: operator.truediv, ast.Mult: operator.mul, ast.Pow: operat
 
 def stated(function: str) -> dict[str, str]:
     """The defaults in the signature of a function or method, or of the fields of a class, as a person would write them.
-    It is named by module and name inside physalis, such as "training.train"; None and empty defaults are left out, for they
-    stand for something that the help says in words."""
+    It is named by module and name inside physalis, such as "training.train"; None and empty defaults are left out, for
+    they stand for something that the help says in words."""
     module, *names = _split(function)
     tree = parsed(module)
     constants = {

@@ -12,6 +12,8 @@ from physalis.errors import BadInput
 
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000, "g": 1_000_000_000}
 DEFAULT_FEATURES = "8x"
+MOST = 10**9
+"""Of anything that is counted one by one."""
 LARGEST_SEED = 2**32 - 1
 """What every generator of random numbers takes."""
 
@@ -77,7 +79,7 @@ def _sized(_: object, value: str | list[str] | None) -> None:
             count_features(each, 1_000)  # what a multiple comes to is known when the width is
 
 
-Count = Annotated[int | None, Parameter(validator=Range(1), metavar="N")]
+Count = Annotated[int | None, Parameter(validator=Range(1, MOST), metavar="N")]
 Amount = Annotated[int | None, Parameter(converter=_convert, validator=Range(1), metavar="AMOUNT")]
 Seed = Annotated[int | None, Parameter(validator=Range(0, LARGEST_SEED), metavar="N")]
 Positive = Annotated[float | None, Parameter(validator=Range(above=0, below=math.inf), metavar="NUMBER")]

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli import early
-from physalis.cli.amounts import Amount, Range
+from physalis.cli.amounts import MOST, Amount, Range
 from physalis.cli.help import verb
 from physalis.cli.options import (
     Dictionary,
@@ -70,7 +70,9 @@ def build_atlas(
     ] = None,
     causes: Annotated[
         int | None,
-        Parameter(help="Features for which the model is edited, to see what they do.", validator=Range(0), metavar="N"),
+        Parameter(
+            help="Features for which the model is edited, to see what they do.", validator=Range(0, MOST), metavar="N"
+        ),
     ] = None,
     seed: Order = None,
     loading: Loading = Loading(),  # noqa: B008 (frozen)

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis import artifact
+from physalis.cli import early
 from physalis.cli.amounts import Amount, Count
 from physalis.cli.help import verb
 from physalis.cli.options import Articles, Atlas_, Device, Host, Loading, Port, Proxy, Token, given
@@ -51,6 +52,7 @@ def serve(
     """
     if dictionary is not None:
         artifact.read(dictionary, "dictionary")
+        early.recordings(activations)
     if dictionary is not None or activations is None:  # else it is the options that are wrong, whatever the folder
         artifact.read(atlas, "atlas")
     from physalis.web.serving import serve as serve_

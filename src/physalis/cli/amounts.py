@@ -73,15 +73,32 @@ def _convert(_: object, tokens: Sequence[Token]) -> int:
     return amount(tokens[0].value)
 
 
+def whole(text: str) -> int:
+    """Read "32". Raises BadInput otherwise: int() of a number with a fraction would round it without a word."""
+    if re.fullmatch(r"[+-]?[0-9][0-9_]*", text.strip()) is None or len(text) > 300:
+        raise BadInput(f"{text[:40]!r} is not a whole number.")
+    return int(text)
+
+
+def as_whole(_: object, tokens: Sequence[Token]) -> int:
+    """A converter of one word."""
+    return whole(tokens[0].value)
+
+
+def as_wholes(_: object, tokens: Sequence[Token]) -> list[int]:
+    """A converter of an option that may be given several times."""
+    return [whole(each.value) for each in tokens]
+
+
 def _sized(_: object, value: str | list[str] | None) -> None:
     for each in value if isinstance(value, list) else [value]:
         if each is not None:
             count_features(each, 1_000)  # what a multiple comes to is known when the width is
 
 
-Count = Annotated[int | None, Parameter(validator=Range(1, MOST), metavar="N")]
+Count = Annotated[int | None, Parameter(converter=as_whole, validator=Range(1, MOST), metavar="N")]
 Amount = Annotated[int | None, Parameter(converter=_convert, validator=Range(1), metavar="AMOUNT")]
-Seed = Annotated[int | None, Parameter(validator=Range(0, LARGEST_SEED), metavar="N")]
+Seed = Annotated[int | None, Parameter(converter=as_whole, validator=Range(0, LARGEST_SEED), metavar="N")]
 Positive = Annotated[float | None, Parameter(validator=Range(above=0, below=math.inf), metavar="NUMBER")]
 Features = Annotated[
     str | None,

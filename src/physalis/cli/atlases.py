@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli import early
-from physalis.cli.amounts import MOST, Amount, Range
+from physalis.cli.amounts import MOST, Amount, Range, as_whole
 from physalis.cli.help import verb
 from physalis.cli.options import (
     Dictionary,
@@ -71,7 +71,10 @@ def build_atlas(
     causes: Annotated[
         int | None,
         Parameter(
-            help="Features for which the model is edited, to see what they do.", validator=Range(0, MOST), metavar="N"
+            help="Features for which the model is edited, to see what they do.",
+            converter=as_whole,
+            validator=Range(0, MOST),
+            metavar="N",
         ),
     ] = None,
     seed: Order = None,

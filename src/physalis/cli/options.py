@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from physalis.cli.amounts import Amount, Count, Positive, Range, Seed
+from physalis.cli.amounts import Amount, Count, Positive, Range, Seed, as_whole
 
 if TYPE_CHECKING:
     from physalis.models import Model
@@ -91,7 +91,9 @@ Host = Annotated[
 ]
 Port = Annotated[
     int | None,
-    Parameter(help="Port to listen at; 0 takes any that is free.", validator=Range(0, 65_535), metavar="N"),
+    Parameter(
+        help="Port to listen at; 0 takes any that is free.", converter=as_whole, validator=Range(0, 65_535), metavar="N"
+    ),
 ]
 Token = Annotated[str | None, Parameter(help="What other machines have to give to see the pages.", metavar="WORD")]
 Proxy = Annotated[

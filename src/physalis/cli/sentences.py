@@ -94,6 +94,8 @@ def _mistyped(error: CycloptsError) -> str:
         left = " ".join(error.unused_tokens or ())
         return f"`{command}` takes no further argument; received {left!r}. {more}"
     said = str(error)
+    if error.argument is not None and error.argument.name not in said:
+        said = f"Invalid value for {error.argument.name}: {said}"
     said = re.sub(r'unable to convert ("[^"]*") into (int|float)\.', _number, said)
     return said if said.rstrip().endswith((".", "?")) else f"{said}. {more}"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli import early
-from physalis.cli.amounts import Amount, Count, Range
+from physalis.cli.amounts import Amount, Count, Range, as_whole
 from physalis.cli.help import verb
 from physalis.cli.options import Dictionary, Json, Loading, ModelAgain, Order, Writes, given
 from physalis.errors import BadInput
@@ -74,7 +74,7 @@ def steer(
 def doses(
     dictionary: Dictionary,
     activations: Annotated[Path, Parameter(help="Folder that `record` wrote: what the dictionary reads.")],
-    feature: Annotated[int, Parameter(help="Number of the feature.", validator=Range(0))],
+    feature: Annotated[int, Parameter(help="Number of the feature.", converter=as_whole, validator=Range(0))],
     /,
     *,
     reads: Annotated[

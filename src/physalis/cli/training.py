@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli import early
-from physalis.cli.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range
+from physalis.cli.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range, as_wholes
 from physalis.cli.help import SETTINGS, verb
 from physalis.cli.options import (
     Architecture,
@@ -94,14 +94,24 @@ def sweep(
     ] = None,
     k: Annotated[
         list[int] | None,
-        Parameter(help="Features that fire on a token. Repeatable.", validator=Range(1, MOST), metavar="N"),
+        Parameter(
+            help="Features that fire on a token. Repeatable.",
+            converter=as_wholes,
+            validator=Range(1, MOST),
+            metavar="N",
+        ),
     ] = None,
     features: Annotated[
         list[str] | None, Parameter(help="Sizes: numbers, or multiples of the width as in 8x. Repeatable.")
     ] = None,
     seed: Annotated[
         list[int] | None,
-        Parameter(help="What is random, once with each. Repeatable.", validator=Range(0, LARGEST_SEED), metavar="N"),
+        Parameter(
+            help="What is random, once with each. Repeatable.",
+            converter=as_wholes,
+            validator=Range(0, LARGEST_SEED),
+            metavar="N",
+        ),
     ] = None,
     skip: Skip = None,
     settings: Set = None,

@@ -167,3 +167,34 @@ def test_every_kind_is_trained_without_python(tiny_by_name, tiny_text, tmp_path,
 def test_a_device_that_is_not_there_is_a_sentence(run, tiny_activations, tmp_path):
     code, _, err = run("train", tiny_activations.folder, "--device", "gpu", "--out", tmp_path / "d")
     assert code == 2 and err.startswith("physalis: This machine has no device 'gpu'. It has:")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("aux_weight", "Write NAME=VALUE"), ("bandwidth=1", "topk have no setting 'bandwidth'"),
+        ("aux_weight=much", "aux_weight is a number; received 'much'"),
+    ],
+)  # fmt: skip
+def test_settings_are_judged_early(run, tiny_activations, tmp_path, setting, says):
+    code, _, err = run("train", tiny_activations.folder, "--set", setting, "--out", tmp_path / "d")
+    assert code == 2 and says in err and not (tmp_path / "d").exists()
+
+
+def test_another_job_is_told_in_the_words_of_the_command_line(run, tiny_activations, tmp_path):
+    words = ("train", tiny_activations.folder, "--features", "64", "--batch-size", "512", "--out", tmp_path / "d")
+    code, out, err = run(*words, "--k", "4", "--epochs", "1", "--set", "aux_weight=0", "--json")
+    assert code == 0 and json.loads(out)["config"]["dictionary"]["aux_weight"] == 0, err
+    code, _, err = run(*words, "--k", "4", "--epochs", "2", "--set", "aux_weight=0")
+    assert code == 2 and "holds another job: --epochs was 1, now 2. A training is not lengthened" in err
+    code, _, err = run(*words, "--k", "5", "--epochs", "1", "--set", "aux_weight=0.5")
+    assert code == 2 and "--k was 4, now 5; --set aux_weight was 0, now 0.5. Choose" in err
+
+
+def test_a_folder_in_which_only_a_job_stands_is_taken_over(run, tiny_activations, tmp_path):
+    out = tmp_path / "d"
+    out.mkdir()
+    (out / "job.json").write_text(json.dumps({"kind": "activations", "schema_version": 1, "job": {}}))
+    words = ("train", tiny_activations.folder, "--features", "64", "--batch-size", "512", "--epochs", "1")
+    code, _, err = run(*words, "--k", "4", "--out", out)
+    assert code == 0, err

@@ -40,7 +40,14 @@ _COMMANDS = (
     "__init__", "atlases", "comments", "comparing", "early", "exchanging", "lab", "making", "notes", "options",
     "publishing", "recording", "serving", "steering", "training",
 )  # fmt: skip
-LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
+LATE = {
+    "__init__.py",
+    "__main__.py",
+    "models/__init__.py",
+    "lab/__init__.py",
+    "web/serving.py",
+    *(f"cli/{name}.py" for name in _COMMANDS),
+}
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",

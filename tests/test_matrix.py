@@ -231,6 +231,7 @@ def test_a_required_word_that_is_missing(physalis, here, command):
         check(physalis, command, "required", list(command.path), says=f"`physalis {command}` needs ")
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a module's file that was being read
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_it_can_be_stopped(physalis, here, tmp_path, command):
     """Sooner than most of them are done; what they had made is gone on with."""

@@ -13,7 +13,7 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
-    {"errors"},
+    {"errors", "stopping"},
     {"bounded"},
     {
         "types",
@@ -47,8 +47,18 @@ LAYERS = (
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
-_COMMANDS = ("__init__", "comments", "comparing", "lab", "making", "notes", "publishing", "verifying")
-LATE = {"__init__.py", "lab/__init__.py", "web/serving.py", *(f"cli/{name}.py" for name in _COMMANDS)}
+_COMMANDS = (
+    "__init__", "atlases", "comments", "comparing", "early", "exchanging", "lab", "making", "notes", "options",
+    "publishing", "recording", "serving", "steering", "training", "verifying",
+)  # fmt: skip
+LATE = {
+    "__init__.py",
+    "__main__.py",
+    "models/__init__.py",
+    "lab/__init__.py",
+    "web/serving.py",
+    *(f"cli/{name}.py" for name in _COMMANDS),
+}
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",

@@ -1,5 +1,15 @@
-"""``python -m physalis`` runs the command line."""
+"""``python -m physalis``, and the command ``physalis``. Signals are listened to before anything else is imported."""
 
-from physalis.cli import main
+from physalis.stopping import listening
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    with listening():
+        from physalis.cli import main as run
+
+        run()
+
+
+if __name__ == "__main__":
+    main()

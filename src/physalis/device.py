@@ -47,6 +47,14 @@ def chosen(device: torch.device | str | None) -> torch.device:
     return found
 
 
+def dtype_named(name: str) -> torch.dtype:
+    """What numbers are computed in, by its name. Raises BadInput listing those there are."""
+    known = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    if name not in known:
+        raise BadInput(f"There is no number format {name!r} here. Choose one of: {', '.join(known)}.")
+    return known[name]
+
+
 def pinned() -> bool:
     """Whether rows are read into memory that a card can copy from while it computes."""
     return default_device().type == "cuda"

@@ -30,7 +30,8 @@ def _short(x: float) -> str:
 
 
 Advance = Callable[..., None]
-"""``advance(n, note="fvu 0.15")``: n more units are done; the note, if given, replaces the one shown."""
+"""``advance(n, note="fvu 0.15")``: n more units are done; the note, if given, replaces the one shown. With n = 0 it is
+the name of the unit that begins, which is said at once."""
 
 
 @contextmanager
@@ -40,8 +41,9 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ad
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
-            TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), _Rate(unit),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.description:<22}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(unit), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )  # fmt: skip
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total, completed=done, note="")
@@ -68,6 +70,9 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ad
         nonlocal count, last, shown
         count += n
         shown = note if note is not None else shown
+        if n == 0 and note is not None:  # something by that name begins, and may take minutes
+            print(f"{title}: {note} ({count + 1} of {total} {unit})", file=sys.stderr, flush=True)
+            last = time.monotonic()
         now = time.monotonic()
         if now - last >= PLAIN_EVERY_S:
             last = now

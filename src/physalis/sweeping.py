@@ -105,6 +105,7 @@ def sweep(
     widths: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     skip: bool = False,
+    settings: Mapping[str, Any] = {},
     epochs: int = 1,
     batch_size: int = 2048,
     firing_tokens: int = 100_000,
@@ -112,7 +113,8 @@ def sweep(
 ) -> Sweep:
     """Train every architecture at every k, width (8 times what is read unless given) and seed, all on the same batches,
     and draw their frontier into ``out``/frontier.svg. ``Pairs`` make transcoders, crosscoders and cross-layer ones,
-    ``skip`` gives each a linear path beside its features. All of it happens on ``device``, the best that there is
+    ``skip`` gives each a linear path beside its features; ``settings`` are further fields of their configs, each given
+    to the architectures that have it. All of it happens on ``device``, the best that there is
     unless given.
 
     Each dictionary is a folder of its own that ``evaluate`` and ``build_atlas`` read. A sweep that was killed goes on
@@ -130,13 +132,20 @@ def sweep(
         raise BadInput("A sweep needs at least one architecture, one k, one width and one seed.")
     sides = [[len(part.mean) for part in side] for side in activations.parts]
     beside = {"skip": True} if skip else {}
-    shapes = [dictionaries.across(name, *sides) | {"n_features": width, "k": k} | beside for name, width, k, _ in grid]
+    own = {name: dictionaries.having(name, settings) for name in architectures}
+    for each in settings:
+        if not any(each in fields for fields in own.values()):
+            raise BadInput(f"None of {', '.join(architectures)} has a setting {each!r}. Leave it out, or correct it.")
+    shapes = [
+        dictionaries.across(name, *sides) | own[name] | {"n_features": width, "k": k} | beside
+        for name, width, k, _ in grid
+    ]
     configs = [dictionaries.make(point[0], shape).config for point, shape in zip(grid, shapes, strict=True)]
     names = ["-".join(map(str, point)) for point in grid]
-    job = {
+    job: dict[str, Any] = {
         "grid": grid, "epochs": epochs, "batch_size": batch_size, "firing_tokens": firing_tokens,
         "inputs": activations.inputs,
-    } | beside  # fmt: skip
+    } | beside | ({"settings": dict(settings)} if settings else {})  # fmt: skip
     with artifact.claim(out, "sweep", job) as done:
         if done is not None:
             return _read(out, done)

@@ -33,7 +33,7 @@ from physalis.artifact.files import (
     writing,
 )
 from physalis.artifact.manifest import AGAIN, SCHEMA, Manifest, digest, parsed, wrong
-from physalis.errors import BadInput
+from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim", "digest",
@@ -58,21 +58,24 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
 
     ``job`` is everything that decides the content. A folder of another job of this kind that came no further than files
     named in ``cheap`` is taken over: they are deleted. Raises BadInput if another process is writing there, if the
-    folder holds another artefact or another job, or if it holds files that are not ours.
+    folder holds another artefact or another job, or if it holds files that are not ours. A folder in which nothing but
+    a job stands is anybody's.
     """
     said = json.loads(json.dumps({"kind": kind, "schema_version": SCHEMA, "job": job}))
     _make(folder)
     with _held(folder), writing(folder):
         if os.path.lexists(folder / JOB):
             found = _job(folder)
-            if found != said and found.get("kind", kind) == kind and not _loss(folder, cheap):
+            same_kind = found.get("kind", kind) == kind
+            if found != said and not _loss(folder, cheap if same_kind else ()):
                 for name in cheap:
                     (folder / name).unlink(missing_ok=True)
                 write_json(folder / JOB, said)
             elif found != said:
-                raise BadInput(
-                    f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
-                )
+                told = f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
+                if found.get("kind") == kind and found.get("schema_version") == SCHEMA:
+                    raise AnotherJob(told, folder, found["job"], said["job"])
+                raise BadInput(told)
         else:
             if strangers := _loss(folder, ()):
                 raise BadInput(

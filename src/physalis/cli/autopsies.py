@@ -2,10 +2,10 @@
 
 import json as json_
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from physalis.cli.console import make_console
 from physalis.deaths import Deaths
 
 
@@ -14,11 +14,13 @@ def show(deaths: Deaths, *, json: bool) -> None:
     if json:
         print(json_.dumps(deaths.to_dict(), indent=1))
         return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = make_console()
     d, low, high = (deaths.dead[name] for name in ("value", "low", "high"))
     console.print(
-        f"[bold]{deaths.n_dead:,} of {deaths.n_features:,} features are dead[/bold] ({d:.2%}; 95 %: {low:.2%} to "
-        f"{high:.2%}): they fire on none of {deaths.n_tokens:,} tokens."
+        Text.assemble(
+            (f"{deaths.n_dead:,} of {deaths.n_features:,} features are dead", "bold"),
+            f" ({d:.2%}; 95 %: {low:.2%} to {high:.2%}): they fire on none of {deaths.n_tokens:,} tokens.",
+        )
     )
     console.print(_when(deaths))
     if deaths.causes:

@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from physalis.cli.console import make_console
 from physalis.cli.findings import line
 from physalis.lab.checks import Check
 
 
 def show(checks: Iterable[Check], *, json: bool) -> bool:
     """Print each check as soon as it is done, or all as JSON; returns whether all passed."""
-    console, made = Console(highlight=False, width=None if Console().is_terminal else 110), []
+    console, made = make_console(), []
     for check in checks:
         made.append(check)
         if not json:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.options import Json, given
+from physalis.cli.amounts import Count
+from physalis.cli.help import page
+from physalis.cli.options import Atlas_, Json, given
 from physalis.errors import BadInput
 
 if TYPE_CHECKING:
@@ -16,20 +18,38 @@ if TYPE_CHECKING:
     from physalis.comments import Database
     from physalis.comments.records import Comment, Invited, Person, Record
 
-app = cyclopts.App(name="comments", help="Comments on an atlas by invitation: invite people, publish what they write.")
-Id = Annotated[str, Parameter(name="ID")]
+app = cyclopts.App(name="comments", help="Who may comment on an atlas, and what is shown of it.")
+Id = Annotated[str, Parameter(name="ID", help="Id of the comment, which `comments queue` shows.")]
+InvitationId = Annotated[str, Parameter(name="ID", help="Id of the invitation, which `comments list` shows.")]
+Days = Annotated[Count, Parameter(help="Days that the link is open.")]
 Origin = Annotated[
-    str | None, Parameter(help="Where guests reach the server, if not at the address that serve uses by default.")
+    str | None,
+    Parameter(
+        help="Where guests reach the server, if not at the address that serve uses by default.", metavar="ADDRESS"
+    ),
 ]
 
 
-@app.command
+@app.command(
+    **page(
+        of="comments.invitations.Invitations.invite",
+        example="physalis comments invite atlas 'Ada Lovelace' 'Analytical Engines'",
+    )
+)
 def invite(
-    atlas: Path, name: str, affiliation: str | None = None, /, *, role: Literal["guest", "owner"] | None = None,
-    days: int | None = None, origin: Origin = None, json: Json = False,
-) -> None:  # fmt: skip
-    """Invite a person to comment on ATLAS under a NAME and an AFFILIATION, and print the link to send them, this once.
-    ROLE is guest or owner, who decides what is shown; DAYS is how long the link is open."""
+    atlas: Atlas_,
+    name: Annotated[str, Parameter(help="Whose name stands on the comments.")],
+    affiliation: Annotated[str | None, Parameter(help="What stands beside the name.")] = None,
+    /,
+    *,
+    role: Annotated[
+        Literal["guest", "owner"] | None, Parameter(help="An owner decides what is shown.", metavar="ROLE")
+    ] = None,
+    days: Days = None,
+    origin: Origin = None,
+    json: Json = False,
+) -> None:
+    """Invite somebody to comment: prints the link to send, this once."""
     from physalis.atlas import Atlas
     from physalis.comments import Database, Invitations, beside
 
@@ -39,9 +59,9 @@ def invite(
     _show_link(made, address, json=json)
 
 
-@app.command(name="list")
-def list_invitations(atlas: Path, /, *, json: Json = False) -> None:
-    """Who was invited: the id, name, affiliation and role of each, and whether the link is open."""
+@app.command(name="list", **page(example="physalis comments list atlas"))
+def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
+    """Say who was invited, and whether the link is open."""
     from physalis.comments import Invitations
 
     found = Invitations(_database(atlas)).all()
@@ -52,50 +72,60 @@ def list_invitations(atlas: Path, /, *, json: Json = False) -> None:
         print(f"{each.id}  {_who(each)}, {each.role}: {each.state}{until}")
 
 
-@app.command
-def renew(atlas: Path, id_: Id, /, *, days: int | None = None, origin: Origin = None, json: Json = False) -> None:
-    """A new link for the person of an invitation, who lost it or the session; both end. Printed this once."""
+@app.command(**page(of="comments.invitations.Invitations.renew", example="physalis comments renew atlas b1f2a3c4d5e6"))
+def renew(atlas: Atlas_, id_: InvitationId, /, *, days: Days = None, origin: Origin = None, json: Json = False) -> None:
+    """Make a new link for somebody who lost it: the old one ends."""
     from physalis.comments import Invitations
 
     address = _address(origin)
     _show_link(Invitations(_database(atlas)).renew(id_, **given(days=days)), address, json=json)
 
 
-@app.command
-def revoke(atlas: Path, id_: Id, /) -> None:
+@app.command(**page(example="physalis comments revoke atlas b1f2a3c4d5e6"))
+def revoke(atlas: Atlas_, id_: InvitationId, /) -> None:
     """Close an invitation and end its sessions. What was written stays."""
     from physalis.comments import Invitations
 
     print(f"The invitation of {Invitations(_database(atlas)).revoke(id_).name} is revoked")
 
 
-@app.command
-def queue(atlas: Path, /, *, json: Json = False) -> None:
-    """What waits to be published, oldest first: the id and version of each, its place, author and text."""
+@app.command(**page(example="physalis comments queue atlas"))
+def queue(atlas: Atlas_, /, *, json: Json = False) -> None:
+    """Show what waits to be published, oldest first."""
     from physalis.comments import Comments
 
     _show_comments(Comments(_database(atlas)).queue(_owner()), json=json)
 
 
-@app.command
-def publish(atlas: Path, id_: Id, version: int, /, *, json: Json = False) -> None:
-    """Show a comment to everyone, in the VERSION that you read: if it was edited since, it is refused."""
+@app.command(**page(example="physalis comments publish atlas c0ffee123456 1"))
+def publish(
+    atlas: Atlas_,
+    id_: Id,
+    version: Annotated[int, Parameter(help="The version you read: if it was edited since, it is refused.")],
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """Show a comment to everyone."""
     from physalis.comments import Comments
 
     _show_comments([Comments(_database(atlas)).publish(_owner(), id_, version)], json=json)
 
 
-@app.command
-def withdraw(atlas: Path, id_: Id, /, *, json: Json = False) -> None:
+@app.command(**page(example="physalis comments withdraw atlas c0ffee123456"))
+def withdraw(atlas: Atlas_, id_: Id, /, *, json: Json = False) -> None:
     """Take a comment back, for good, and hide its replies."""
     from physalis.comments import Comments
 
     _show_comments([Comments(_database(atlas)).withdraw(_owner(), id_)], json=json)
 
 
-@app.command
-def verify(atlas: Path, /, *, json: Json = False) -> None:
-    """Name all comments and invitations that were changed behind the program's back. Ends with code 1 if there are."""
+@app.command(**page(example="physalis comments verify atlas"))
+def verify(atlas: Atlas_, /, *, json: Json = False) -> None:
+    """Name what was changed behind the program's back.
+
+    Ends with code 1 if there is any.
+    """
     from physalis.comments import Comments, Invitations
 
     database = _database(atlas)

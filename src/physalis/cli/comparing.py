@@ -6,21 +6,48 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
+from physalis.cli import early
 from physalis.cli.amounts import Amount
-from physalis.cli.options import Device, Json, Out, Proxy, given
+from physalis.cli.help import page
+from physalis.cli.options import Device, Host, Json, Order, Origin, Out, Port, Proxy, Share, Token, given
 
-app = cyclopts.App(name="compare", help="Dictionaries held against each other: what is shared, split and unique.")
+app = cyclopts.App(name="compare", help="What dictionaries share, split and have alone; served, too.")
+
+Rate = Annotated[Share, Parameter(help="Share of what is called found that may be chance.")]
+Tokens = Annotated[Amount, Parameter(help="Tokens on which codes are compared.")]
+Predicted = Annotated[
+    list[Path] | None,
+    Parameter(
+        help="Recordings of what transcoders predict; looked for beside ACTIVATIONS unless given. Repeatable.",
+        metavar="FOLDER",
+    ),
+]  # fmt: skip
 
 
-@app.command
+@app.command(**page(of="comparing.comparison.compare", example="physalis compare pair sae tuned acts --out both"))
 def pair(
-    a: Path, b: Path, activations: list[Path] | None = None, /, *, out: Out, writes: list[Path] | None = None,
-    tokens: Amount = None, rate: float | None = None, seed: int | None = None, device: Device = None,
+    a: Annotated[Path, Parameter(help="Folder of a dictionary.")],
+    b: Annotated[Path, Parameter(help="Folder of another.")],
+    activations: Annotated[
+        list[Path] | None, Parameter(help="Folders that `record` wrote, which both read: codes are matched, too.")
+    ] = None,
+    /,
+    *,
+    out: Out,
+    writes: Predicted = None,
+    tokens: Tokens = None,
+    rate: Rate = None,
+    seed: Order = None,
+    device: Device = None,
     json: Json = False,
-) -> None:  # fmt: skip
-    """Match the features of A with those of B: by direction, and with the ACTIVATIONS that both read also by what they
-    fire on. WRITES are those that transcoders predict, unless they were recorded together. RATE is the share of what is
-    called found that may be chance."""
+) -> None:
+    """Match the features of two dictionaries.
+
+    By direction, and with ACTIVATIONS also by what they fire on.
+    """
+    early.dictionary(a)
+    early.dictionary(b)
+    early.recordings(activations, writes)
     from physalis.cli import comparisons
     from physalis.comparing.comparison import compare
 
@@ -29,13 +56,33 @@ def pair(
     comparisons.show_pair(found.summary, json=json)
 
 
-@app.command
+@app.command(
+    **page(
+        of="comparing.lineage.grow",
+        example="physalis train acts --features 4x --out narrow && "
+        "physalis compare tree narrow sae --activations acts --out tree",
+    )
+)
 def tree(
-    *dictionaries: Path, activations: list[Path], out: Out, writes: list[Path] | None = None, tokens: Amount = None,
-    rate: float | None = None, seed: int | None = None, device: Device = None, json: Json = False,
-) -> None:  # fmt: skip
-    """Place every feature of the DICTIONARIES, given from narrow to wide, below one of the dictionary before: how
-    features split as dictionaries widen. ACTIVATIONS and WRITES are what all of them read and predict."""
+    *dictionaries: Annotated[Path, Parameter(help="Folders of dictionaries, from narrow to wide.")],
+    activations: Annotated[
+        list[Path], Parameter(help="Folder that `record` wrote: what all of them read. Repeatable.", metavar="FOLDER")
+    ],
+    out: Out,
+    writes: Predicted = None,
+    tokens: Tokens = None,
+    rate: Rate = None,
+    seed: Order = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Show how features split as dictionaries widen.
+
+    Every feature is placed below one of the dictionary before.
+    """
+    for each in dictionaries:
+        early.dictionary(each)
+    early.recordings(activations, writes)
     from physalis.cli import comparisons
     from physalis.comparing.lineage import grow
 
@@ -44,14 +91,29 @@ def tree(
     comparisons.show_tree(grown.summary, json=json)
 
 
-@app.command(name="serve")
+@app.command(name="serve", **page(of="web.comparing.serve_comparison", example="physalis compare serve both"))
 def serve_compared(
-    folder: Path, /, *, atlases: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
-    host: str | None = None, port: int | None = None, token: str | None = None, origin: str | None = None,
+    folder: Annotated[Path, Parameter(help="Folder that `compare pair` or `compare tree` wrote.")],
+    /,
+    *,
+    atlases: Annotated[
+        list[Path] | None,
+        Parameter(
+            help="Atlases of the dictionaries, which give features headlines.", consume_multiple=True, metavar="FOLDER"
+        ),
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+    token: Token = None,
+    origin: Origin = None,
     proxy: Proxy = None,
-) -> None:  # fmt: skip
-    """Show what `pair` or `tree` wrote into FOLDER to browsers on this machine. With ATLASES of the dictionaries,
-    features have headlines. Other machines need the TOKEN; ORIGIN is where a proxy shows the page."""
+) -> None:
+    """Show a comparison or a tree in a browser.
+
+    Other machines need the --token.
+    """
+    from physalis.cli.serving import say_goodbye
     from physalis.web.comparing import serve_comparison
 
     serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin, proxies=proxy))
+    say_goodbye()

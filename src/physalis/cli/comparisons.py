@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from physalis.cli.console import make_console
 from physalis.cli.printing import ranged
 from physalis.comparing.records import Estimate, ForestSummary, Matched, Side, Summary
 
@@ -82,4 +83,4 @@ def _table(*heads: str) -> Table:
 
 
 def _console() -> Console:
-    return Console(highlight=False, width=None if Console().is_terminal else 110)
+    return make_console()

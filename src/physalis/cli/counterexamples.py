@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from physalis.cli.console import make_console
 from physalis.cli.findings import line
 from physalis.lab.counterexamples import Counterexample, Measured
 from physalis.lab.suite import ReportCard
 
 
 def _console() -> Console:
-    return Console(highlight=False, width=None if Console().is_terminal else 110)
+    return make_console()
 
 
 def show_list(entries: Sequence[Counterexample], *, json: bool) -> None:

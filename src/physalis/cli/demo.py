@@ -13,6 +13,7 @@ from typing import NamedTuple
 from physalis.artifact import JOB
 from physalis.atlas import Atlas
 from physalis.atlas.building import build_atlas
+from physalis.device import dtype_named
 from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
 from physalis.models import load_model
@@ -45,19 +46,29 @@ def first_look(out: Path) -> Path:
     return out / "first" / "first look"
 
 
-def run(out: Path, *, tokens: int = 300_000, text: str = "stdlib", k: int = 32, expansion: int = 8) -> Made:
-    """Make everything in ``out``; what an earlier run finished is reused."""
+def run(
+    out: Path,
+    *,
+    tokens: int = 300_000,
+    text: str = "stdlib",
+    k: int = 32,
+    expansion: int = 8,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Made:
+    """Make everything in ``out``; what an earlier run finished is reused. All of it happens on ``device``, the model
+    computes in ``dtype``: what the machine does best unless given."""
     started = time.monotonic()
     made = Made(out / "activations", out / "dictionary", out / "evaluation", out / "atlas", 0.0)
-    model = load_model("smollm2")
+    model = load_model("smollm2", device=device, dtype=None if dtype is None else dtype_named(dtype))
     d = model.width(SITE)
     config = TopKConfig(d_in=d, d_out=d, n_features=expansion * d, k=k)
     if tokens > FIRST_TOKENS and not (made.dictionary / JOB).exists():
         first = first_look(out)
         [few] = record(model, text, [SITE], [first.with_name("activations")], tokens=FIRST_TOKENS)
-        train(few, [config], [first], epochs=FIRST_EPOCHS)
+        train(few, [config], [first], epochs=FIRST_EPOCHS, device=device)
     [activations] = record(model, text, [SITE], [made.activations], tokens=tokens)
-    train(activations, [config], [made.dictionary])
+    train(activations, [config], [made.dictionary], device=device)
     evaluate(made.dictionary, made.activations, model, out=made.evaluation)
     build_atlas(made.dictionary, made.activations, model, made.atlas, evaluation=made.evaluation)
     shutil.rmtree(first_look(out).parent, ignore_errors=True)

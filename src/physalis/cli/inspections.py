@@ -1,8 +1,8 @@
 """What `physalis model` prints: what a model is made of, and a line for each site."""
 
-from rich.console import Console
 from rich.table import Table
 
+from physalis.cli.console import make_console
 from physalis.models import Inspection
 
 HOW = {
@@ -16,7 +16,7 @@ def show(made: Inspection, *, json: bool) -> None:
     if json:
         print(made.model_dump_json(indent=1))
         return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = make_console()
     heads = f", {made.heads} heads" if made.heads else ""
     console.print(f"{made.name}: {made.architecture}, {made.parameters / 1e6:,.1f} million parameters")
     console.print(f"{made.layers} layers of width {made.width:,}{heads}, {made.vocabulary:,} tokens; {HOW[made.found]}")

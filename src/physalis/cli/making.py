@@ -9,7 +9,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from physalis.cli.options import given
-from physalis.errors import BadInput
+from physalis.cli.sentences import explain
+from physalis.stopping import deaf
 from physalis.web.serving import open_app, serve_while
 
 FIRST = (
@@ -20,13 +21,21 @@ REAL = "When it is trained it is evaluated, and its atlas opens here, at this ad
 
 
 def make_and_serve(
-    out: Path, *, port: int | None = None, proxies: Sequence[str] = (), tokens: int | None = None
+    out: Path,
+    *,
+    port: int | None = None,
+    proxies: Sequence[str] = (),
+    tokens: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> int:
     """Make the demo in ``out`` and serve it at one address from the start. Returns the exit code of what made it."""
-    process = multiprocessing.get_context("spawn").Process(target=_make, args=(out, given(tokens=tokens)))
+    options = given(tokens=tokens, device=device, dtype=dtype)
+    process = multiprocessing.get_context("spawn").Process(target=_make, args=(out, options))
 
     def work() -> int:
-        process.start()
+        with deaf():  # this process ends it
+            process.start()
         process.join()
         return process.exitcode or 0
 
@@ -37,7 +46,8 @@ def make_and_serve(
         return create_relay_app({first_look(out): FIRST, out / "dictionary": REAL})
 
     def after() -> ASGIApp:
-        return open_app(out / "atlas", out / "dictionary", out / "activations")
+        where = given(device=device, dtype=dtype)
+        return open_app(out / "atlas", out / "dictionary", out / "activations", **where)
 
     try:
         return serve_while(work, before, after, out / "atlas", proxies=proxies, **given(port=port))
@@ -52,8 +62,5 @@ def _make(out: Path, options: dict[str, Any]) -> None:
 
     try:
         printing.show(run(out, **options), json=False)
-    except BadInput as error:
-        print(f"physalis: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Exception as error:
+        sys.exit(explain(error))

@@ -6,33 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.options import Json, Out, given
+from physalis.cli.help import page
+from physalis.cli.options import Atlas_, Json, Out, given
 
 if TYPE_CHECKING:
     from physalis.atlas import Atlas
     from physalis.notes import Notes
 
-app = cyclopts.App(name="notes", help="Labels, notes, votes and lists of an atlas: to git and back, merged, imported.")
+app = cyclopts.App(name="notes", help="What people write about an atlas, as plain files and back.")
+
+Folder = Annotated[Path, Parameter(help="Folder that `notes export` wrote.")]
 
 
-@app.command(name="export")
-def export_notes(atlas: Path, folder: Path, /) -> None:
-    """Write the notes beside ATLAS into FOLDER as lines of plain text that git can merge. What stands there already
-    stays."""
+@app.command(name="export", **page(example="physalis notes export atlas notes"))
+def export_notes(
+    atlas: Atlas_, folder: Annotated[Path, Parameter(help="Folder to write; what stands there stays.")], /
+) -> None:
+    """Write the notes beside an atlas as lines that git can merge."""
     from physalis.notes.files import export_notes as export
 
     n = export(_notes(atlas)[1], folder)
     print(f"{folder} holds {n:,} records")
 
 
-@app.command(name="import")
+@app.command(name="import", **page(example="physalis notes import atlas notes"))
 def import_notes(
-    atlas: Path, folder: Path, /, *,
-    trust: Annotated[bool, Parameter(negative="", help="Take over edits and removals of what is here, too.")] = False,
+    atlas: Atlas_, folder: Folder, /, *,
+    trust: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Take over edits and removals of what is here, too.")
+    ] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Add an exported FOLDER to the notes beside ATLAS, or nothing if a line cannot be read. What would change or
-    remove notes that are here, or is in the name of somebody who writes here, is left out without --trust."""
+    """Add exported notes to those beside an atlas: all or nothing.
+
+    What would change or remove notes that are here, or is in the name of somebody who writes here, is left out without
+    --trust.
+    """
     from physalis.cli import printing
     from physalis.notes.files import import_additions
     from physalis.notes.files import import_notes as import_
@@ -40,19 +49,31 @@ def import_notes(
     printing.show_fields((import_ if trust else import_additions)(_notes(atlas)[1], folder), json=json)
 
 
-@app.command(name="merge")
-def merge_notes(*folders: Path, out: Out) -> None:
-    """Put several exported FOLDERS into one."""
+@app.command(name="merge", **page(example="physalis notes merge notes notes --out merged"))
+def merge_notes(*folders: Annotated[Path, Parameter(help="Folders that `notes export` wrote.")], out: Out) -> None:
+    """Put several exported folders into one."""
     from physalis.notes.files import merge_notes as merge
 
     n = merge(folders, out)
     print(f"{out} holds {n:,} records")
 
 
-@app.command(name="explanations")
-def import_explanations(atlas: Path, file: Path, /, *, source: str | None = None, json: Json = False) -> None:
-    """Take over explanations exported from Neuronpedia (.jsonl or .jsonl.gz, or a folder of them) as labels. SOURCE is
-    the model and layer that ATLAS is of there, such as gpt2-small/8-res-jb."""
+Source = Annotated[
+    str | None,
+    Parameter(help="Model and layer that the atlas is of there, such as gpt2-small/8-res-jb.", metavar="MODEL/LAYER"),
+]
+
+
+@app.command(name="explanations", **page(example="physalis notes explanations atlas explanations.jsonl"))
+def import_explanations(
+    atlas: Atlas_,
+    file: Annotated[Path, Parameter(help="File exported from there, .jsonl or .jsonl.gz, or a folder of them.")],
+    /,
+    *,
+    source: Source = None,
+    json: Json = False,
+) -> None:
+    """Take over explanations of Neuronpedia as labels."""
     from physalis.cli import printing
     from physalis.notes.neuronpedia import import_explanations as import_
 
@@ -60,11 +81,24 @@ def import_explanations(atlas: Path, file: Path, /, *, source: str | None = None
     printing.show_fields(import_(notes, file, n_features=len(opened), **given(source=source)), json=json)
 
 
-@app.command(name="quick-list")
+@app.command(
+    name="quick-list",
+    **page(
+        example="physalis notes quick-list atlas "
+        """'[{"modelId": "m", "layer": "1", "index": "2"}]' --author Ada --name Quotes"""
+    ),
+)
 def import_list(
-    atlas: Path, text: str, /, *, author: str, name: str | None = None, source: str | None = None, json: Json = False
+    atlas: Atlas_,
+    text: Annotated[str, Parameter(help="Address of the list, or its JSON.")],
+    /,
+    *,
+    author: Annotated[str, Parameter(help="In whose name it is kept.", metavar="NAME")],
+    name: Annotated[str | None, Parameter(help="What it is called; as there unless given.", metavar="NAME")] = None,
+    source: Source = None,
+    json: Json = False,
 ) -> None:
-    """Take over a quick list of Neuronpedia as a list of AUTHOR's. TEXT is its address or its JSON."""
+    """Take over a quick list of Neuronpedia."""
     from physalis.cli import printing
     from physalis.notes.neuronpedia import import_list as import_
 
@@ -73,10 +107,12 @@ def import_list(
     printing.show_fields(made, json=json)
 
 
-@app.command
-def rebind(atlas: Path, /) -> None:
-    """Bind the notes beside ATLAS to it, after it was built again from the same dictionary: labels stay with the
-    numbers of their features."""
+@app.command(**page(example="physalis notes rebind atlas"))
+def rebind(atlas: Atlas_, /) -> None:
+    """Bind notes to an atlas that was built again.
+
+    From the same dictionary: labels stay with the numbers of their features.
+    """
     from physalis.atlas import Atlas
     from physalis.notes import beside
     from physalis.notes import rebind as rebind_

@@ -17,28 +17,28 @@ from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
+from physalis.cli.console import make_console
 from physalis.cli.demo import Made
-from physalis.cli.options import given, trusted
+from physalis.cli.options import Loading
 from physalis.metrics import ENOUGH, Interval
-from physalis.models import Model, announced, load_model
+from physalis.models import Model
 from physalis.sweeping import Sweep
 
 TITLES = {
     "fvu": "variance unexplained (FVU)", "cosine": "cosine", "l0": "features a token (L0)",
-    "ce_increase": "loss added when spliced in, nats", "kl": "KL to the model's predictions, nats",
+    "ce_increase": "loss added when spliced in, nats", "kl": "KL to its own predictions, nats",
     "loss_recovered_zero": "loss recovered, against zero", "loss_recovered_mean": "loss recovered, against the mean",
-    "dead_fraction": "dead features", "dense_fraction": "dense features (> 10 % of tokens)",
+    "dead_fraction": "dead features", "dense_fraction": "dense features (> 10 %)",
     "ce": "the model's own loss, nats",
 }  # fmt: skip
 STRIKING = 5
 
 
-def model_of(activations: Path, name: str | None, device: str | None = None, trust_code: bool | None = None) -> Model:
-    """The named model, or the one that the activations were recorded from; only code of a named one can be trusted."""
-    options = given(device=device, trust_code=trusted(trust_code, name))
-    return load_model(
-        name or announced(Activations.open(activations).manifest.config["model"], "The recording"), **options
-    )
+def model_of(activations: Path, name: str | None, loading: Loading) -> Model:
+    """The named model, or the one that the activations were recorded from."""
+    if name is not None:
+        return loading.load(name)
+    return loading.load_found(Activations.open(activations).manifest.config["model"], "The recording")
 
 
 def show(record: Any, *, json: bool) -> None:
@@ -46,7 +46,7 @@ def show(record: Any, *, json: bool) -> None:
     if json:
         print(json_.dumps(_plain(record), indent=1))
         return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = make_console()
     match record:
         case Made():
             _demo(console, record)
@@ -114,16 +114,16 @@ def _plain(record: Any) -> Any:
 
 
 def _metrics(console: Console, found: dict[str, Any], baselines: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
     table.add_column("this dictionary", justify="right", no_wrap=True)
     for baseline in baselines:
         table.add_column(baseline["name"], justify="right", style="dim", max_width=26)
     for name, title in TITLES.items():
         if name in found:
-            own, *others = (_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines)))
+            cells = [_number(each.get(name)) for each in (found, *(b["metrics"] for b in baselines))]
             # an interval below its number, not wherever the column ends
-            table.add_row(title, own, *(_stacked(cell) for cell in others))
+            table.add_row(title, *map(_stacked, cells))
     console.print(table)
 
 
@@ -235,8 +235,11 @@ def _size(n: float) -> str:
 
 def _summary(console: Console, s: Summary) -> None:
     console.print(
-        f"[bold]{s.n_features:,} features[/bold] of {s.model} at {s.site} ({s.architecture}, about {s.k:g} a token), "
-        f"read over {s.n_tokens:,} tokens of {s.text}."
+        Text.assemble(
+            (f"{s.n_features:,} features", "bold"),
+            f" of {s.model} at {s.site} ({s.architecture}, about {s.k:g} a token), read over {s.n_tokens:,} tokens of "
+            f"{s.text}.",
+        )
     )
     metrics = {name: estimate.model_dump() for name, estimate in s.metrics.items()}
     console.print(
@@ -250,23 +253,23 @@ def _demo(console: Console, made: Made) -> None:
     summary = atlas.summary()
     console.print()
     _summary(console, summary)
-    console.print("\n[bold]Five features to begin with[/bold]  (what each fires on; brighter is stronger)")
+    brighter = "; brighter is stronger" if console.is_terminal else ""
+    console.print(Text.assemble("\n", ("Five features to begin with", "bold"), f"  (what each fires on{brighter})"))
     for id in summary.striking[:STRIKING]:
         _feature(console, atlas[id])
     console.print(
         f"\nMade in {_time(made.seconds)}. Where to look next:\n"
         f"  physalis serve {made.atlas}     the atlas in a browser: search, map, every feature's examples\n"
         f"  physalis evaluate {made.dictionary} {made.activations} --out {made.evaluation} --json     all the numbers\n"
-        f"  physalis record MODEL --site L9.resid_post --text FILES --out acts/     the same on your model and text"
+        f"  physalis record MODEL --site L9.resid_post --text FILES --out acts/     the same on your model and text",
+        soft_wrap=True,
     )
 
 
 def _feature(console: Console, feature: Feature) -> None:
-    console.print(
-        f"\n[bold]{feature.id}[/bold]  {feature.headline}   [dim]fires on {feature.density:.2%} of tokens; raises "
-        f"{', '.join(repr(t.token) for t in feature.promoted[:4])}[/dim]",
-        markup=True,
-    )
+    raises = ", ".join(repr(each.token) for each in feature.promoted[:4])
+    about = f"fires on {feature.density:.2%} of tokens; raises {raises}"
+    console.print(Text.assemble("\n", (str(feature.id), "bold"), f"  {feature.headline}   ", (about, "dim")))
     for example in feature.groups[0].examples[:2] if feature.groups else ():
         line, top = Text("    "), max(example.codes)
         for i in _around(example, console.width - 8):

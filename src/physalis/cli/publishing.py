@@ -8,24 +8,40 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis.bounded import shown
-from physalis.cli.options import Json, Out, given
+from physalis.cli.amounts import Count
+from physalis.cli.help import page
+from physalis.cli.options import Articles, Atlas_, Json, Out, given
 from physalis.errors import BadInput
 
 if TYPE_CHECKING:
     from physalis.atlas import Atlas
 
-export = cyclopts.App(name="export", help="An atlas as the files that Neuronpedia or SAEDashboard reads.")
+export = cyclopts.App(name="export", help="An atlas as files for Neuronpedia or SAEDashboard.")
 Some = Annotated[
-    str | None, Parameter(help="Numbers and ranges, such as 3,17,40-49, or the name of a list in the notes.")
+    str | None,
+    Parameter(help="Numbers and ranges, such as 3,17,40-49, or a list of the notes.", metavar="FEATURES"),
+]
+ModelId = Annotated[
+    str | None, Parameter(help="What the model is called there; as in the atlas unless given.", metavar="NAME")
 ]
 
 
 def publish(
-    atlas: Path, /, *, out: Out, features: Some = None, article: list[Path] | None = None, most: int | None = None
+    atlas: Atlas_,
+    /,
+    *,
+    out: Out,
+    features: Some = None,
+    article: Articles = None,
+    most: Annotated[
+        Count, Parameter(help="Features to show, striking ones and their neighbours, if none are named.")
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Write a site that any file host serves and that opens without a server. ARTICLE is a Markdown file with live
-    figures; may be given many times. Without FEATURES, up to MOST striking ones and their neighbours. Names that
-    people gave features, and comments that are published, stand on their pages."""
+    """Write a site that any file host serves, or that opens as files.
+
+    Names that people gave features, and comments that are published, stand on their pages.
+    """
     from physalis.atlas import Atlas
     from physalis.comments import Comments, find_beside
     from physalis.web.serving import notes_of
@@ -38,18 +54,41 @@ def publish(
     options = given(
         features=_chosen(features, atlas, opened), articles=article, most=most, comments=comments, labels=labels
     )
-    publish_(opened, out, **options)
+    made = publish_(opened, out, **options)
+    if json:
+        from physalis.cli import printing
+
+        return printing.show(made, json=True)
     print(out / "index.html")
 
 
-@export.command
+@export.command(
+    **page(
+        of="web.neuronpedia.export_neuronpedia",
+        example="physalis export neuronpedia atlas --source-set res --creator Ada --out for-neuronpedia",
+    )
+)
 def neuronpedia(
-    atlas: Path, /, *, out: Out, source_set: str, creator: str, release: str | None = None,
-    description: str | None = None, url: str | None = None, suffix: str | None = None, model_id: str | None = None,
-    features: Some = None, json: Json = False,
-) -> None:  # fmt: skip
-    """Write what Neuronpedia's importer reads: a SOURCE_SET of CREATOR's, with its features, activations and
-    explanations."""
+    atlas: Atlas_,
+    /,
+    *,
+    out: Out,
+    source_set: Annotated[str, Parameter(help="What the set of sources is called there.", metavar="NAME")],
+    creator: Annotated[str, Parameter(help="Whose it is.", metavar="NAME")],
+    release: Annotated[str | None, Parameter(help="What the release is called there.", metavar="NAME")] = None,
+    description: Annotated[str | None, Parameter(help="What is said of it there.", metavar="TEXT")] = None,
+    url: Annotated[str | None, Parameter(help="Where more is said of it.", metavar="ADDRESS")] = None,
+    suffix: Annotated[
+        str | None, Parameter(help="What tells this source from others of its layer.", metavar="NAME")
+    ] = None,
+    model_id: ModelId = None,
+    features: Some = None,
+    json: Json = False,
+) -> None:
+    """Write what Neuronpedia's importer reads.
+
+    A source set with its features, activations and explanations.
+    """
     from physalis.atlas import Atlas
     from physalis.cli import printing
     from physalis.web.neuronpedia import export_neuronpedia
@@ -63,11 +102,23 @@ def neuronpedia(
     printing.show_fields(made, json=json)
 
 
-@export.command
+@export.command(
+    **page(
+        of="web.saedashboard.export_saedashboard",
+        example="physalis export saedashboard atlas --sae-set res --out for-saedashboard",
+    )
+)
 def saedashboard(
-    atlas: Path, /, *, out: Out, sae_set: str, model_id: str | None = None, features: Some = None, json: Json = False
+    atlas: Atlas_,
+    /,
+    *,
+    out: Out,
+    sae_set: Annotated[str, Parameter(help="What the set it is a member of is called.", metavar="NAME")],
+    model_id: ModelId = None,
+    features: Some = None,
+    json: Json = False,
 ) -> None:
-    """Write SAEDashboard's batches of features, as a member of the SAE_SET."""
+    """Write SAEDashboard's batches of features."""
     from physalis.atlas import Atlas
     from physalis.cli import printing
     from physalis.web.saedashboard import export_saedashboard

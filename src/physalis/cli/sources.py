@@ -7,6 +7,7 @@ from typing import Any
 from physalis import dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.cli.amounts import count_features
+from physalis.cli.settings import read_settings
 from physalis.dictionaries.base import Shape
 
 
@@ -15,9 +16,16 @@ def opened(reads: Sequence[Path], writes: Sequence[Path] | None) -> Activations 
     return Activations.open(reads[0]) if len(reads) == 1 and not writes else Pairs.open(reads, writes or None)
 
 
-def config_for(source: Activations | Pairs, architecture: str, features: str | None, **options: Any) -> Shape:
+def config_for(
+    source: Activations | Pairs,
+    features: str | None,
+    settings: Sequence[str] = (),
+    *,
+    architecture: str = "topk",
+    **options: Any,
+) -> Shape:
     """What the source decides is filled in: widths, and for those that know of them its sites or layers."""
     reads, writes = ([len(part.mean) for part in side] for side in source.parts)
     shape = dictionaries.across(architecture, reads, writes)
     shape["n_features"] = count_features(features, source.d_in)
-    return dictionaries.make(architecture, {**shape, **options}).config
+    return dictionaries.make(architecture, {**shape, **read_settings(settings, [architecture]), **options}).config

@@ -1,67 +1,119 @@
-"""What `physalis steer` and `physalis doses` show: two texts side by side, and what each strength does and costs."""
+"""The commands `physalis steer` and `physalis doses`: what a model writes with features edited, and what that costs."""
 
-import json as json_
-from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
 
-from rich.columns import Columns
-from rich.console import Console
-from rich.live import Live
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from cyclopts import Parameter
 
-from physalis.cli.printing import ranged
-from physalis.steering import DoseResponse, Step
-from physalis.steering.doses import Measured
+from physalis.cli import early
+from physalis.cli.amounts import Amount, Count, Range, as_whole
+from physalis.cli.help import verb
+from physalis.cli.options import Dictionary, Json, Loading, ModelAgain, Order, Writes, given
+from physalis.errors import BadInput
 
 
-def show_texts(steps: Iterable[Step], *, prompt: str, json: bool) -> None:
-    """Both texts as they are written, side by side on a terminal; elsewhere when they are done."""
-    plain, edited = "", ""
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
-    if json or not console.is_terminal:
-        for step in steps:
-            plain, edited = plain + (step.plain or ""), edited + (step.edited or "")
-        if json:
-            print(json_.dumps({"prompt": prompt, "plain": plain, "edited": edited}, indent=1))
-        else:
-            console.print(Text.assemble(("without the edits: ", "dim"), prompt, (plain, "bold")))
-            console.print(Text.assemble(("with the edits:    ", "dim"), prompt, (edited, "bold")))
-        return
-    with Live(console=console, refresh_per_second=12) as live:
-        for step in steps:
-            plain, edited = plain + (step.plain or ""), edited + (step.edited or "")
-            width = console.width // 2 - 1
-            sides = (("without the edits", plain), ("with the edits", edited))
-            live.update(Columns([Panel(Text(prompt + text), title=name, width=width) for name, text in sides]))
+@verb(
+    of="models.generation.Sampler",
+    example="physalis steer sae 'Once upon a time' --edit add:3:20 --tokens 20",
+)  # fmt: skip
+def steer(
+    dictionary: Dictionary,
+    text: Annotated[str | None, Parameter(help="Text to go on with.")] = None,
+    /,
+    *,
+    message: Annotated[
+        str | None, Parameter(help="Message to answer, instead of a TEXT to go on with.", metavar="TEXT")
+    ] = None,
+    edit: Annotated[
+        list[str],
+        Parameter(help="KIND:FEATURE:AMOUNT, of kind add, clamp, scale, project or cap. Repeatable.", metavar="EDIT"),
+    ],
+    model: ModelAgain = None,
+    tokens: Annotated[Count, Parameter(help="Tokens to write at most.")] = None,
+    temperature: Annotated[
+        float | None,
+        Parameter(help="0 takes the likeliest token, 1 samples as it is.", validator=Range(0), metavar="NUMBER"),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        Parameter(
+            help="Sample from the likeliest tokens that have this much probability together.",
+            validator=Range(above=0, most=1), metavar="SHARE",
+        ),
+    ] = None,
+    seed: Order = None,
+    loading: Loading = Loading(),  # noqa: B008 (frozen)
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Write on with features edited and without, side by side.
+
+    Both texts are sampled with the same noise, so that they differ only by the edits.
+    """
+    if (text is None) == (message is None):
+        raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
+    about = early.dictionary(dictionary)
+    from physalis import steering as steering_
+    from physalis.cli import steered
+    from physalis.models.generation import Sampler
+    from physalis.origin import Origin
+
+    edits = [steering_.parse_edit(each) for each in edit]
+    if model is not None:
+        subject = loading.load(model)
+    else:
+        subject = loading.load_found(Origin.of(about).model, "The dictionary")
+    bound = steering_.Steering.open(dictionary, subject, edits)
+    asked = [{"role": "user", "content": message or ""}]
+    if text is not None:
+        prompt = steering_.completion(subject, text, bos=bound.bos)
+    else:
+        prompt = steering_.chat(subject, asked, bos=bound.bos)
+    sampler = Sampler(**given(temperature=temperature, top_p=top_p, seed=seed))
+    steps = steering_.steer(subject, prompt, bound, sampler=sampler, **given(n=tokens))
+    steered.show_texts(steps, prompt=text or "", json=json)
 
 
-def show_doses(found: DoseResponse, *, json: bool) -> None:
-    """A table for each direction, its suggested strength marked."""
-    if json:
-        print(found.model_dump_json(indent=1))
-        return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
-    words = " · ".join(repr(word).replace("\\\\x", "\\x") for word in found.target)
-    console.print(Text.assemble(("target ", "dim"), words))
-    console.print(
-        f"its probability without an edit {_interval(found.unedited)}; {found.n_tokens:,} held-out tokens; "
-        f"the median norm is {found.unit:.0f}"
-    )
-    for response in found.responses:
-        console.print()
-        table = Table(title=response.name, title_justify="left", title_style="bold", box=None, header_style="dim")
-        for name in ("strength", "times", "probability", "KL, nats", "perplexity, times", ""):
-            table.add_column(name, justify="right" if name else "left")
-        for dose in response.doses:
-            mark = "suggested" if dose.strength == response.suggested else ""
-            mark = "cliff" if dose.strength == response.cliff else mark
-            table.add_row(
-                f"{dose.strength:.3g}", _interval(dose.times), _interval(dose.target), _interval(dose.kl),
-                _interval(dose.perplexity), mark,
-            )  # fmt: skip
-        console.print(table)
+@verb(of="steering.doses.dose_response", example="physalis doses sae acts 3 --strength 10 --tokens 1k")
+def doses(
+    dictionary: Dictionary,
+    activations: Annotated[Path, Parameter(help="Folder that `record` wrote: what the dictionary reads.")],
+    feature: Annotated[int, Parameter(help="Number of the feature.", converter=as_whole, validator=Range(0))],
+    /,
+    *,
+    reads: Annotated[
+        list[Path] | None, Parameter(help="Further recordings that a crosscoder reads. Repeatable.", metavar="FOLDER")
+    ] = None,
+    writes: Writes = None,
+    model: ModelAgain = None,
+    strength: Annotated[
+        list[float] | None,
+        Parameter(
+            help="How much is added, in units of the activations. Repeatable; some around their size unless given.",
+            metavar="NUMBER",
+        ),
+    ] = None,
+    cost: Annotated[
+        float | None,
+        Parameter(
+            help="What a suggested strength may add to the perplexity, as a share.", validator=Range(0), metavar="SHARE"
+        ),
+    ] = None,
+    tokens: Annotated[Amount, Parameter(help="Held-out tokens to measure on.")] = None,
+    seed: Order = None,
+    loading: Loading = Loading(),  # noqa: B008 (frozen)
+    json: Json = False,
+) -> None:
+    """Measure what adding a feature does at each strength, and costs.
 
+    How much likelier its target becomes, at what cost in perplexity, beside a random direction, the difference of means
+    and a prompt.
+    """
+    early.dictionary(dictionary)
+    early.recordings(activations, reads, writes)
+    from physalis.cli import printing, steered
+    from physalis.steering import dose_response
 
-def _interval(measured: Measured) -> str:
-    return ranged(measured.value, measured.low, measured.high, ".3g")
+    subject = printing.model_of(activations, model, loading)
+    options = given(writes=writes, strengths=strength, cost=cost, tokens=tokens, seed=seed)
+    recordings = [activations, *(reads or [])]
+    steered.show_doses(dose_response(dictionary, recordings, subject, feature, **options), json=json)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from physalis.cli.console import make_console
 from physalis.exchange import Check, Conversion
 
 STYLES = {"ok": "green", "wrong": "bold red", "unverifiable": "dim"}
@@ -18,7 +19,7 @@ def show(conversions: list[Conversion], *, json: bool) -> None:
     if json:
         print(json_.dumps([_plain(each) for each in conversions], indent=1))
         return
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = make_console()
     for each in conversions:
         _conversion(console, each)
 
@@ -43,8 +44,11 @@ def _conversion(console: Console, c: Conversion) -> None:
     config = c.manifest.config
     shape = config["dictionary"]
     console.print(
-        f"[bold]{config['architecture']}[/bold], {shape['n_features']:,} features, width {shape['d_in']} in and "
-        f"{shape['d_out']} out, from {c.format}, in {c.folder}."
+        Text.assemble(
+            (config["architecture"], "bold"),
+            f", {shape['n_features']:,} features, width {shape['d_in']} in and {shape['d_out']} out, from {c.format}, "
+            f"in {c.folder}.",
+        )
     )
     for note in c.assumptions:
         console.print(Text(f"  {note}"), style="yellow")

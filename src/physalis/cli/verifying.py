@@ -2,15 +2,24 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from physalis.cli.console import make_console
+from physalis.cli.help import verb
 from physalis.cli.options import Json
 
 
-def verify(folder: Path, /, *, json: Json = False) -> None:
-    """Check every file of what physalis made against the sums in its manifest, and what it holds: recordings,
-    dictionaries, evaluations, atlases, comparisons and published sites, finished or not. Ends with code 1 if something
-    is wrong. Nothing is written."""
-    from rich.console import Console
+@verb(example="physalis verify sae")
+def verify(
+    folder: Annotated[Path, Parameter(help="Folder that a command wrote, finished or not.")], /, *, json: Json = False
+) -> None:
+    """Check every file of a folder against its manifest.
+
+    Its sum, and what it holds: recordings, dictionaries, evaluations, atlases, comparisons and published sites. Ends
+    with code 1 if something is wrong. Nothing is written.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -20,7 +29,7 @@ def verify(folder: Path, /, *, json: Json = False) -> None:
     if json:
         print(found.model_dump_json(indent=1))
     else:
-        console = Console(highlight=False, width=None if Console().is_terminal else 110)
+        console = make_console()
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
         for each in found.files:
             mark = Text("right" if each.right else "WRONG", style="green" if each.right else "red")

@@ -1,6 +1,6 @@
 """Sparse dictionaries: one architecture a file, listed once in ARCHITECTURES; load() reads any of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ __all__ = [
     "CrosscoderConfig", "Dictionary", "Gated", "GatedConfig", "JumpReLU", "JumpReLUConfig", "L1Config", "L1Resampled",
     "L1ResampledConfig", "Linear", "ListaMatryoshka", "ListaMatryoshkaConfig", "Loss", "MatchingPursuit",
     "MatchingPursuitConfig", "Matryoshka", "MatryoshkaConfig", "Shape", "Tick", "TopK", "TopKConfig", "across",
-    "architecture", "architecture_of", "load", "make", "save",
+    "architecture", "architecture_of", "having", "load", "make", "save",
 ]  # fmt: skip
 
 ARCHITECTURES: tuple[type[Dictionary], ...] = (
@@ -79,6 +79,12 @@ def make(name: str, config: dict[str, Any]) -> Dictionary:
     if missing := [name for name in needed if name not in config]:
         raise BadInput(f"{kind.__name__} needs a setting {missing[0]!r}, which is not given.")
     return kind(config_type(**{name: _frozen(value) for name, value in config.items()}))
+
+
+def having(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that are fields of the architecture's config."""
+    fields = architecture(name).__init__.__annotations__["config"].__dataclass_fields__
+    return {field: value for field, value in settings.items() if field in fields}
 
 
 def across(name: str, reads: Sequence[int], writes: Sequence[int] = ()) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from physalis.lab.traps import (
     Trace,
     Trap,
 )
+from physalis.progress import progress
 
 __all__ = [
     "Ablation", "Attribution", "Coder", "Explainer", "FeatureFinder", "Line", "Network", "Parted", "Probe",
@@ -112,7 +113,13 @@ def run_suite(method: Any, seed: int = 0, *, ids: Iterable[str] | None = None) -
             f"{', '.join(sorted({trap.id for trap in TRAPS if trap.protocol in fits}))}."
         )
     name = getattr(method, "name", type(method).__name__)
-    return ReportCard(str(name), seed, tuple(_line(trap, method, seed) for trap in traps))
+    lines = []
+    with progress(str(name), len(traps), "traps") as advance:
+        for trap in traps:
+            advance(0, note=trap.name)
+            lines.append(_line(trap, method, seed))
+            advance(1)
+    return ReportCard(str(name), seed, tuple(lines))
 
 
 def _line(trap: Trap, method: Any, seed: int) -> Line:

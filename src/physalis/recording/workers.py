@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from physalis.errors import BadInput
 from physalis.models import Family, Model, load_model
 from physalis.recording.jobs import record_spans
 from physalis.site import Site
+from physalis.stopping import deaf
 
 
 def run_workers(
@@ -29,11 +30,17 @@ def run_workers(
     loading = (model.name, str(model.device), model.dtype, model.family, model.fingerprint, model.trusts_code)
     threads = max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=(threads,))
+    others = set(active_children())
     try:
-        doing = {pool.submit(_make, loading, sites, folders, span, batch, seed): span for span in spans}
+        with deaf():  # a terminal sends Ctrl-C to all, and this process ends them
+            doing = {pool.submit(_make, loading, sites, folders, span, batch, seed): span for span in spans}
         for done in as_completed(doing):
             done.result()
             yield doing[done]
+    except KeyboardInterrupt:
+        for each in set(active_children()) - others:  # a shard takes a minute, and the next run makes it anew
+            each.kill()
+        raise
     except BrokenProcessPool as error:
         raise BadInput(
             f"One of {workers} recording workers died, perhaps for lack of memory. Run the same command again, with "

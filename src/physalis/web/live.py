@@ -5,6 +5,7 @@ from pathlib import Path
 
 from physalis import artifact
 from physalis.atlas import Atlas
+from physalis.device import dtype_named
 from physalis.errors import BadInput
 from physalis.finding import Embedder, MiniLM, Reader
 from physalis.models import Model, announced, load_model
@@ -18,16 +19,24 @@ from physalis.web.turns import Turns
 
 
 def load_beside(
-    atlas: Atlas, dictionary: Path | str, activations: Path | str | None = None, *, notes: Notes | None = None
+    atlas: Atlas,
+    dictionary: Path | str,
+    activations: Path | str | None = None,
+    *,
+    notes: Notes | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> Live:
-    """``beside``, with the model that the dictionary in a folder is of. Raises BadInput if the atlas is of another
-    dictionary, or if that does not say its model."""
+    """``beside``, with the model that the dictionary in a folder is of, on ``device`` and in ``dtype``: what the
+    machine does best unless given. Raises BadInput if the atlas is of another dictionary, or if that does not say its
+    model."""
     manifest = artifact.read(Path(dictionary), "dictionary")
     if atlas.manifest.inputs.get("dictionary") != manifest.hash:
         raise BadInput(
             f"{atlas.folder} is the atlas of another dictionary than {dictionary}. Give the one that it is of."
         )
-    model = load_model(announced(Origin.of(manifest).model, "The dictionary"))
+    numbers = None if dtype is None else dtype_named(dtype)
+    model = load_model(announced(Origin.of(manifest).model, "The dictionary"), device=device, dtype=numbers)
     return beside(atlas, model, dictionary, activations, notes=notes, embedder=MiniLM())
 
 

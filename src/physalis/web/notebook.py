@@ -21,6 +21,7 @@ from physalis.comparing import records as comparing
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
 from physalis.lab.pages import Cells, Dots, Lines, Page, Stacks, Vectors, Words
+from physalis.progress import progress
 from physalis.web.compared import Asked, Paged, Place, group_rows, kin, names_of, rows, tree_rows
 from physalis.web.metrics import spreads
 from physalis.web.question import Question
@@ -185,7 +186,14 @@ def show(x: object, check: Check | None = None, *, atlases: Sequence[Atlas] = ()
         case [*panels] if panels and all(isinstance(each, PANELS) for each in panels):
             return View("lab", view="panels", records={"panels": [each.model_dump(mode="json") for each in panels]})
         case Experiment():
-            return show(x.explore(), x.run())
+            with progress(f"Experiment {x.id}", 2, "parts") as advance:
+                advance(0, note="exploring its model")
+                page = x.explore()
+                advance(1)
+                advance(0, note="holding it against its paper")
+                checked = x.run()
+                advance(1)
+            return show(page, checked)
     raise BadInput(
         f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map, a Comparison, a "
         "Forest, a Page, a Check, an Experiment, a panel of the lab such as Lines or Vectors, or a list of panels."

@@ -47,6 +47,8 @@ def serve(
     proxies: Sequence[str] = (),
     tree: Path | str | None = None,
     articles: Sequence[Path | str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
@@ -59,7 +61,8 @@ def serve(
     who the visitor is. ``tree`` is the folder of a tree of features (``comparing.lineage.grow``) with the
     atlas's dictionary in it: each feature's page then shows its family. ``articles`` are Markdown files about the
     atlas, as ``publish`` takes them: each has a page with live figures, and whoever was invited comments on its words
-    and figures.
+    and figures. The model and the dictionary compute on ``device``, the model in ``dtype`` ("float32", say): what the
+    machine does best unless given.
 
     Raises BadInput if the folder holds no finished atlas or the dictionary is another than its own, if the tree has no
     place for its dictionary, if an article does not resolve, if the port is in use or not ours to take, if this machine
@@ -67,7 +70,8 @@ def serve(
     """
 
     def make() -> FastAPI:
-        return open_app(atlas, dictionary, activations, author=author, tree=tree, articles=articles)
+        options = {"author": author, "tree": tree, "articles": articles, "device": device, "dtype": dtype}
+        return open_app(atlas, dictionary, activations, **options)
 
     serve_app(make, atlas, host=host, port=port, token=token, origin=origin, proxies=proxies)
 
@@ -80,6 +84,8 @@ def open_app(
     author: str | None = None,
     tree: Path | str | None = None,
     articles: Sequence[Path | str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> FastAPI:
     """The server of ``serve``, made from folders. Raises BadInput as that does."""
     if dictionary is None and activations is not None:
@@ -91,7 +97,7 @@ def open_app(
     if dictionary is not None:
         from physalis.web.live import load_beside
 
-        live = load_beside(opened, dictionary, activations, notes=notes)
+        live = load_beside(opened, dictionary, activations, notes=notes, device=device, dtype=dtype)
     return create_app(opened, live, notes, author=author, comments=comments, forest=forest, articles=articles)
 
 
@@ -107,13 +113,14 @@ def watch(
     token: str | None = None,
     origin: str | None = None,
     proxies: Sequence[str] = (),
+    device: str = "cpu",
 ) -> None:
     """Serve a page that shows the run of ``train`` whose folder is ``run``, until interrupted, and say where.
 
     The run may be training in another process, stopped, finished, or not begun. ``features`` of its features are shown
     with up to ``examples`` examples each, read on about ``tokens`` held-out tokens of the ``activations`` that it
-    trains on; these are looked for beside the run unless given. ``host``, ``port``, ``token``, ``origin`` and
-    ``proxies`` are as in ``serve``.
+    trains on; these are looked for beside the run unless given. They are encoded on ``device``: the training may need
+    all of the others. ``host``, ``port``, ``token``, ``origin`` and ``proxies`` are as in ``serve``.
 
     Raises BadInput if ``run`` holds something else, if ``activations`` are none or none it trains on, if a number is
     below 1, and as ``serve`` does.
@@ -122,7 +129,8 @@ def watch(
     def make() -> FastAPI:
         from physalis.web.watching import create_watch_app
 
-        return create_watch_app(run, activations, features=features, examples=examples, tokens=tokens)
+        options = {"features": features, "examples": examples, "tokens": tokens, "device": device}
+        return create_watch_app(run, activations, **options)
 
     serve_app(make, run, host=host, port=port, token=token, origin=origin, proxies=proxies)
 

@@ -30,6 +30,7 @@ from physalis.atlas.firings import Coded
 from physalis.atlas.glimpses import Glimpse, glimpse
 from physalis.atlas.profiles import Text
 from physalis.atlas.rows import Strings
+from physalis.device import chosen
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import announced, load_tokenizer
@@ -51,6 +52,7 @@ def create_watch_app(
     features: int = 12,
     examples: int = 4,
     tokens: int = 16_384,
+    device: str = "cpu",
     note: str = "",
 ) -> FastAPI:
     """The server of ``serving.watch``; the page tells the ``note`` with the run. Raises BadInput as that does."""
@@ -58,7 +60,8 @@ def create_watch_app(
         if number < 1:
             raise BadInput(f"{name} counts what is shown, from 1 on; received {number}.")
     folder = Folder(run, note=note)
-    reading = Reading(folder, activations, features=features, examples=examples, tokens=tokens)
+    options = {"features": features, "examples": examples, "tokens": tokens, "device": chosen(device)}
+    reading = Reading(folder, activations, **options)
     front = STATIC.parent / "watch"
     shell = read_shell(front)
     app = plain_app("physalis watch")
@@ -106,10 +109,12 @@ class Reading:
     """The features of a run, read with its latest checkpoint."""
 
     def __init__(
-        self, folder: Folder, activations: Path | str | None, *, features: int, examples: int, tokens: int
-    ) -> None:
+        self, folder: Folder, activations: Path | str | None, *,
+        features: int, examples: int, tokens: int, device: torch.device,
+    ) -> None:  # fmt: skip
         """Raises BadInput if ``activations`` are given and are none, or none that the run trains on."""
         self.folder, self.features, self.examples, self.tokens = folder, features, examples, tokens
+        self.device = device
         self._lock = threading.Lock()
         self._held: _Held | None = None
         self._last: First | None = None
@@ -155,7 +160,7 @@ class Reading:
         except FileNotFoundError:  # it finished between two looks, and is read the next time
             return lacking("The run is just being finished.")
         found = held.read(
-            dictionary, inside, n=self.features, examples=self.examples,
+            dictionary, inside, n=self.features, examples=self.examples, device=self.device,
             kept=[each.id for each in self._last.features] if self._last else [],
         )  # fmt: skip
         lack = "" if found else "No feature fires often enough on these tokens to be read."
@@ -169,11 +174,12 @@ class Reading:
         job = self.folder.job()
         assert job is not None
         if self.folder.finished:
-            return job["training"]["steps"], dictionaries.load(self.folder.path), False
+            return job["training"]["steps"], dictionaries.load(self.folder.path, device=self.device), False
         found = self.folder.checkpoint()
         if found is None:
             raise FileNotFoundError
-        return *training.peek(*found, job), True
+        step, dictionary = training.peek(*found, job)
+        return step, dictionary.to(self.device), True
 
     def _hold(self) -> "_Held | None":
         job = self.folder.job()
@@ -239,15 +245,16 @@ class _Held:
         glimpse(coded, self.text, self.strings, n_features=1, n=1, examples=1)
 
     def read(
-        self, dictionary: Dictionary, inside: bool, *, n: int, examples: int, kept: Sequence[int]
+        self, dictionary: Dictionary, inside: bool, *, n: int, examples: int, device: torch.device, kept: Sequence[int]
     ) -> list[Glimpse]:
         """``n`` features of a dictionary that reads raw rows or, ``inside``, rows of the training's frame."""
         values, ids = [], []
         with torch.no_grad():
             for x in self.x.split(CHUNK):
-                codes = dictionary.encode(self.frame.apply(Batch(x, x)).x if inside else x.float())
-                values.append(codes.values.float().numpy())
-                ids.append(codes.ids.numpy())
+                rows = self.frame.apply(Batch(x, x)).x if inside else x.float()
+                codes = dictionary.encode(rows.to(device))
+                values.append(codes.values.float().cpu().numpy())
+                ids.append(codes.ids.cpu().numpy())
         width = max(part.shape[1] for part in values)
         values, ids = (np.concatenate([_padded(part, width) for part in parts]) for parts in (values, ids))
         coded = Coded(values, ids, self.at, np.empty((0, 0)))

@@ -1,0 +1,127 @@
+"""The commands `physalis evaluate`, `build-atlas` and `demo`: what a dictionary is worth, and what its features are."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from physalis.cli import early
+from physalis.cli.amounts import MOST, Amount, Range, as_whole
+from physalis.cli.help import verb
+from physalis.cli.options import (
+    Computing,
+    Dictionary,
+    Json,
+    Loading,
+    ModelAgain,
+    Order,
+    Out,
+    Port,
+    Proxy,
+    Recordings,
+    Writes,
+    given,
+)
+
+
+@verb(of="evaluation.evaluating.evaluate", example="physalis evaluate sae acts --out eval")
+def evaluate(
+    dictionary: Dictionary,
+    activations: Recordings,
+    /,
+    *,
+    writes: Writes = None,
+    out: Annotated[Out | None, Parameter(help="Folder to write; DICTIONARY-evaluation unless given.")] = None,
+    model: ModelAgain = None,
+    splice_tokens: Annotated[
+        Amount, Parameter(help="Held-out tokens on which the model runs with the reconstruction.")
+    ] = None,
+    seed: Order = None,
+    loading: Loading = Loading(),  # noqa: B008 (frozen)
+    json: Json = False,
+) -> None:
+    """Say how faithful a dictionary is, beside its baselines.
+
+    Each number has an interval. ACTIVATIONS are those that the dictionary reads.
+    """
+    models = early.dictionary(dictionary).config.get("model")
+    early.recordings(activations, writes)
+    from physalis import evaluate as evaluate_
+    from physalis.cli import printing
+
+    out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
+    one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
+    subject = printing.model_of(activations[0], model, loading) if one else None
+    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
+    printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
+
+
+@verb(of="atlas.building.build_atlas", example="physalis build-atlas sae acts --evaluation eval --out atlas")
+def build_atlas(
+    dictionary: Dictionary,
+    activations: Recordings,
+    /,
+    *,
+    out: Out,
+    writes: Writes = None,
+    model: ModelAgain = None,
+    evaluation: Annotated[
+        Path | None,
+        Parameter(help="Folder that `evaluate` wrote; its numbers head the atlas.", metavar="FOLDER"),
+    ] = None,
+    causes: Annotated[
+        int | None,
+        Parameter(
+            help="Features for which the model is edited, to see what they do.",
+            converter=as_whole,
+            validator=Range(0, MOST),
+            metavar="N",
+        ),
+    ] = None,
+    seed: Order = None,
+    loading: Loading = Loading(),  # noqa: B008 (frozen)
+    json: Json = False,
+) -> None:
+    """Gather every feature's examples, effects and neighbours."""
+    from physalis import artifact
+
+    early.dictionary(dictionary)
+    early.recordings(activations, writes)
+    if evaluation is not None:
+        artifact.read(evaluation, "evaluation")
+    from physalis import build_atlas as build
+    from physalis.cli import printing
+
+    subject = printing.model_of(activations[0], model, loading)
+    options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
+    printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
+
+
+@verb(of="cli.demo.run", port="web.serving.serve_while.port", example="physalis demo --tokens 100k --no-serve")
+def demo(
+    *,
+    out: Annotated[Out, Parameter(help="Folder to write; what an earlier run finished is reused.")] = Path(
+        "physalis-demo"
+    ),
+    tokens: Annotated[Amount, Parameter(help="Positions to record.")] = None,
+    port: Port = None,
+    proxy: Proxy = None,
+    serve: Annotated[bool, Parameter(help="Show it in the browser, from the start.")] = True,
+    computing: Computing = Computing(),  # noqa: B008 (frozen)
+    json: Json = False,
+) -> None:
+    """From a real model to an atlas of its features, in one command.
+
+    Fetches SmolLM2-135M, records, trains, evaluates, builds and serves. What is made is shown from the start.
+    """
+    options = given(tokens=tokens, device=computing.device, dtype=computing.dtype)
+    if serve and not json:
+        from physalis.cli.making import make_and_serve
+
+        sys.exit(make_and_serve(out, **given(port=port, proxies=proxy), **options))
+    from physalis.cli import printing
+    from physalis.cli.demo import run
+
+    made = run(out, **options)
+    printing.show(made.record() if json else made, json=json)

@@ -1,0 +1,106 @@
+"""stopping: what Ctrl-C and SIGTERM do to a command: it ends in one sentence, wherever it was.
+
+The first signal raises Stopped, a KeyboardInterrupt, so that whatever tidies up after one does so. The second ends the
+process at once: every verb may be killed at any moment, and what is whole is kept. Nothing here takes time to import,
+for signals come meanwhile.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SENTENCE = "physalis: stopped. What is whole is kept: run the same command again, and it goes on from there."
+CURSOR = "\x1b[?25h"
+"""Shows a terminal's cursor again, which a bar of progress hides."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked this process to stop."""
+
+
+class Listener:
+    """Hears the signals of one command."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        """Numbers of the signals, in their order."""
+
+    @property
+    def code(self) -> int:
+        """What the process ends with: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.heard[0] if self.heard else signal.SIGINT)
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal: the first raises ``Stopped``, the second leaves."""
+        self.heard.append(number)
+        if len(self.heard) > 1:
+            self.leave()
+        raise Stopped
+
+    def leave(self) -> None:
+        """End the process here and now, with the sentence."""
+        shown = CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
+        os.write(2, f"{shown}{SENTENCE}\n".encode())
+        self.end()
+
+    def end(self, *_: object) -> None:
+        """End the process here and now: the sentence was said."""
+        os._exit(self.code)
+
+    def ignored(self, unraisable: Any) -> None:
+        """Where Python cannot raise (a destructor, a callback of an import) it would print the exception and go on."""
+        if issubclass(unraisable.exc_type, Stopped):
+            self.leave()
+        else:
+            sys.__unraisablehook__(unraisable)
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Within it Ctrl-C and SIGTERM end in the sentence and SystemExit(130) or (143). Signals that whoever started the
+    process wants ignored stay so."""
+    listener, before, hook = Listener(), {}, sys.unraisablehook
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.getsignal(each) for each in SIGNALS}
+        before = {each: handler for each, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for handler in before.values():
+        already = getattr(handler, "__self__", None)
+        if isinstance(already, Listener):  # whoever called this listens
+            yield already
+            return
+    for each in before:
+        signal.signal(each, listener.hear)
+    sys.unraisablehook = listener.ignored
+    try:
+        yield listener
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # an import that was interrupted may fail with an error of its own
+        if not listener.heard and not isinstance(error, KeyboardInterrupt):
+            raise
+        print(SENTENCE, file=sys.stderr, flush=True)
+        raise SystemExit(listener.code) from None
+    finally:
+        sys.unraisablehook = hook
+        for each, handler in before.items():  # once asked to stop, it may not be asked to wait for what Python tidies
+            signal.signal(each, listener.end if listener.heard else handler)
+    if signal.SIGTERM in listener.heard:  # a server that was asked to end has said goodbye
+        raise SystemExit(listener.code)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are started within it never hear Ctrl-C, which a terminal sends to all: whoever started them ends
+    them. For this thread it waits until the end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -23,7 +23,7 @@ from physalis.notes.files import export_notes
 from physalis.stopping import SENTENCE, SIGNALS
 from physalis.web import live
 
-NOT_YET = {"null", "bytes", "kind of kind"}
+NOT_YET: set[str] = set()
 """Faults that do not end so in every command yet: to be empty in the end."""
 
 OTHER = {

@@ -21,9 +21,9 @@ _HOME = {
     "FAMILIES": "families", "ByteTokenizer": "tiny", "Family": "families", "Inspection": "inspection",
     "Model": "model", "Packed": "packing", "Tiny": "tiny", "TinyConfig": "tiny", "Trail": "trail", "Write": "model",
     "announced": "loading", "cache_folder": "packages", "changed": "trail", "check_context": "packing",
-    "check_enough": "packing", "documents": "corpus", "encoded": "packing", "family_of": "families", "files": "corpus", "first_token": "packing",
-    "inspect_model": "inspection", "load_model": "loading", "load_tokenizer": "loading", "pack": "packing",
-    "packed": "packing", "tiny_model": "tiny",
+    "check_enough": "packing", "documents": "corpus", "encoded": "packing", "family_of": "families",
+    "files": "corpus", "first_token": "packing", "inspect_model": "inspection", "load_model": "loading",
+    "load_tokenizer": "loading", "pack": "packing", "packed": "packing", "tiny_model": "tiny",
 }  # fmt: skip
 """Name to the module that defines it."""
 

@@ -259,7 +259,7 @@ def test_search_finds_text_of_examples(made: Made) -> None:
 
 def test_evaluation_becomes_the_summary(made: Made, tmp_path: Path) -> None:
     estimate = {"value": 0.1, "low": 0.05, "high": 0.15}
-    facts = {"metrics": {"fvu": estimate}, "baselines": [{"name": "PCA", "metrics": {"fvu": estimate}}]}
+    facts = {"metrics": {"fvu": estimate}, "baselines": [{"name": "PCA", "metrics": {"fvu": estimate}}], "sites": {}}
     dictionary = dictionaries_hash(made.dictionary)
     (tmp_path / "eval").mkdir()
     finish(

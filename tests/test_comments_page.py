@@ -252,7 +252,7 @@ def atlas(tiny_atlas, tmp_path):
 def test_serve_finds_the_comments_beside_the_atlas(atlas, tiny, tiny_dictionary, monkeypatch):
     served = []
     monkeypatch.setattr(serving, "serve_app", lambda make, folder, **options: served.append(make()))
-    monkeypatch.setattr(live, "load_model", lambda name: tiny)
+    monkeypatch.setattr(live, "load_model", lambda name, **how: tiny)
     monkeypatch.setattr(live, "MiniLM", lambda: None)
 
     def statuses():

@@ -390,10 +390,10 @@ def test_a_proxy_is_named_by_its_address():
             read_proxies([wrong])
 
 
-def test_a_proxy_can_be_named_to_every_command_that_serves(physalis, tmp_path):
+def test_a_proxy_can_be_named_to_every_command_that_serves(physalis, tiny_atlas, tmp_path):
     for command in (
-        ["serve", tmp_path], ["watch", tmp_path / "run"], ["compare", "serve", tmp_path], ["lab", "serve", tmp_path],
-        ["demo", "--out", tmp_path / "demo"],
+        ["serve", tiny_atlas.folder], ["watch", tmp_path / "run"], ["compare", "serve", tmp_path],
+        ["lab", "serve", tmp_path], ["demo", "--out", tmp_path / "demo"],
     ):  # fmt: skip
         code, _, said = physalis(*command, "--proxy", "somewhere", "--proxy", "127.0.0.1", "--port", "0")
         assert code == 2 and "received 'somewhere'" in said, command

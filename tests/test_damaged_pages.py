@@ -23,7 +23,7 @@ def changed(atlas, *, summary=lambda found: {}, feature=lambda found: {}):
             found = super().__getitem__(id)
             return found.model_copy(update=feature(found))
 
-    return Changed(atlas.folder, atlas.manifest)
+    return Changed.open(atlas.folder)
 
 
 def seen(page, name):
@@ -102,7 +102,7 @@ def test_a_mishap_is_told_as_one(tiny_atlas, browse, monkeypatch):
         def __getitem__(self, id):
             raise KeyError(id)
 
-    with serving(create_app(Broken(tiny_atlas.folder, tiny_atlas.manifest))) as site:
+    with serving(create_app(Broken.open(tiny_atlas.folder))) as site:
         page = browse(site, "/")
         page.on("console", lambda message: None)
         answer = page.request.get(f"{site}/features/3")

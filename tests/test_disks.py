@@ -128,4 +128,4 @@ def test_a_disk_that_is_read_only(tiny_activations, tmp_path, physalis):
         for verb in ("train", "sweep"):
             code, _, said = physalis(verb, tiny_activations.folder, "--out", disk / "new")
             assert code == 2 and "Traceback" not in said
-            assert said.splitlines()[-1].startswith("physalis: The disk is read-only: writing new into")
+            assert "it is read-only, or another user's. Choose another." in said.splitlines()[-1]

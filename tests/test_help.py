@@ -84,7 +84,14 @@ def test_each_default_is_the_functions_own(command):
     if not page.of:
         return
     for name, parameter in inspect.signature(command.app.default_command).parameters.items():
-        if parameter.default is inspect.Parameter.empty or name in ("json", "loading", "serve", "out", "all_"):
+        if parameter.default is inspect.Parameter.empty or name in (
+            "json",
+            "loading",
+            "computing",
+            "serve",
+            "out",
+            "all_",
+        ):
             continue
         assert parameter.default is None, f"{command} --{name} states a default"
         function, _, own = page.called.get(name, name).rpartition(".")

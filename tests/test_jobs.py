@@ -106,7 +106,7 @@ def cases(tiny, tiny_text, tiny_activations, tiny_dictionary, tiny_evaluation, t
         ),
         sweep: (
             dict(activations=acts, out=out, ks=(4,), batch_size=512),
-            dict(activations=again, widths=[64], ks=(5,)),
+            dict(activations=again, widths=[64], ks=(5,), settings={"aux_weight": 0.5}),
         ),
         finetune: (
             dict(dictionary=tiny_dictionary, source=acts, model=tiny, out=out),

@@ -195,7 +195,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_is_kept(tiny_atlas, exported, 
                 raise KeyboardInterrupt
             return super().__getitem__(id)
 
-    atlas = Counting(tiny_atlas.folder, tiny_atlas.manifest)
+    atlas = Counting.open(tiny_atlas.folder)
     with pytest.raises(KeyboardInterrupt):
         export_neuronpedia(atlas, tmp_path, **NAMED, batch=10, suffix="a")
     asked[:] = [-1] * 200

@@ -23,7 +23,7 @@ def site(tiny_atlas):
             found = super().__getitem__(id)
             return found.model_copy(update={"headline": EVIL}) if id == 1 else found
 
-    atlas = Poisoned(tiny_atlas.folder, tiny_atlas.manifest)
+    atlas = Poisoned.open(tiny_atlas.folder)
     with serving(create_app(atlas)) as site:
         yield site
 
@@ -96,7 +96,7 @@ def test_front_page_says_what_a_transcoder_predicts(tiny_atlas, browse):
         def summary(self):
             return super().summary().model_copy(update={"site": "L1.mlp_in → L1.mlp_out"})
 
-    with serving(create_app(Predicting(tiny_atlas.folder, tiny_atlas.manifest))) as site:
+    with serving(create_app(Predicting.open(tiny_atlas.folder))) as site:
         lead = browse(site, "/").locator(".lead")
         expect(lead).to_contain_text("predicts what the model computes at L1.mlp_out from L1.mlp_in, as a sum of about")
 

@@ -60,7 +60,7 @@ def folder(tiny_atlas, tmp_path_factory):
 @pytest.fixture(scope="module")
 def poisoned(tiny_atlas, tmp_path_factory):
     out = tmp_path_factory.mktemp("poisoned") / "out"
-    publish(Poisoned(tiny_atlas.folder, tiny_atlas.manifest), out, features=SHOWN)
+    publish(Poisoned.open(tiny_atlas.folder), out, features=SHOWN)
     return out
 
 

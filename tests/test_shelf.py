@@ -125,7 +125,7 @@ def test_comments_hang_on_what_is_there(client, stage):
 def test_serve_takes_articles(alive, desk, tiny, tiny_atlas, tiny_dictionary, monkeypatch):
     apps = []
     monkeypatch.setattr(serving, "serve_app", lambda make, folder, **options: apps.append(make()))
-    monkeypatch.setattr(live, "load_model", lambda name: tiny)
+    monkeypatch.setattr(live, "load_model", lambda name, **how: tiny)
     monkeypatch.setattr(live, "MiniLM", lambda: None)
     serving.serve(tiny_atlas.folder, tiny_dictionary if alive else None, articles=[desk / "Commas.md"])
     assert TestClient(apps[0], base_url=AT).get("/articles/commas").status_code == 200

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from physalis import artifact, checkpoints, cli, dictionaries, training
+from physalis import artifact, checkpoints, dictionaries, training
+from physalis.cli.sources import config_for
 from physalis.dictionaries import BatchTopK, BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
 from physalis.errors import BadInput
 from physalis.training import Schedule, train
@@ -181,17 +182,15 @@ class Toy(Linear):
 '''
 
 
-def test_a_new_architecture_is_one_file_and_one_word(tiny_activations, tmp_path, monkeypatch, capsys):
+def test_a_new_architecture_is_one_file_and_one_word(tiny_activations, tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     toy = importlib.import_module("toy")
     monkeypatch.setattr(dictionaries, "ARCHITECTURES", (*dictionaries.ARCHITECTURES, toy.Toy))
-    out = str(tmp_path / "d")
-    options = ["--features", "96", "--k", "4", "--batch-size", "512", "--epochs", "1", "--json"]
-    with pytest.raises(SystemExit) as end:
-        cli.app(["train", str(tiny_activations.folder), "--dictionary", "toy", "--out", out, *options])
-    assert end.value.code == 0
-    assert json.loads(capsys.readouterr().out)["config"]["architecture"] == "Toy"
+    out = tmp_path / "d"
+    config = config_for(tiny_activations, "96", architecture="toy", k=4)
+    train(tiny_activations, [config], [out], batch_size=512, epochs=1)
+    assert artifact.read(out, "dictionary").config["architecture"] == "Toy"
     x = next(tiny_activations.held_out.ordered(512)).x.float()
     trained = dictionaries.load(out)
     assert type(trained) is toy.Toy
@@ -251,3 +250,15 @@ def test_bad_input_is_a_sentence(tiny_activations, tmp_path):
     train(acts, [TopKConfig(**shape(acts))], [tmp_path / "d"], **OPTIONS)
     with pytest.raises(BadInput, match="already holds another job: dictionary k was 4, now 5"):
         train(acts, [TopKConfig(**shape(acts, k=5))], [tmp_path / "d"], **OPTIONS)
+
+
+def test_random_directions_that_are_kept_are_not_resampled(tiny_activations, tmp_path):
+    config = dictionaries.L1ResampledConfig(
+        d_in=tiny_activations.d_in, d_out=tiny_activations.d_out, n_features=64, k=4
+    )
+    folders = [tmp_path / f"{epochs}" for epochs in (1, 3)]
+    made = [
+        train(tiny_activations, [config], [folder], batch_size=128, epochs=epochs, dead_after=1, frozen="dec")[0]
+        for folder, epochs in zip(folders, (1, 3), strict=True)
+    ]
+    assert torch.equal(made[0].W_dec, made[1].W_dec)

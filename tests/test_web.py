@@ -167,11 +167,11 @@ def test_ports(tiny_atlas):
         bind("192.0.2.1", 0)
 
 
-def test_a_port_in_use_is_told_before_anything_is_read(tmp_path):
-    """By every command that serves, in a process of its own to see that torch was not imported. Nothing named exists,
-    and the demo begins nothing."""
+def test_a_port_in_use_is_told_before_anything_is_read(tiny_atlas, tmp_path):
+    """By every command that serves, in a process of its own to see that torch was not imported. The demo begins
+    nothing."""
     commands = (
-        ["serve", "atlas", "--dictionary", "sae", "--activations", "acts"], ["watch", "run"], ["lab", "serve", "lab"],
+        ["serve", str(tiny_atlas.folder)], ["watch", "run"], ["lab", "serve", "lab"],
         ["compare", "serve", "pair", "--atlases", "atlas"], ["demo", "--out", "demo"],
     )  # fmt: skip
     code = """

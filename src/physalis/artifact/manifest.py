@@ -41,8 +41,8 @@ class Manifest(BaseModel):
     @classmethod
     def _stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            parts = PurePosixPath(name).parts
-            if not parts or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name:
+            path = PurePosixPath(name)
+            if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
                 raise ValueError(f"{name!r} leads out of the folder")
         return files
 

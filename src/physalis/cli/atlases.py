@@ -98,7 +98,12 @@ def build_atlas(
     printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
 
 
-@verb(of="cli.demo.run", port="web.serving.serve_while.port", example="physalis demo --tokens 100k --no-serve")
+@verb(
+    of="cli.demo.run",
+    port="web.serving.serve_while.port",
+    proxy="web.serving.serve_while.proxies",
+    example="physalis demo --tokens 100k --no-serve",
+)
 def demo(
     *,
     out: Annotated[Out, Parameter(help="Folder to write; what an earlier run finished is reused.")] = Path(

@@ -91,7 +91,9 @@ def tree(
     comparisons.show_tree(grown.summary, json=json)
 
 
-@app.command(name="serve", **page(of="web.comparing.serve_comparison", example="physalis compare serve both"))
+@app.command(
+    name="serve", **page(of="web.comparing.serve_comparison", proxy="proxies", example="physalis compare serve both")
+)
 def serve_compared(
     folder: Annotated[Path, Parameter(help="Folder that `compare pair` or `compare tree` wrote.")],
     /,

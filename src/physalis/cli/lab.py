@@ -45,7 +45,7 @@ def publish(out: Out, /, *ids: Annotated[str, Parameter(help="Experiments, such 
     print(out / "index.html")
 
 
-@app.command(name="serve", **page(of="web.lab.serve_lab", example="physalis lab serve lab"))
+@app.command(name="serve", **page(of="web.lab.serve_lab", proxy="proxies", example="physalis lab serve lab"))
 def serve_lab(
     out: Annotated[Path, Parameter(help="Folder that `lab publish` wrote.")],
     /,

@@ -18,7 +18,11 @@ def say_goodbye() -> None:
     print("physalis: the server has stopped.", file=sys.stderr)
 
 
-@verb(of="web.serving.serve", example="physalis serve atlas --dictionary sae --activations acts --author Ada")
+@verb(
+    of="web.serving.serve",
+    proxy="proxies",
+    example="physalis serve atlas --dictionary sae --activations acts --author Ada",
+)
 def serve(
     atlas: Atlas_,
     /,
@@ -65,7 +69,7 @@ def serve(
     say_goodbye()
 
 
-@verb(of="web.serving.watch", example="physalis watch sae")
+@verb(of="web.serving.watch", proxy="proxies", example="physalis watch sae")
 def watch(
     run: Annotated[Path, Parameter(help="Folder named with --out of `train`, also before it is there.")],
     /,

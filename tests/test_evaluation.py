@@ -128,7 +128,7 @@ def test_too_few_documents_have_no_interval(tiny, tmp_path, capsys):
     assert fvu["low"] is None and found.facts["metrics"]["dead_fraction"]["low"] is not None
     printing.show(found, json=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{fvu['value']:.3f} [–]" in said and "too few for one: record more" in said
+    assert f"{fvu['value']:.3f}" in said and "[–]" in said and "too few for one: record more" in said
 
 
 def test_it_stands_beside_its_baselines(facts):
@@ -236,6 +236,6 @@ def test_what_is_printed_says_what_it_stands_on(facts, tiny_evaluation, capsys):
     printing.show(artifact.read(tiny_evaluation, "evaluation"), json=False)
     said = " ".join(capsys.readouterr().out.split())
     fvu = facts["metrics"]["fvu"]
-    assert f"{fvu['value']:.3f} [{fvu['low']:.3f}, {fvu['high']:.3f}]" in said
+    assert f"{fvu['value']:.3f}" in said and f"[{fvu['low']:.3f}, {fvu['high']:.3f}]" in said
     assert f"Spliced: {facts['n_spliced']:,} predictions" in said
     assert f"counted on {facts['firing']['tokens']:,} tokens of the training text" in said

@@ -125,6 +125,16 @@ def test_a_manifest_removes_nothing_outside_its_folder(site, tiny_atlas, elsewhe
     assert untouched(elsewhere)
 
 
+def test_a_manifest_removes_nothing_that_is_hidden(site, tiny_atlas):
+    """A site may be a clone, and what stands in some of git's files is known to everybody."""
+    put(site, {".git/HEAD": "ref: refs/heads/main\n"})
+    said = json.loads((site / "manifest.json").read_text())
+    said["files"][".git/HEAD"] = artifact.file_digest(site / ".git/HEAD")
+    (site / "manifest.json").write_text(json.dumps(said))
+    publish(tiny_atlas, site, features=[1, 2])
+    assert (site / ".git/HEAD").exists()
+
+
 def test_a_manifest_that_names_its_own_house_removes_nothing_of_it(site, tiny_atlas):
     said = json.loads((site / "manifest.json").read_text())
     said["files"]["job.json"] = artifact.file_digest(site / "job.json")

@@ -221,6 +221,7 @@ def test_sampling_follows_the_softmax():
     assert int(Sampler(temperature=0).choose(logits, 3)) == 2
     with pytest.raises(BadInput, match="temperature is at least 0"):
         Sampler(temperature=-1)
+    assert int(Sampler(top_p=1e-60).choose(logits, 0)) == int(logits.argmax())
     with pytest.raises(BadInput, match="top_p"):
         Sampler(top_p=0)
 

@@ -130,7 +130,8 @@ def test_a_full_queue_is_told_before_an_answer_begins(tiny, tiny_dictionary, tin
     ("/api/steer", {"text": "a" * 300}, "The prompt has 301 tokens; tiny reads at most 256"),
     ("/v1/completions", {"prompt": "a" * 300, "stream": True}, "The prompt has 301 tokens; tiny reads at most 256"),
     ("/api/steer", {"text": "a" * 200, "tokens": 100}, "has 201 tokens, and 100 after it are asked for"),
-    ("/api/doses", {"feature": 3, "strengths": [1.0, 1e308]}, "compared with the median norm"),
+    ("/api/steer", {"messages": [{"role": "user", "content": "a" * 8000}] * 5}, "40,000 characters together; at most"),
+    ("/api/doses", {"feature": 3, "strengths": [1.0, 1e308]}, "less than or equal to 1000000"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence(client, path, asked, sentence):
     answer = client.post(path, json=asked)

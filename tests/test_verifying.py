@@ -1,6 +1,7 @@
 """verify: what is whole is called right, and whatever was changed is called by its name."""
 
 import json
+import resource
 import shutil
 import sqlite3
 
@@ -140,3 +141,28 @@ def test_the_command(every, tmp_path, physalis):
     assert code == 2 and "holds nothing that physalis made" in said
     with pytest.raises(BadInput, match="holds nothing that physalis made"):
         verify(tmp_path / STATISTICS)
+
+
+def test_folders_in_folders_end(tiny_dictionary, tmp_path):
+    inside = tmp_path / "d"
+    for _ in range(40):
+        inside.mkdir()
+        (inside / "job.json").write_text("{}")
+        inside = inside / "d"
+    found = verify(tmp_path / "d")
+    assert any("deeper than anything of ours" in each.said for each in found.files) and len(found.files) < 20
+
+
+def test_a_checkpoint_that_says_more_than_memory_is_read_in_pieces(tmp_path):
+    """A file of holes takes no room on a disk."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "job.json").write_text('{"kind": "dictionary", "job": {}}')
+    size = 1 << 32
+    head = json.dumps({"x": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}, "__metadata__": {"step": "3"}})
+    with open(folder / "checkpoint.safetensors", "wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head.encode())
+        file.truncate(8 + len(head) + size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    verify(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kilobytes

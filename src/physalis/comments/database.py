@@ -60,6 +60,8 @@ class Database:
         cannot be read, if its key is missing or another's, or if a newer physalis made it."""
         self.file = Path(folder) / DATABASE
         self._clock = clock
+        if Path(folder).is_symlink() or self.file.with_name(KEY).is_symlink():
+            raise BadInput(f"{folder} is reached by a link, and was not opened. Put the folder itself there.")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # The database is looked for first: another process that makes both now makes the key first.
@@ -85,6 +87,8 @@ class Database:
         """A transaction: all of it is on disk when the block ends, or none of it if it raises. Raises Unavailable if
         the disk is full, the file may not be written or is not there, or others keep it for too long; and where it was
         replaced just then, so that this is not sure."""
+        if not self.file.with_name(KEY).is_file():
+            raise Unavailable(f"Nothing was written. {KEY} is gone, and without it nobody could read it. Put it back.")
         return self._file.change()
 
     def close(self) -> None:
@@ -115,6 +119,8 @@ class Database:
             check_schema(db, _TABLES)
         except BadInput as error:
             raise BadInput(f"{name} cannot be read as comments: {error}. Put back your copy.") from error
+        if not self.file.with_name(KEY).is_file() or _key(self.file.with_name(KEY), wanted=True) != self._key:
+            raise BadInput(f"{KEY} is gone or another one than it was: what it signs could not be read. Put it back.")
         found = db.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
         if found is None or not self.signed(found[0], "key"):
             raise BadInput(f"{KEY} is not the key of {name} beside it. Put back its own.")

@@ -32,6 +32,8 @@ Prepare = Callable[[Connection], None]
 """Sets up a new connection."""
 
 _log = logging.getLogger("physalis")
+_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""With which a journal ends that names a super-journal. https://www.sqlite.org/fileformat.html#the_rollback_journal"""
 
 
 class _Held:
@@ -181,7 +183,9 @@ class Shared:
 
 
 def connect(path: Path, mode: Mode, prepare: Prepare, *, busy_s: float, immutable: bool = False) -> Connection:
-    """A connection of any thread's. A disk that allows no more is only read from, whatever the mode."""
+    """A connection of any thread's. A disk that allows no more is only read from, whatever the mode. Raises Unavailable
+    where what lies there is no file of ours: SQLite follows links, and does what a journal beside a database says."""
+    _check_place(path)
     uri = f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
     try:
         # ``isolation_level=None`` leaves transactions to us.
@@ -198,6 +202,20 @@ def connect(path: Path, mode: Mode, prepare: Prepare, *, busy_s: float, immutabl
     db.execute("PRAGMA cache_spill = OFF")  # nothing is written before it is committed
     db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # that it can be read at all
     return db
+
+
+def _check_place(path: Path) -> None:
+    """Raise Unavailable unless a database and its journal are files, and the journal concerns this file alone. One that
+    names a super-journal has that deleted, wherever it is, when it is played back; changes of ours are of one file."""
+    for beside in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
+        if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+            raise Unavailable(f"{beside.name} is a link, or no file, and was not opened. Put the file itself there.")
+    journal = path.with_name(f"{path.name}-journal")
+    if journal.exists() and journal.stat().st_size > len(_JOURNAL):
+        with journal.open("rb") as file:
+            file.seek(-len(_JOURNAL), os.SEEK_END)
+            if file.read() == _JOURNAL:
+                raise Unavailable(f"{journal.name} names another file, which no change of ours does. Delete it.")
 
 
 def transact(db: Connection, do: Callable[[], None]) -> None:

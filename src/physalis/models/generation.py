@@ -52,7 +52,8 @@ class Sampler:
         if self.top_p < 1:
             order = scaled.argsort(-1, descending=True)
             shares = scaled.gather(-1, order).softmax(-1)
-            beyond = shares.cumsum(-1) - shares >= self.top_p  # the first is always kept
+            beyond = shares.cumsum(-1) - shares >= self.top_p
+            beyond[..., 0] = False  # the first is always kept, also where so little is asked for that it rounds to none
             scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), float("-inf"))
         draw = torch.Generator().manual_seed((self.seed * 1_000_003 + place) % (1 << 64))
         uniform = torch.rand(scaled.shape[-1], generator=draw, dtype=torch.float64).clamp_min(1e-300)

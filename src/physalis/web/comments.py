@@ -270,4 +270,4 @@ def _sentence(error: RequestValidationError) -> str:
     given = first.get("input")
     told = shown(given) if isinstance(given, str | int | float | bool | None) else f"the {type(given).__name__}"
     place = cut(".".join(str(part) for part in first["loc"]))
-    return f"{place}: {first['msg']}; received {told}.".encode("ascii", "backslashreplace").decode()
+    return f"{place}: {cut(first['msg'])}; received {told}.".encode("ascii", "backslashreplace").decode()

@@ -5,7 +5,8 @@ A connection costs a file descriptor, which a process has few of, and nobody has
 - an answer that is not read is dropped after ``stall_s`` (bodies of requests are timed by ``web.guard``);
 - one address has at most ``by_address`` connections, all together at most ``most``, below what the process may open.
   One more takes the place of the one that has kept the server waiting longest: of the same address, or of the one that
-  has most. Where none keeps it waiting, the new one is closed.
+  has most. Where all of an address are being answered, or came just now, it may have ``FOLD`` times as many, so that
+  the answer to too many can be a sentence; after that the new one is closed.
 
 Where every visitor has the same address, as on one's own machine, they are so served beside someone who holds all they
 get. Those that a proxy opened are its own: only ``most`` counts for them.
@@ -28,6 +29,10 @@ from physalis.web.proxies import Proxies, is_among
 MOST, RESERVE = 2_000, 512
 """Connections that a server keeps, and descriptors that it needs besides: for databases, each thread its own, and for
 connections that are only looked at to be closed."""
+FOLD = 4
+"""How many times ``by_address`` one address may have where it keeps the server waiting with none."""
+PATIENCE_S = 0.5
+"""A connection that was heard of since is none that keeps the server waiting: its request may be on its way."""
 BACKLOG = 64
 """Connections that are taken in one go: all of them are open before the first can be counted."""
 PROGRESS = 4096
@@ -127,9 +132,9 @@ class Crowd:
         visitor = household(new.host)
         mine = self._by.get(visitor, {})
         if len(mine) >= self.limits.by_address and not is_among(new.host, self._proxies):
-            if not self._drop(mine):
+            if not self._drop(mine, patience=PATIENCE_S) and len(mine) >= FOLD * self.limits.by_address:
                 return False
-        elif self._n >= self._most and not self._drop(max(self._by.values(), key=len)):
+        if self._n >= self._most and not self._drop(max(self._by.values(), key=len)):
             return False
         self._by.setdefault(visitor, {})[new] = None
         self._n += 1
@@ -146,9 +151,9 @@ class Crowd:
             if not mine:
                 del self._by[visitor]
 
-    def _drop(self, connections: dict[Connection, None]) -> bool:
-        """Close the one that has kept the server waiting longest, if any does."""
-        waiting = [each for each in connections if each.waits]
+    def _drop(self, connections: dict[Connection, None], *, patience: float = 0.0) -> bool:
+        """Close the one that has kept the server waiting longest, if any does for so many seconds."""
+        waiting = [each for each in connections if each.waits and each.loop.time() - each.heard >= patience]
         if not waiting:
             return False
         longest = min(waiting, key=lambda each: each.heard)
@@ -161,6 +166,10 @@ class Crowd:
         now = loop.time()
         for connection in [each for mine in self._by.values() for each in mine]:
             connection.tick(now, self.limits)
+        for mine in [*self._by.values()]:
+            if not is_among(next(iter(mine)).host, self._proxies):
+                while len(mine) > self.limits.by_address and self._drop(mine, patience=PATIENCE_S):
+                    pass
         often = min(1.0, self.limits.head_s / 4, self.limits.idle_s / 4, self.limits.stall_s / 4)
         self._timer = loop.call_later(often, self._watch, loop) if self._by else None
 

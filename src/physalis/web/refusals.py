@@ -49,7 +49,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         given = f"{cut(str(first['loc'][-1]))}={shown(first.get('input'))}"
-        return refuse(request, 422, f"{given} cannot be used: {first['msg']}.")
+        return refuse(request, 422, f"{given} cannot be used: {cut(first['msg'])}.")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

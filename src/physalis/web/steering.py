@@ -18,11 +18,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from physalis import artifact
@@ -39,7 +40,11 @@ from physalis.web.events import Events
 from physalis.web.records import Steerable
 from physalis.web.turns import Turns
 
-LONGEST = 8_000  # characters of a prompt
+LONGEST = 8_000  # characters of a prompt, or of a message
+ALTOGETHER = 32_000  # characters of all messages
+PROMPTS = CapacityLimiter(2)
+"""How many prompts become tokens at once: long ones take a while, and others wait for threads too."""
+MOST_STRENGTH = 1e6  # of a dose: more is not a number any more in 16 bit
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
 Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST)]
@@ -54,7 +59,14 @@ class Message(Asked):
     content: Text
 
 
-Messages = Annotated[list[Message], Field(max_length=100, fail_fast=True)]
+def _bounded(messages: list[Message]) -> list[Message]:
+    size = sum(len(message.content) for message in messages)
+    if size > ALTOGETHER:
+        raise ValueError(f"The messages have {size:,} characters together; at most {ALTOGETHER:,} are read")
+    return messages
+
+
+Messages = Annotated[list[Message], Field(max_length=100, fail_fast=True), AfterValidator(_bounded)]
 
 
 class Sampling(Asked):
@@ -78,9 +90,12 @@ class Steered(Sampling):
     tokens: Annotated[int, Field(ge=1, le=512)] | None = None
 
 
+Strength = Annotated[float, Field(ge=-MOST_STRENGTH, le=MOST_STRENGTH, allow_inf_nan=False)]
+
+
 class Dosed(Asked):
     feature: Annotated[int, Field(ge=0)]
-    strengths: Annotated[list[float], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
+    strengths: Annotated[list[Strength], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
 
 
 class Completions(Sampling):
@@ -140,7 +155,7 @@ def steering_router(
     @router.post("/api/steer", response_model=None, responses=streamed)
     async def both(asked: Steered, request: Request) -> Events:
         """Both texts as they are written."""
-        prompt = await run_in_threadpool(prompt_of, asked.text, asked.messages)
+        prompt = await run_sync(prompt_of, asked.text, asked.messages, limiter=PROMPTS)
         room(model, len(prompt), asked.tokens, 1)
 
         def steps() -> Iterator[dict[str, str | None]]:
@@ -167,7 +182,7 @@ def steering_router(
     async def complete(asked: Completions, request: Request) -> Response:
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
-        prompt = await run_in_threadpool(prompt_of, asked.prompt, asked.messages)
+        prompt = await run_sync(prompt_of, asked.prompt, asked.messages, limiter=PROMPTS)
         n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)
         head = {
             "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,

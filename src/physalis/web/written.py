@@ -35,6 +35,8 @@ class Written:
         if journal:
             for name, sha in _lines(root / JOURNAL):
                 known.setdefault(name, []).append(sha)
+        # A stranger's manifest may name files whose content anybody knows: none of ours is hidden.
+        known = {name: shas for name, shas in known.items() if not any(p.startswith(".") for p in name.split("/"))}
         first = {each.name for each in root.iterdir()} <= {JOB, LOCK}
         # An earlier release left no journal when it was killed: what it wrote cannot be told from others' files.
         return cls(root, known, complete=done is not None or journal or first)

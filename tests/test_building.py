@@ -1,5 +1,6 @@
 """build_atlas on a tiny model: what the atlas says is what the codes say, in any number of pieces, killed or not."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -259,16 +260,36 @@ def test_search_finds_text_of_examples(made: Made) -> None:
 
 def test_evaluation_becomes_the_summary(made: Made, tmp_path: Path) -> None:
     estimate = {"value": 0.1, "low": 0.05, "high": 0.15}
-    facts = {"metrics": {"fvu": estimate}, "baselines": [{"name": "PCA", "metrics": {"fvu": estimate}}], "sites": {}}
+    facts = {"metrics": {"fvu": estimate}, "baselines": [{"name": "PCA", "metrics": {"fvu": estimate}}]}
+    facts |= {
+        "sites": {},
+        "n_held_out": 9,
+        "n_spliced": 0,
+        "not_spliced": "no model was given.",
+        "documents": {"held_out": 9, "spliced": 0},
+    }
+    facts |= {"firing": {"text": "held out", "tokens": 9}}
     dictionary = dictionaries_hash(made.dictionary)
     (tmp_path / "eval").mkdir()
     finish(
-        tmp_path / "eval", Manifest(kind="evaluation", config={}, inputs={"dictionary": dictionary}, facts=facts), []
+        tmp_path / "eval",
+        Manifest(
+            kind="evaluation",
+            config={},
+            inputs={"dictionary": dictionary, "activations": Activations.open(made.activations).manifest.hash},
+            facts=facts,
+        ),
+        [],
     )
     summary = build_atlas(
         made.dictionary, made.activations, made.model, tmp_path / "out", evaluation=tmp_path / "eval"
     ).summary()
     assert summary.held_out and summary.metrics["fvu"].value == 0.1 and summary.baselines[0].name == "PCA"
+    another = shutil.copytree(made.activations, tmp_path / "again")
+    said = Manifest.model_validate_json((another / "manifest.json").read_text())
+    finish(another, said.model_copy(update={"seed": 9}), list(said.files))
+    unknown = build_atlas(made.dictionary, another, made.model, tmp_path / "o1").summary()
+    assert not unknown.held_out, "another recording may hold text that was trained on"
     (tmp_path / "other").mkdir()
     finish(tmp_path / "other", Manifest(kind="evaluation", config={}, inputs={"dictionary": "x"}, facts=facts), [])
     with pytest.raises(BadInput, match="another dictionary"):

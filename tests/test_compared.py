@@ -11,6 +11,7 @@ from physalis.comparing.comparison import compare
 from physalis.errors import BadInput
 from physalis.web import comparing as served
 from physalis.web import create_app, serving
+from physalis.web.compared import Names
 from physalis.web.comparing import create_comparison_app, open_compared
 
 
@@ -242,3 +243,11 @@ def test_notebooks_are_told_what_the_server_tells(client, woods, comparison, for
         show(split[0], atlases=[tiny_atlas])
     with pytest.raises(BadInput, match="Atlases name the features of .*; received a Summary"):
         show(comparison.summary, atlases=[tiny_atlas])
+
+
+def test_dictionaries_may_have_one_name(tiny_atlas):
+    own = tiny_atlas.manifest.inputs["dictionary"]
+    for dictionaries in ([("TopK", own), ("TopK", "0" * 64)], [("TopK", "0" * 64), ("TopK", own)]):
+        assert Names([tiny_atlas], dictionaries).of(own, [0])[0].headline == tiny_atlas[0].headline
+    with pytest.raises(BadInput, match="the atlas of none of these dictionaries: TopK; TopK"):
+        Names([tiny_atlas], [("TopK", "0" * 64), ("TopK", "1" * 64)])

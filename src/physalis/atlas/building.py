@@ -262,7 +262,7 @@ def _summary(
         n_trained=trained.facts.get("n_tokens"),
         text=_text_name(recording.config["text"]),
         metrics={name: Estimate(**value) for name, value in said["metrics"].items()},
-        held_out=evaluated is not None or stored.held_out.n_tokens > 0,
+        held_out=stored.held_out.n_tokens > 0 and _apart(trained, stored.inputs, evaluated),
         baselines=[Baseline.model_validate(baseline) for baseline in said["baselines"]],
         left_out=recording.facts["dropped"],
         density_histogram=Histogram(edges=edges, counts=counts),
@@ -272,6 +272,14 @@ def _summary(
             "physalis": __version__, "dictionary": trained.hash, **stored.inputs,
         },
     )  # fmt: skip
+
+
+def _apart(trained: Manifest, inputs: dict[str, str], evaluated: Manifest | None) -> bool:
+    """Whether what was held out of the recording was held out of training: both are of one recording. Another may hold
+    the same text, cut elsewhere."""
+    own = trained.inputs.get("activations")
+    judged = inputs if evaluated is None else evaluated.inputs
+    return own is not None and own == inputs["activations"] == judged.get("activations")
 
 
 def _metrics(stored: Recorded, firings: Firings, fired: Firing) -> dict[str, Interval]:

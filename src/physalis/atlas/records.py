@@ -277,7 +277,7 @@ class Summary(Record):
     metrics: dict[str, Estimate]
     """From the evaluation if there was one; always with l0, fvu, dead_fraction, dense_fraction."""
     held_out: bool
-    """Whether fvu and l0 come from text that was held out of training."""
+    """Whether fvu and l0 come from text that is known to have been held out of training."""
     baselines: list[Baseline]
     left_out: dict[str, int]
     """Hygiene: reason to number of token positions left out everywhere ("bos", "sink", "not_finite", "elsewhere")."""

@@ -243,7 +243,7 @@ def _summary(console: Console, s: Summary) -> None:
     )
     metrics = {name: estimate.model_dump() for name, estimate in s.metrics.items()}
     console.print(
-        "Measured on text the dictionary never saw:" if s.held_out else "Measured on the text it was trained on:"
+        "Measured on text the dictionary never saw:" if s.held_out else "Measured on text it may have been trained on:"
     )
     _metrics(console, metrics, [b.model_dump() for b in s.baselines])
 

@@ -1,7 +1,7 @@
 """What pages and notebooks show of a comparison or a tree of features: its records, and beside them what atlases know
 of the features, where there are any. No torch here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -119,14 +119,16 @@ class Place(BaseModel):
 class Names:
     """What atlases say of the features of dictionaries, found by the dictionary's hash."""
 
-    def __init__(self, atlases: Sequence[Atlas], dictionaries: Mapping[str, str]) -> None:
-        """``dictionaries`` gives the hash of each by its name. Raises BadInput for the atlas of any other."""
+    def __init__(self, atlases: Sequence[Atlas], dictionaries: Sequence[tuple[str, str]]) -> None:
+        """``dictionaries`` are the name and the hash of each; names may be alike. Raises BadInput for the atlas of any
+        other."""
         self._atlases = {str(atlas.manifest.inputs.get("dictionary")): atlas for atlas in atlases}
         for hash, atlas in self._atlases.items():
-            if hash not in dictionaries.values():
+            if hash not in (each for _, each in dictionaries):
+                known = "; ".join(name for name, _ in dictionaries)
                 raise BadInput(
-                    f"{atlas.folder} is the atlas of none of these dictionaries: {'; '.join(dictionaries)}. Give "
-                    "atlases of those, or none."
+                    f"{atlas.folder} is the atlas of none of these dictionaries: {known}. Give atlases of those, or "
+                    "none."
                 )
 
     def of(self, hash: str, ids: Iterable[int]) -> dict[int, Known]:
@@ -147,7 +149,7 @@ def names_of(subject: Comparison | Forest, atlases: Sequence[Atlas]) -> Names:
         parts = subject.summary.widths
     else:
         parts = [subject.summary.a, subject.summary.b]
-    return Names(atlases, {each.name: each.hash for each in parts})
+    return Names(atlases, [(each.name, each.hash) for each in parts])
 
 
 def rows(found: Comparison, names: Names, asked: Asked) -> ComparedRows:

@@ -18,7 +18,7 @@ def find_families(forest: Forest, atlas: Atlas) -> FindKin:
     """Raises BadInput if the forest has no place for the atlas's dictionary. What it returns raises it too, for a
     feature that does not exist."""
     level = level_of(forest, atlas)
-    names = Names([atlas], {width.name: width.hash for width in forest.summary.widths})
+    names = Names([atlas], [(width.name, width.hash) for width in forest.summary.widths])
     return lambda id: kin(forest, names, level, id)
 
 

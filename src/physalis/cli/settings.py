@@ -44,6 +44,8 @@ def check_architecture(name: str) -> str:
 def read_settings(given: Sequence[str], chosen: Iterable[str]) -> dict[str, Any]:
     """Read ["aux_weight=0.1"] as {"aux_weight": .1}. Raises BadInput for what none of the ``chosen`` architectures has,
     or what is no value of it."""
+    if not given:  # an architecture of somebody's own, made in Python, has no file here to be looked into
+        return {}
     known = {name: each for one in chosen for name, each in architectures()[check_architecture(one)].items()}
     found = {}
     for text in given:
@@ -53,7 +55,9 @@ def read_settings(given: Sequence[str], chosen: Iterable[str]) -> dict[str, Any]
             raise BadInput(f"Cannot read --set {text!r}. Write NAME=VALUE, as in --set aux_weight=0.1.")
         if name not in known:
             there = ", ".join(known) or "none: its size is all there is to set"
-            raise BadInput(f"{' and '.join(chosen)} have no setting {name!r}. Settings there: {there}.")
+            names = list(chosen)
+            have = "has" if len(names) == 1 else "have"
+            raise BadInput(f"{' and '.join(names)} {have} no setting {name!r}. Settings there: {there}.")
         if name in found:
             raise BadInput(f"--set {name} was given twice. Give it once.")
         found[name] = _value(known[name], value.strip())

@@ -172,7 +172,7 @@ def test_a_device_that_is_not_there_is_a_sentence(run, tiny_activations, tmp_pat
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("aux_weight", "Write NAME=VALUE"), ("bandwidth=1", "topk have no setting 'bandwidth'"),
+        ("aux_weight", "Write NAME=VALUE"), ("bandwidth=1", "topk has no setting 'bandwidth'"),
         ("aux_weight=much", "aux_weight is a number; received 'much'"),
     ],
 )  # fmt: skip

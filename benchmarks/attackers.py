@@ -27,13 +27,15 @@ BALLAST = "ballast"
 class Attack:
     """The server and how long it is attacked; what it answered."""
 
-    def __init__(self, address: str, notes: Path, seconds: float) -> None:
+    def __init__(self, name: str, address: str, notes: Path, seconds: float) -> None:
         host, port = address.removeprefix("http://").split(":")
         self.host, self.port, self.notes = host, int(port), notes
         self.until = time.monotonic() + seconds
         self.answers: Counter[str] = Counter()
         self.kept: list[str] = []
         self.random = random.Random(0)
+        self.numbers = [*range(1_000 + list(ATTACKS).index(name), 4_600, len(ATTACKS))]
+        """Features that are labelled here, and by no other attacker."""
 
     @property
     def goes_on(self) -> bool:
@@ -73,10 +75,14 @@ class Attack:
         return status
 
     async def label(self, text: str, headers: dict[str, str] | None = None) -> str:
-        asked = {"feature": self.random.randrange(100), "text": text}
+        # A feature has one label of one author: another would take its place.
+        feature = self.numbers.pop()
+        asked = {"feature": feature, "text": text}
         status = await self.ask("POST", "/api/notes/labels", asked, headers=headers)
         if status == "201":
             self.kept.append(text)
+        else:
+            self.numbers.insert(0, feature)
         return status
 
 
@@ -229,7 +235,7 @@ ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
 
 def main() -> None:
     name, address, notes, seconds = sys.argv[1:]
-    attack = Attack(address, Path(notes), float(seconds))
+    attack = Attack(name, address, Path(notes), float(seconds))
 
     async def run() -> None:
         with contextlib.suppress(TimeoutError):

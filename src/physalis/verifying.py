@@ -76,13 +76,16 @@ class Verification(BaseModel):
         return all(each.right for each in self.files)
 
 
-def verify(folder: str | Path, *, depth: int = MOST_DEPTH) -> Verification:
+def verify(folder: str | Path) -> Verification:
     """Look at every file of an artefact, finished or not, of whatever kind, and say of each whether it is right.
 
-    Folders inside that are artefacts themselves are looked at too, ``depth`` deep. Raises BadInput only for a folder
-    that holds no artefact of ours; whatever is wrong with one is told.
+    Folders inside that are artefacts themselves are looked at too, ``MOST_DEPTH`` deep. Raises BadInput only for a
+    folder that holds no artefact of ours; whatever is wrong with one is told.
     """
-    folder = Path(folder)
+    return _verify(Path(folder), MOST_DEPTH)
+
+
+def _verify(folder: Path, depth: int) -> Verification:
     finished = (folder / MANIFEST).exists()
     if not finished and not (folder / JOB).exists():
         raise BadInput(f"{folder} holds nothing that physalis made (no {MANIFEST}, no {JOB}). Check the path.")
@@ -94,7 +97,7 @@ def verify(folder: str | Path, *, depth: int = MOST_DEPTH) -> Verification:
         if not depth:
             found.append(Verified(name=name, right=False, said="It lies deeper than anything of ours: not looked at."))
             continue
-        further = verify(inside, depth=depth - 1).files
+        further = _verify(inside, depth - 1).files
         found += [each.model_copy(update={"name": name + each.name}) for each in further]
     return Verification(kind=kind, finished=finished, files=tuple(found))
 
@@ -267,10 +270,10 @@ def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
 def _finite(tensor: Any) -> bool:
     """Whether all numbers are, read some rows at a time: what a stranger's file unpacks to may be more than memory."""
     shape = tensor.get_shape()
-    if not shape:
-        return bool(tensor[...].isfinite().all()) if tensor.get_dtype().startswith(("F", "BF")) else True
     if not tensor.get_dtype().startswith(("F", "BF")):
         return True
+    if not shape:
+        return bool(tensor[...].isfinite().all())
     rows = max(1, PIECE // max(1, math.prod(shape[1:])))
     return all(bool(tensor[i : i + rows].isfinite().all()) for i in range(0, shape[0], rows))
 

@@ -15,6 +15,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -146,23 +147,27 @@ def plain(path: Path) -> int:
 
 def read_bytes(path: Path, *, most: int = MOST) -> bytes:
     """A whole file. Raises BadInput if it is missing, not ours to read, longer than ``most`` bytes or no file."""
+    with _opened(path) as (f, size):
+        if size > most:
+            raise BadInput(
+                f"{path} has {size:,} bytes, and should have no more than {most:,}: it was not read. Copy the folder "
+                "again, or make it again."
+            )
+        return f.read(most)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+    """A file and its size. Raises BadInput if it is none, missing, or cannot be read."""
     try:
-        with open(path, "rb", opener=_without_waiting) as f:
+        # A pipe would have one wait for whoever writes to it.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
             about = os.fstat(f.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise BadInput(f"{path} is no file. Copy the folder again, or make it again.")
-            if about.st_size > most:
-                raise BadInput(
-                    f"{path} has {about.st_size:,} bytes, and should have no more than {most:,}: it was not read. Copy "
-                    "the folder again, or make it again."
-                )
-            return f.read(most)
+            yield f, about.st_size
     except OSError as error:
         raise unreadable(error, path) from error
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would have one wait for whoever writes to it
 
 
 def read_json(path: Path) -> Any:
@@ -176,10 +181,5 @@ def read_json(path: Path) -> Any:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes. Raises BadInput if it cannot be read."""
-    try:
-        with open(path, "rb", opener=_without_waiting) as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-                raise BadInput(f"{path} is no file. Copy the folder again, or make it again.")
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(error, path) from error
+    with _opened(path) as (f, _):
+        return hashlib.file_digest(f, "sha256").hexdigest()

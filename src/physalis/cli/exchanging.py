@@ -10,7 +10,6 @@ from physalis.cli import early
 from physalis.cli.amounts import Positive
 from physalis.cli.help import verb
 from physalis.cli.options import Json, Loading, Out, given
-from physalis.errors import BadInput
 
 
 @verb(of="exchange.converting.convert", example="physalis convert sae --to saelens --out sae-for-saelens")
@@ -63,9 +62,9 @@ def convert(
     from physalis.exchange import convert as convert_
 
     joined = opened(activations, writes) if activations else None
-    if model is None and loading.trust_model_code:
-        raise BadInput("--trust-model-code is for a model that you name yourself. Name it with --model.")
-    subject = loading.load(model) if model is not None else None
+    if model is None:
+        loading.check_named()
+    subject = None if model is None else loading.load(model)
     options = given(format=from_, to=to, activations=joined, model=subject, scale=scale, sites=site, sites_out=site_out)
     made = convert_(list(sources), out, **options, **given(device=loading.device))
     verdicts.show(made, json=json)

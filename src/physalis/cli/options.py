@@ -144,14 +144,18 @@ class Loading(Computing):
 
         return load_model(name, **self.options(), **given(trust_code=self.trust_model_code))
 
+    def check_named(self) -> None:
+        """Raises BadInput where code is to be trusted, and no model was named."""
+        if self.trust_model_code:
+            raise BadInput("--trust-model-code is for a model that you name yourself. Name it with --model.")
+
     def load_found(self, name: str, whose: str) -> "Model":
         """The model that a file of ``whose`` names, which is told. Raises BadInput if there is none, or if its code was
         to be trusted: another's files would choose whose code it is."""
         from physalis import load_model
         from physalis.models import announced
 
-        if self.trust_model_code:
-            raise BadInput("--trust-model-code is for a model that you name yourself. Name it with --model.")
+        self.check_named()
         return load_model(announced(name, whose), **self.options())
 
 

@@ -42,8 +42,7 @@ from physalis.web.turns import Turns
 
 LONGEST = 8_000  # characters of a prompt, or of a message
 ALTOGETHER = 32_000  # characters of all messages
-PROMPTS = CapacityLimiter(2)
-"""How many prompts become tokens at once: long ones take a while, and others wait for threads too."""
+PROMPTS = 2  # that become tokens at once: long ones take a while, and others wait for threads too
 MOST_STRENGTH = 1e6  # of a dose: more is not a number any more in 16 bit
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
 Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
@@ -131,6 +130,8 @@ def steering_router(
         found, where = opened()
         return Steering.of(found, edits, where)
 
+    prompts = CapacityLimiter(PROMPTS)
+
     def prompt_of(text: str | None, messages: Sequence[Message] | None) -> Int[Tensor, " tokens"]:
         if (text is None) == (messages is None):
             raise BadInput("Give a text to go on with or messages to answer, one of them.")
@@ -155,7 +156,7 @@ def steering_router(
     @router.post("/api/steer", response_model=None, responses=streamed)
     async def both(asked: Steered, request: Request) -> Events:
         """Both texts as they are written."""
-        prompt = await run_sync(prompt_of, asked.text, asked.messages, limiter=PROMPTS)
+        prompt = await run_sync(prompt_of, asked.text, asked.messages, limiter=prompts)
         room(model, len(prompt), asked.tokens, 1)
 
         def steps() -> Iterator[dict[str, str | None]]:
@@ -182,7 +183,7 @@ def steering_router(
     async def complete(asked: Completions, request: Request) -> Response:
         """One text, edited where ``edits`` are given."""
         talks = asked.messages is not None
-        prompt = await run_sync(prompt_of, asked.prompt, asked.messages, limiter=PROMPTS)
+        prompt = await run_sync(prompt_of, asked.prompt, asked.messages, limiter=prompts)
         n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)
         head = {
             "id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model.name,

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from physalis.errors import BadInput
 from physalis.web.guard import costs, guard
 from physalis.web.hosts import is_local, require_token
-from physalis.web.rates import Buckets, Lanes, Rate
+from physalis.web.rates import Buckets, Rate
 
 TOKEN = "A-token.that_is~long"
 HOME = "http://127.0.0.1:8123"
@@ -191,39 +191,6 @@ def test_what_costs_is_asked_what_changes_are():
     late = one.get("/dear")
     assert int(late.headers["retry-after"]) > 900 and "too much" in late.json()["detail"]
     assert [one.get("/cheap").status_code for _ in range(20)] == [200] * 20
-
-
-def test_one_visitor_takes_no_more_than_some_places():
-    inside, most = [0], [0]
-
-    async def run():
-        lanes = Lanes(at_once=3, waiting=5)
-
-        async def pass_through(who):
-            leave = await lanes.enter(who)
-            if leave is None:
-                return refused.append(who)
-            inside[0] += 1
-            most[0] = max(most[0], inside[0])
-            await anyio.sleep(0.01)
-            inside[0] -= 1
-            leave()
-            leave()  # once is enough, and twice does no harm
-
-        refused = []
-        async with anyio.create_task_group() as group:
-            for _ in range(10):
-                group.start_soon(pass_through, "a")
-        assert most[0] == 3 and refused == ["a", "a"]
-        async with anyio.create_task_group() as group:
-            for who in "abab":
-                group.start_soon(pass_through, who)
-        assert not lanes._lanes  # nobody who left is remembered
-        with anyio.move_on_after(0.01):
-            await lanes.enter("a"), await lanes.enter("a"), await lanes.enter("a"), await lanes.enter("a")
-        assert lanes._lanes["a"].inside == 3  # who gave up waiting has no place
-
-    anyio.run(run)
 
 
 def test_an_ipv4_visitor_is_one_however_a_socket_spells_it():

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from typing import ClassVar
 
 import pytest
 from fastapi import HTTPException
@@ -209,6 +210,8 @@ def test_who_does_not_read_holds_no_model(never_ends):
 
 class Nobody:
     """A request whose client stays."""
+
+    scope: ClassVar[dict] = {}
 
     async def receive(self):
         await asyncio.Event().wait()

@@ -55,6 +55,10 @@ class Shared:
         self._local = threading.local()
         self._closed = 0
         self._turn = threading.Lock()
+        self._settled = threading.Event()
+        """Not set while a change is being committed, which nobody can read beside: who waits here is told at once,
+        where SQLite would look again after ever longer pauses."""
+        self._settled.set()
         self._lock = threading.Lock()
         self._known: Stamp | None = None
         """The state in which the whole file was found sound, or in which our own last change left it."""
@@ -84,8 +88,10 @@ class Shared:
                 began = self._sound(held)
                 yield held.db
                 self._same(began, exactly=not _has_log(held.db))
+                self._settled.clear()
                 held.db.execute("COMMIT")
             finally:
+                self._settled.set()
                 if held.db.in_transaction:
                     held.db.execute("ROLLBACK")
         try:
@@ -103,11 +109,14 @@ class Shared:
         held: _Held | None = getattr(self._local, "held", None)
         if held is not None and held.db.in_transaction:
             return held  # one change is one file's
+        self._settled.wait(self._busy_s)
         now = self._stamp()
         if held is None or held.closed != self._closed or not held.file.same_file(now):
             held = self._open(now)
         if held.checked != now:
-            self._verify(held, now, self.path.name)
+            if now != self._known:  # else as our own last change left it
+                self._verify(held, now, self.path.name)
+            held.checked = now
             self._announce(now)
         return held
 

@@ -9,14 +9,17 @@ In this order, each refusal one sentence as JSON:
 5. who changes something is not in too great a hurry (token buckets for each address and each session);
 6. what changes something comes from these pages, not from another site (Origin and Sec-Fetch-Site);
 7. the body arrives whole, in time, is not too large, and does not hold too much;
-8. not too much is asked by the same visitor at once: what is more waits, in nobody else's way.
+8. there is a place to work on it (``web.places``): who asks for much waits, in nobody else's way.
+
+Whoever is refused often is answered late: a refusal costs little, and thousands of them a second cost the others.
 
 Steps 5 and 6 are asked as well of what only reads but runs the model: its routes depend on ``costs``. Steps 4 and 6
 keep other sites out of every browser of this decade; requests that act for a signed-in person also need the token of
 their session, which ``web.comments`` asks for.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 import anyio
 from fastapi import HTTPException
@@ -41,10 +44,13 @@ from physalis.web.checks import (
     visitor,
 )
 from physalis.web.hosts import require_token
-from physalis.web.rates import Lanes, Rate
+from physalis.web.places import Places, held
+from physalis.web.rates import Buckets, Rate
 
 ADDRESS_RATE, SESSION_RATE = Rate(120, 2.0), Rate(60, 1.0)
 """Changes: people who share an address share the first, and nobody writes as fast as the second."""
+REFUSAL_RATE, LATE_S = Rate(120, 5.0), 1.0
+"""Refusals of one address that are said at once, and how late the others are."""
 _CHARGE = "physalis.charge"
 
 
@@ -56,7 +62,8 @@ class Guard:
     ) -> None:
         """``checks`` are asked of every request; ``charges`` of those that change something, and of what costs."""
         self._app, self._checks, self._charges = app, checks, charges
-        self._bytes, self._seconds, self._lanes = most_bytes, most_seconds, Lanes()
+        self._bytes, self._seconds = most_bytes, most_seconds
+        self._places, self._refusals = Places(), Buckets(REFUSAL_RATE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -67,23 +74,31 @@ class Guard:
         reading = request.method in READING
         refusal = _first(self._checks if reading else [*self._checks, *self._charges], request)
         if refusal is not None:
-            return await refusal(scope, receive, send)
+            return await self._refuse(request, refusal, send)
         body = await self._body(request, receive)
         if isinstance(body, Response):
-            return await body(scope, receive, send)
+            return await self._refuse(request, body, send)
         if body is None:  # nobody is there any more
             return None
+        leave = await self._places.enter(visitor(request))
+        if leave is None:
+            much = refuse(429, "That was too much at once. Ask less.", retry_after="1")
+            return await self._refuse(request, much, send)
+        try:
+            refusal = await run_in_threadpool(check_values, body) if len(body) > FEW_BYTES else None
+            if refusal is not None:
+                return await self._refuse(request, refusal, send)
+            await self._answer(request, body, receive, send, leave)
+        finally:
+            leave()
+
+    async def _answer(
+        self, request: Request, body: bytes, receive: Receive, send: Send, leave: Callable[[], None]
+    ) -> None:
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return whole.pop() if whole else await receive()
-
-        if not reading:
-            refusal = await run_in_threadpool(check_values, body) if len(body) > FEW_BYTES else None
-            return await (self._app(scope, replay, send) if refusal is None else refusal(scope, receive, send))
-        leave = await self._lanes.enter(visitor(request))
-        if leave is None:
-            return await refuse(429, "That was too much at once. Ask less.", retry_after="1")(scope, receive, send)
 
         def charge() -> Response | None:
             leave()  # whoever waits for the model has a place there
@@ -91,12 +106,23 @@ class Guard:
 
         async def answered(message: Message) -> None:
             leave()  # the answer is made: however slowly it is read, it is in nobody's way
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                await self._put_off(request)
             await send(message)
 
-        try:
-            await self._app({**scope, _CHARGE: charge}, replay, answered)
-        finally:
-            leave()
+        scope = held(dict(request.scope), leave)
+        if request.method in READING:
+            scope[_CHARGE] = charge
+        await self._app(scope, replay, answered)
+
+    async def _refuse(self, request: Request, refusal: Response, send: Send) -> None:
+        await self._put_off(request)
+        await refusal(request.scope, request.receive, send)
+
+    async def _put_off(self, request: Request) -> None:
+        """Wait before a refusal is said, where there were many."""
+        if self._refusals.take(visitor(request)):
+            await asyncio.sleep(LATE_S)
 
     async def _body(self, request: Request, receive: Receive) -> bytes | Response | None:
         """The whole body, counted as it comes: what its length is said to be only serves to refuse it sooner."""

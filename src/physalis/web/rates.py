@@ -1,12 +1,10 @@
-"""rates: how much one visitor may ask: token buckets for what changes or costs something, and lanes for pages."""
+"""rates: how much one visitor may ask in a time: token buckets."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-
-import anyio
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,48 +39,3 @@ class Buckets:
             if len(self._levels) > self._most:
                 self._levels.popitem(last=False)
         return wait
-
-
-@dataclass
-class _Lane:
-    free: anyio.Semaphore
-    inside: int = 0
-    """Requests that are worked on, or wait here."""
-
-
-class Lanes:
-    """Lets ``at_once`` requests of one visitor be worked on at a time. Further ones wait behind each other and in
-    nobody else's way; where ``waiting`` do, there is no room."""
-
-    def __init__(self, at_once: int = 4, waiting: int = 256) -> None:
-        self._at_once, self._waiting = at_once, waiting
-        self._lanes: dict[str, _Lane] = {}
-
-    async def enter(self, visitor: str) -> Callable[[], None] | None:
-        """Wait for a place; what is returned leaves it, once however often it is called. None where there is no
-        room."""
-        lane = self._lanes.setdefault(visitor, _Lane(anyio.Semaphore(self._at_once)))
-        if lane.inside >= self._at_once + self._waiting:
-            return None
-        lane.inside += 1
-        holding = False
-
-        def leave() -> None:
-            nonlocal holding
-            if holding:
-                holding = False
-                lane.free.release()
-                self._forget(visitor, lane)
-
-        try:
-            await lane.free.acquire()
-        except BaseException:
-            self._forget(visitor, lane)
-            raise
-        holding = True
-        return leave
-
-    def _forget(self, visitor: str, lane: _Lane) -> None:
-        lane.inside -= 1
-        if not lane.inside:
-            self._lanes.pop(visitor, None)

@@ -21,6 +21,7 @@ from fastapi import HTTPException, Request
 from starlette.types import Message
 
 from physalis.interruption import Interrupted, interruptible
+from physalis.web.places import leave_early
 
 WAITING = 8
 """Requests that wait for the model, at most."""
@@ -61,6 +62,7 @@ class Turns:
     async def stream(self, request: Request, make: Callable[[], Iterable[T]]) -> AsyncGenerator[T, None]:
         """What ``make`` makes, one after another, likewise. Close it where not all of it is read."""
         turn = self._line_up()
+        leave_early(request.scope)
         gone = asyncio.ensure_future(_hung_up(request.receive))
         try:
             await self._wait(turn, gone)

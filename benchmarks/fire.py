@@ -216,10 +216,11 @@ def steered(address: str) -> float | None:
 
 
 def peak_mb(server: subprocess.Popen) -> int:
-    status = Path(f"/proc/{server.pid}/status")
-    if not status.exists():
-        return 0
-    return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 // 10**6
+    """Of the pages' process and the model's, each at its peak."""
+    of = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    pids = [server.pid, *map(int, of.read_text().split())] if of.exists() else []
+    peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split() for pid in pids]
+    return sum(int(words[0]) * 1024 for words in peaks if words) // 10**6
 
 
 def outcome(name: str, attacks: list[str], atlas: Path, dictionary: Path, seconds: float) -> Outcome:

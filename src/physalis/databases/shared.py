@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from physalis.databases.caution import be_careful
 from physalis.databases.sentences import Connection
@@ -30,6 +30,7 @@ Check = Callable[[Connection, str], None]
 """Raises BadInput unless a database is the one that it should be. The second argument is what to call it."""
 Prepare = Callable[[Connection], None]
 """Sets up a new connection."""
+View = TypeVar("View")
 
 _log = logging.getLogger("physalis")
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
@@ -44,21 +45,28 @@ class _Held:
         self.checked: Stamp | None = None
 
 
-class Shared:
+class Shared(Generic[View]):
     """A database at a path. Made by whoever knows what belongs into it; ``check`` says whether it is that."""
 
-    def __init__(self, path: Path, check: Check, *, busy_s: float, prepare: Prepare) -> None:
-        """``busy_s`` is how long a use waits for others. Raises what ``check``
-        does, and Unavailable if the file cannot be read."""
+    def __init__(
+        self,
+        path: Path,
+        check: Check,
+        *,
+        busy_s: float,
+        prepare: Prepare,
+        look: Callable[[Connection], View] = lambda _: None,
+    ) -> None:
+        """``look`` is what is kept in memory of it (``seen``). ``busy_s`` is how long a use waits for others. Raises
+        what ``check`` does, and Unavailable if the file cannot be read."""
         self.path = path
-        self._check, self._prepare, self._busy_s = check, prepare, busy_s
+        self._check, self._look, self._prepare, self._busy_s = check, look, prepare, busy_s
+        self._seen: tuple[Stamp, View] | None = None
+        self._changing: Stamp | None = None
+        """The state before the change that is being committed now."""
         self._local = threading.local()
         self._closed = 0
         self._turn = threading.Lock()
-        self._settled = threading.Event()
-        """Not set while a change is being committed, which nobody can read beside: who waits here is told at once,
-        where SQLite would look again after ever longer pauses."""
-        self._settled.set()
         self._lock = threading.Lock()
         self._known: Stamp | None = None
         """The state in which the whole file was found sound, or in which our own last change left it."""
@@ -81,23 +89,50 @@ class Shared:
         Raises Unavailable if the disk is full, the file may not be written or is not there, others keep it for too
         long, or it was replaced meanwhile, so that the change might be lost.
         """
-        with self._in_vain(), self._in_turn():
-            held = self._held()
-            held.db.execute("BEGIN IMMEDIATE")
+        with self._in_turn():
+            with self._in_vain():
+                held = self._held()
+                held.db.execute("BEGIN IMMEDIATE")
+                try:
+                    began = self._sound(held)
+                    yield held.db
+                    seen = self._look_if_sound(held.db)
+                    self._same(began, exactly=not _has_log(held.db))
+                    self._changing = began
+                    held.db.execute("COMMIT")
+                finally:
+                    if held.db.in_transaction:
+                        held.db.execute("ROLLBACK")
+                        self._changing = None
             try:
-                began = self._sound(held)
-                yield held.db
-                self._same(began, exactly=not _has_log(held.db))
-                self._settled.clear()
-                held.db.execute("COMMIT")
+                self._known = held.checked = self._same(began)
+                self._seen = None if seen is None else (self._known, seen)
+            except Unavailable as error:
+                raise Unavailable(
+                    f"It is not sure that this was kept. {error} Look whether it is there first."
+                ) from error
             finally:
-                self._settled.set()
-                if held.db.in_transaction:
-                    held.db.execute("ROLLBACK")
+                self._changing = None
+
+    def seen(self) -> View:
+        """What ``look`` sees in the file as it is now, kept in memory: beside a change that is being committed nobody
+        waits for it, and sees what there was before. Raises Unavailable as ``db`` does."""
+        kept, state = self._seen, self._changing or self._stamp()
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        held = self._held()
+        before = self._stamp()
+        found = self._look(held.db)
+        if self._changing is None and held.file.same_file(before) and before == self._stamp():
+            self._seen = before, found
+        return found
+
+    def _look_if_sound(self, db: Connection) -> View | None:
+        """None where something is damaged that this change does not touch: whoever reads that is told."""
         try:
-            self._known = held.checked = self._same(began)
-        except Unavailable as error:
-            raise Unavailable(f"It is not sure that this was kept. {error} Look whether it is there first.") from error
+            return self._look(db)
+        except Unavailable:
+            return None
 
     def close(self) -> None:
         """Let go of the connections. Those of other threads are closed when these next ask for one, which opens a new
@@ -109,7 +144,6 @@ class Shared:
         held: _Held | None = getattr(self._local, "held", None)
         if held is not None and held.db.in_transaction:
             return held  # one change is one file's
-        self._settled.wait(self._busy_s)
         now = self._stamp()
         if held is None or held.closed != self._closed or not held.file.same_file(now):
             held = self._open(now)

@@ -6,16 +6,16 @@ is on the disk: it survives a kill, and the file that it went into is the one th
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from physalis import artifact
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
 from physalis.databases.shared import make
 from physalis.errors import BadInput, Unavailable
-from physalis.notes.records import Record, Written, read
+from physalis.notes.records import Listing, ListRow, Record, Written, read
 
 SCHEMA = 1
 """Version of the tables. A newer one is refused."""
@@ -65,6 +65,15 @@ class NotYours(BadInput):
     """Someone else wrote it."""
 
 
+class Seen(NamedTuple):
+    """What every page of an atlas asks of its notes."""
+
+    features: frozenset[int]
+    """Those with labels, notes, or a place in a list."""
+    lists: Sequence[ListRow]
+    """All lists, by name."""
+
+
 class Ledger:
     """An open notes.db. ``db`` is this thread's connection; changes go through ``write``."""
 
@@ -82,12 +91,17 @@ class Ledger:
                     "rebind ATLAS."
                 )
 
-        self._file = Shared(path, check, prepare=_prepare, busy_s=BUSY_S)
+        self._file = Shared(path, check, look=_look, prepare=_prepare, busy_s=BUSY_S)
 
     @property
     def db(self) -> sqlite3.Connection:
         """This thread's connection. Raises Unavailable if the file is gone, damaged or another's."""
         return self._file.db
+
+    @property
+    def seen(self) -> "Seen":
+        """What is kept in memory of it. Raises Unavailable likewise."""
+        return self._file.seen()
 
     def write(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
         """Call ``change`` inside a transaction; when this returns, what it did is on the disk.
@@ -123,6 +137,19 @@ def open_ledger(path: Path, atlas: str) -> Ledger:
         return Ledger(path, atlas)
     except Unavailable as error:
         raise BadInput(f"{path} cannot be opened as notes. {error}") from error
+
+
+def _look(db: sqlite3.Connection) -> Seen:
+    features = db.execute(
+        "SELECT DISTINCT feature FROM records WHERE kind IN ('label', 'note', 'entry') AND current = 1"
+    )
+    lists = db.execute(
+        "SELECT body, (SELECT count(*) FROM records e WHERE e.kind = 'entry' AND e.list = l.list AND "
+        "e.current = 1) FROM records l WHERE l.kind = 'list' AND l.current = 1"
+    )
+    found = [ListRow(list=kept_as(Listing, body), n_entries=n) for body, n in lists.fetchall()]
+    by_name = sorted(found, key=lambda row: (row.list.name, row.list.list))
+    return Seen(frozenset(feature for (feature,) in features.fetchall()), by_name)
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -209,6 +236,14 @@ def kept(body: Any) -> Written:
         return read(body)
     except BadInput as error:
         raise Unavailable(f"A record of these notes is damaged. {error}") from error
+
+
+def kept_as(kind: type[Kind], body: Any) -> Kind:
+    """The record of this kind that a row holds. Raises Unavailable if it holds another."""
+    found = kept(body)
+    if not isinstance(found, kind):
+        raise Unavailable(f"A record of these notes is damaged: what should be a {kind.__name__.lower()} is none.")
+    return found
 
 
 def check_same(known: Written, other: Written) -> None:

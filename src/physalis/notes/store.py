@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from physalis.errors import BadInput, Unavailable
+from physalis.errors import BadInput
 from physalis.notes import ledger, records
-from physalis.notes.ledger import Ledger, NotThere, NotYours, open_ledger
+from physalis.notes.ledger import Ledger, NotThere, NotYours, kept_as, open_ledger
 from physalis.notes.records import (
     Added,
     Entry,
@@ -85,7 +85,7 @@ class Notes:
         )
         found: dict[int, list[Labelled]] = {}
         for body, up, down in rows:
-            label = _as(Label, body)
+            label = kept_as(Label, body)
             found.setdefault(label.feature, []).append(Labelled(label=label, up=up, down=down))
         return found
 
@@ -101,7 +101,7 @@ class Notes:
             "LIMIT ?",
             (feature, ALL if most is None else most),
         ).fetchall()
-        return [_as(Note, body) for (body,) in reversed(rows)]
+        return [kept_as(Note, body) for (body,) in reversed(rows)]
 
     def lists_of(self, feature: int, *, most: int | None = None) -> Sequence[Listed]:
         """The lists that a feature stands in, by name; the first ``most`` of them."""
@@ -109,11 +109,13 @@ class Notes:
             f"SELECT l.body, e.body FROM {_LISTS_OF} ORDER BY json_extract(l.body, '$.name'), l.list LIMIT ?",
             (feature, ALL if most is None else most),
         )
-        found = [Listed(list=_as(Listing, listing), entry=_as(Entry, entry)) for listing, entry in rows]
+        found = [Listed(list=kept_as(Listing, listing), entry=kept_as(Entry, entry)) for listing, entry in rows]
         return sorted(found, key=lambda each: (each.list.name, each.list.list))
 
     def of(self, feature: int, *, most: int | None = None) -> FeatureNotes:
         """All that people wrote about a feature, of each kind ``most`` at most."""
+        if feature not in self._ledger.seen.features:  # as of most: no page waits for the file to learn that
+            return FeatureNotes(feature=feature, labels=[], notes=[], lists=[], n_labels=0, n_notes=0, n_lists=0)
         count = "SELECT count(*) FROM records WHERE kind = ? AND current = 1 AND feature = ?"
         n_labels, n_notes = (self._db.execute(count, (kind, feature)).fetchone()[0] for kind in ("label", "note"))
         (n_lists,) = self._db.execute(f"SELECT count(*) FROM {_LISTS_OF}", (feature,)).fetchone()
@@ -130,19 +132,13 @@ class Notes:
     def said(self, feature: int, *, most: int | None = None) -> Said:
         """All that a feature's page shows of people's words, of each kind ``most`` at most."""
         notes = self.of(feature, most=most)
-        votes = self.tallies("label", [each.label.id for each in notes.labels])
+        votes = self.tallies("label", [each.label.id for each in notes.labels]) if notes.labels else {}
         return Said(notes=notes, votes=dict(votes), lists=[*self.lists(most=most)])
 
     def lists(self, *, most: int | None = None) -> Sequence[ListRow]:
         """All lists, by name; the first ``most`` of them."""
-        rows = self._db.execute(
-            "SELECT body, (SELECT count(*) FROM records e WHERE e.kind = 'entry' AND e.list = l.list AND "
-            "e.current = 1) FROM records l WHERE l.kind = 'list' AND l.current = 1 "
-            "ORDER BY json_extract(body, '$.name'), l.list LIMIT ?",
-            (ALL if most is None else most,),
-        )
-        found = [ListRow(list=_as(Listing, body), n_entries=n) for body, n in rows]
-        return sorted(found, key=lambda row: (row.list.name, row.list.list))
+        found = self._ledger.seen.lists
+        return found if most is None else found[:most]
 
     def full_list(self, id: str) -> FullList:
         """A list with its features in order. Raises NotThere if there is none."""
@@ -156,7 +152,7 @@ class Notes:
         )
         by: dict[str, dict[str, int]] = {}
         for (body,) in rows:
-            vote = _as(Vote, body)
+            vote = kept_as(Vote, body)
             by.setdefault(vote.target, {})[vote.author] = vote.value
         return {
             target: Tally(
@@ -311,13 +307,6 @@ class Notes:
         return self._ledger.db
 
 
-def _as(kind: type[Kind], body: str) -> Kind:
-    found = ledger.kept(body)
-    if not isinstance(found, kind):
-        raise Unavailable(f"A record of these notes is damaged: what should be a {kind.__name__.lower()} is none.")
-    return found
-
-
 def _current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:
     found = ledger.current(db, id)
     if not isinstance(found, kind):
@@ -344,8 +333,8 @@ def _full_list(db: sqlite3.Connection, id: str) -> FullList:
     if not head:
         raise NotThere(f"There is no list with the id {id}.")
     rows = db.execute("SELECT body FROM records WHERE kind = 'entry' AND current = 1 AND list = ?", (id,))
-    entries = sorted((_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
-    return FullList(list=_as(Listing, head[0]), entries=tuple(entries))
+    entries = sorted((kept_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
+    return FullList(list=kept_as(Listing, head[0]), entries=tuple(entries))
 
 
 def _check_length(n: int) -> None:

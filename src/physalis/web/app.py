@@ -18,7 +18,7 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -214,6 +214,8 @@ def create_app(
         app.include_router(shelf_router(shelf, page))
     for router in live.routers if live else ():
         app.include_router(router)
+    if live and live.described:
+        describe_also(app, live.described)
     if notes:
         app.include_router(notes_router(notes, len(atlas), writer))
     if comments:
@@ -244,6 +246,20 @@ def bare_app() -> FastAPI:
     )  # fmt: skip
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
+
+
+def describe_also(app: FastAPI, described: Mapping[str, Any]) -> None:
+    """Have an app's OpenAPI tell of routes of another's, too."""
+    own = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        told, schemas = own(), described.get("components", {}).get("schemas", {})
+        told["paths"] = {**described["paths"], **told["paths"]}
+        parts = told.setdefault("components", {})
+        parts["schemas"] = {**schemas, **parts.get("schemas", {})}
+        return told
+
+    app.openapi = openapi
 
 
 def plain_app(title: str, *, openapi_url: str | None = None, **options: Any) -> FastAPI:

@@ -1,7 +1,7 @@
 """What the pages are told beside the atlas: what can be done where its model is at hand. No torch here."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
@@ -56,6 +56,8 @@ class Live(NamedTuple):
     steering: Steerable
     trying: Tryable
     routers: Sequence[APIRouter]
+    described: Mapping[str, Any] = {}
+    """Routes that are described elsewhere, as OpenAPI."""
 
 
 class Refusal(BaseModel):

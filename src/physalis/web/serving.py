@@ -95,9 +95,11 @@ def open_app(
     forest = None if tree is None else Forest.open(tree)
     notes, comments, live = notes_of(atlas, opened, author), find_beside(Path(atlas)), None
     if dictionary is not None:
-        from physalis.web.live import load_beside
+        from physalis.web.relay import relayed
+        from physalis.web.worker import Setting, Worker
 
-        live = load_beside(opened, dictionary, activations, notes=notes, device=device, dtype=dtype)
+        recorded = None if activations is None else Path(activations)
+        live = relayed(Worker(Setting(Path(atlas), Path(dictionary), recorded, notes is not None, device, dtype)))
     return create_app(opened, live, notes, author=author, comments=comments, forest=forest, articles=articles)
 
 

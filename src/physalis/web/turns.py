@@ -63,12 +63,12 @@ class Turns:
         """What ``make`` makes, one after another, likewise. Close it where not all of it is read."""
         turn = self._line_up()
         leave_early(request.scope)
-        gone = asyncio.ensure_future(_hung_up(request.receive))
+        gone = asyncio.ensure_future(hung_up(request.receive))
         try:
             await self._wait(turn, gone)
             parts: asyncio.Queue[T | BaseException] = asyncio.Queue()
             stopped = threading.Event()
-            gone.add_done_callback(lambda _: parts.put_nowait(_stopping()))
+            gone.add_done_callback(lambda _: parts.put_nowait(stopping()))
             until = time.monotonic() + self._seconds
             self._start(make, _giver(parts), stopped, until)
             try:
@@ -106,7 +106,7 @@ class Turns:
         try:
             await asyncio.wait({ours, gone}, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
-                raise _stopping()
+                raise stopping()
             if not ours.done():
                 raise _later(f"The model was busy with other questions for {self._seconds:g} s. Ask again later.", 60)
         except BaseException:
@@ -170,7 +170,7 @@ def _giver(parts: asyncio.Queue[T | BaseException]) -> Callable[[T | BaseExcepti
     return give
 
 
-async def _hung_up(receive: Callable[[], Awaitable[Message]]) -> None:
+async def hung_up(receive: Callable[[], Awaitable[Message]]) -> None:
     """Returns when the client is not there any more, or the server, as it stops, says so."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -180,7 +180,7 @@ def _later(sentence: str, seconds: int) -> HTTPException:
     return HTTPException(503, sentence, {"retry-after": str(seconds)})
 
 
-def _stopping() -> HTTPException:
+def stopping() -> HTTPException:
     """Who hung up does not hear it; everybody else is told because the server stops."""
     return _later("The server is being stopped. Ask again when it is back.", 10)
 

@@ -49,7 +49,7 @@ from physalis.web.rates import Buckets, Rate
 
 ADDRESS_RATE, SESSION_RATE = Rate(120, 2.0), Rate(60, 1.0)
 """Changes: people who share an address share the first, and nobody writes as fast as the second."""
-REFUSAL_RATE, LATE_S = Rate(120, 5.0), 1.0
+REFUSAL_RATE, LATE_S = Rate(40, 4.0), 1.0
 """Refusals of one address that are said at once, and how late the others are."""
 _CHARGE = "physalis.charge"
 

@@ -52,7 +52,7 @@ class Relay:
     def client(self) -> httpx.AsyncClient:
         """Made where it is used: it belongs to an event loop."""
         if self._client is None:
-            transport = httpx.AsyncHTTPTransport(uds=self.worker.address, limits=httpx.Limits())
+            transport = httpx.AsyncHTTPTransport(uds=str(self.worker.address), limits=httpx.Limits())
             self._client = httpx.AsyncClient(transport=transport, base_url="http://worker", timeout=None)
         return self._client
 

@@ -9,14 +9,10 @@ A worker ends with the process that started it, however that ended, and is told 
 
 import contextlib
 import multiprocessing
-import os
-import shutil
-import signal
-import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -26,8 +22,6 @@ from typing import Any, NamedTuple
 from physalis.errors import Unavailable
 from physalis.stopping import deaf
 
-NICENESS = 10
-"""How much a worker yields to pages, and to whatever else the machine does."""
 AGAIN_S = 20.0
 """How soon after it was started one that ended is started again."""
 _SOCKET = "worker"
@@ -77,12 +71,16 @@ class Worker:
         self._ours: Connection | None = None
         self._starting = False
         self._started = 0.0
-        self.told = self._start()
+        try:
+            self.told = self._start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
-    def address(self) -> str:
-        """The path of the socket at which it answers."""
-        return str(Path(self._folder.name) / _SOCKET)
+    def address(self) -> Path:
+        """The socket at which it answers."""
+        return Path(self._folder.name) / _SOCKET
 
     def missed(self) -> None:
         """Have one that does not answer started again, if it ended. Raises Unavailable in any case: with the sentence
@@ -123,71 +121,13 @@ class Worker:
         try:
             told = ours.recv()
         except EOFError:
-            raise Unavailable("The model's process ended before it answered. It may lack memory.") from None
+            told = Unavailable("The model's process ended before it answered. It may lack memory.")
         if isinstance(told, BaseException):
             raise told
         return told
 
 
-def _work(setting: Setting, address: str, theirs: Connection) -> None:
-    """A worker's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with, args=(theirs, Path(address).parent), daemon=True, name="parent").start()
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
-    try:
-        app, told = _open(setting)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(address)
-        listener.listen(128)
-    except BaseException as error:
-        theirs.send(error)
-        return
-    _serve(app, listener, lambda: theirs.send(told))
+def _work(setting: Setting, address: Path, theirs: Connection) -> None:
+    from physalis.web.working import work  # not where pages are served, which need no torch
 
-
-def _open(setting: Setting) -> tuple[Any, Told]:
-    from physalis.atlas import Atlas
-    from physalis.notes import Notes, beside
-    from physalis.web.app import plain_app
-    from physalis.web.guard import costs
-    from physalis.web.live import load_beside
-    from physalis.web.refusals import refuse_in_words
-
-    atlas = Atlas.open(setting.atlas)
-    notes = Notes.open(beside(setting.atlas.resolve()), atlas=atlas.manifest.hash) if setting.noted else None
-    where = {"device": setting.device, "dtype": setting.dtype}
-    live = load_beside(atlas, setting.dictionary, setting.activations, notes=notes, **where)
-    app = plain_app("physalis", openapi_url="/api/openapi.json")
-    routes = []
-    for router in live.routers:
-        app.include_router(router)
-        for route in router.routes:
-            priced = any(each.dependency is costs for each in getattr(route, "dependencies", ()))
-            routes.append(Route(getattr(route, "path", ""), sorted(getattr(route, "methods", ())), priced))
-    refuse_in_words(app, here="the pages of an atlas")
-    return app, Told(live.steering.model_dump_json(), live.trying.model_dump_json(), routes, app.openapi())
-
-
-def _serve(app: Any, listener: socket.socket, started: Callable[[], None]) -> None:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started()
-
-    # Connections are the pages', which keep them: what visitors may do was judged there.
-    config = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_keep_alive=10**6)
-    Server(config).run([listener])
-
-
-def _end_with(parent: Connection, folder: Path) -> None:
-    """End this process when the other end of a connection is gone."""
-    with contextlib.suppress(EOFError, OSError):
-        parent.recv()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
+    work(setting, address, theirs)

@@ -1,7 +1,9 @@
 """The guard: hosts, tokens, rates, origins and bodies, each with what it lets through beside what it refuses."""
 
+import json
 import random
 from fractions import Fraction
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -9,7 +11,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from physalis.errors import BadInput
-from physalis.web.guard import costs, guard
+from physalis.web.guard import LATE_S, REFUSAL_RATE, costs, guard
 from physalis.web.hosts import is_local, require_token
 from physalis.web.rates import Buckets, Rate
 
@@ -191,6 +193,28 @@ def test_what_costs_is_asked_what_changes_are():
     late = one.get("/dear")
     assert int(late.headers["retry-after"]) > 900 and "too much" in late.json()["detail"]
     assert [one.get("/cheap").status_code for _ in range(20)] == [200] * 20
+
+
+def test_who_is_refused_often_is_answered_late(monkeypatch):
+    late, inside = [], []
+
+    async def sleep(seconds: float) -> None:
+        late.append(seconds)
+        inside.append(app._places._inside)
+
+    app = guard(pages())
+    monkeypatch.setattr("physalis.web.guard.asyncio", SimpleNamespace(sleep=sleep))
+    ours, others = client_of(app), TestClient(app, base_url=HOME, client=("192.0.2.8", 1))
+    foreign = {"sec-fetch-site": "cross-site"}
+    assert {ours.get("/a", headers=foreign).status_code for _ in range(REFUSAL_RATE.burst)} == {403}
+    assert not late
+    assert {ours.get("/a", headers=foreign).status_code for _ in range(5)} == {403}
+    assert ours.put("/a").status_code == 405  # what the app refuses counts too
+    assert ours.post("/a", content=json.dumps([0] * 30_000)).status_code == 413
+    assert late == [LATE_S] * 7
+    assert inside == [0] * 7  # meanwhile they are in nobody's way
+    assert ours.get("/a").status_code == 200 and others.get("/a", headers=foreign).status_code == 403
+    assert len(late) == 7
 
 
 def test_an_ipv4_visitor_is_one_however_a_socket_spells_it():

@@ -369,6 +369,23 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
     assert len({*acknowledged}) == len(acknowledged) >= 4 * (3 + 12 + 25)
 
 
+def test_who_has_nothing_said_of_it_waits_for_no_writer(notes):
+    """Most pages of an atlas are of such features, while somebody writes on another."""
+    notes.label(3, "dogs", author="Ada")
+    notes.make_list("animals", author="Ada")
+    elsewhere = Notes.open(notes.path, atlas=ATLAS)
+    assert not notes.said(5).notes.labels
+    with closing(sqlite3.connect(notes.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # nobody can read beside it: this would wait, and raise
+        assert notes.said(5).notes.n_labels == 0 and [row.list.name for row in notes.said(5).lists] == ["animals"]
+        other.execute("ROLLBACK")
+    elsewhere.label(5, "cats", author="Ben")  # by another server
+    assert [each.label.text for each in notes.said(5).notes.labels] == ["cats"]
+    [mine] = elsewhere.said(5).notes.labels
+    elsewhere.remove(Label, mine.label.id, author="Ben")
+    assert not notes.said(5).notes.labels and not elsewhere.said(5).notes.labels
+
+
 def test_torch_is_not_needed():
     code = "import sys, physalis.notes.files, physalis.notes.neuronpedia; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -87,6 +87,7 @@ class Guard:
         try:
             refusal = await run_in_threadpool(check_values, body) if len(body) > FEW_BYTES else None
             if refusal is not None:
+                leave()
                 return await self._refuse(request, refusal, send)
             await self._answer(request, body, receive, send, leave)
         finally:

@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from physalis.errors import BadInput
+from physalis.web.addresses import household
 from physalis.web.guard import LATE_S, REFUSAL_RATE, costs, guard
 from physalis.web.hosts import is_local, require_token
 from physalis.web.rates import Buckets, Rate
@@ -222,6 +223,13 @@ def test_an_ipv4_visitor_is_one_however_a_socket_spells_it():
     clients = [TestClient(app, base_url=HOME, client=(address, 1)) for address in ("192.0.2.1", "::ffff:192.0.2.1")]
     assert [each.post("/x").status_code for each in clients] == [200, 429]
     assert TestClient(app, base_url=HOME, client=("::ffff:192.0.2.2", 1)).post("/x").status_code == 200
+
+
+def test_who_comes_through_a_tunnel_is_who_dug_it():
+    """6to4 (RFC 3056) and Teredo (RFC 4380) give one IPv4 address thousands of networks."""
+    assert {household(f"2002:c000:207:{i:x}::1") for i in (0, 1, 65535)} == {"192.0.2.7"}
+    assert household("2001:0:4136:e378:8000:63bf:3fff:fdd2") == household("192.0.2.45")
+    assert household("2001:db8:0:1::2") == household("2001:db8:0:1:ffff::") != household("2001:db8:0:2::2")
 
 
 def test_rates_are_by_address_and_by_session():

@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
@@ -43,7 +44,8 @@ def explain(error: Exception) -> int:
         said, code = _ours(error), OURS
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    print(f"physalis: {spelt(' '.join(said.split()))}", file=sys.stderr)
+    with suppress(OSError):  # where nothing can be said the code still tells
+        print(f"physalis: {spelt(' '.join(said.split()))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -1,4 +1,4 @@
-"""stopping: what Ctrl-C, SIGTERM and a terminal that is closed do to a command: it ends in one sentence, wherever it was.
+"""stopping: what Ctrl-C, SIGTERM and a closed terminal do to a command: it ends in one sentence, wherever it was.
 
 The first signal raises Stopped, a KeyboardInterrupt, so that whatever tidies up after one does so. The second ends the
 process at once: every verb may be killed at any moment, and what is whole is kept. Nothing here takes time to import,

@@ -31,6 +31,7 @@ from physalis.cli import (
 from physalis.cli.help import COMPARE, LAB, MAKE, OPTIONS, READ, SHARE, Verb, verb
 from physalis.cli.jobs import differing
 from physalis.cli.sentences import explain
+from physalis.cli.usage import write_usages
 from physalis.errors import AnotherJob, BadInput
 from physalis.stopping import SENTENCE, listening
 
@@ -69,6 +70,7 @@ for group, each in VERBS.items():
         else:
             command.group, command.sort_key = (group,), place
             app.command(command)
+write_usages(app, "physalis")
 
 
 def main() -> None:

@@ -32,7 +32,8 @@ Set = Annotated[
     list[str] | None,
     Parameter(
         name="--set", group=SETTINGS, metavar="NAME=VALUE",
-        help="Change a setting, as in --set aux_weight=0.1 or --set widths=64,512. Repeatable.",
+        help="Change a setting, as in --set aux_weight=0.1. Several numbers have commas between, as in --dictionary "
+        "matryoshka --features 512 --set widths=64,512. Repeatable.",
     ),
 ]  # fmt: skip
 

@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+import uvicorn
 
 import physalis
 from physalis.cli.amounts import amount, count_features
 from physalis.errors import BadInput
+from physalis.web import live
 
 
 @pytest.fixture
@@ -192,6 +196,43 @@ def test_another_job_is_told_in_the_words_of_the_command_line(run, tiny_activati
     assert code == 2 and "--k was 4, now 5; --set aux_weight was 0, now 0.5. Choose" in err
     code, _, err = run(*words, "--k", "4", "--epochs", "1", "--dictionary", "matryoshka")
     assert code == 2 and "--dictionary was TopK, now Matryoshka" in err and "threshold_decay" not in err
+
+
+def test_the_next_command_works_as_pasted(run, tiny, tiny_by_name, tiny_text, tmp_path, monkeypatch):
+    """From a recording to a served atlas, in folders whose names a shell would part."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    monkeypatch.setattr(live, "load_model", lambda name, **_: tiny)
+    words = ["record", "tiny", "--site", "L1.resid_post", "--text", tiny_text, "--tokens", "4k", "--out", "my acts"]
+    cheaper = {
+        "train": ("--k", "4", "--features", "64"),
+        "evaluate": ("--splice-tokens", "320"),
+        "serve": ("--port", "0"),
+    }
+    done = []
+    while words:
+        done.append(words[0])
+        code, out, err = run(*words, *cheaper.get(words[0], ()))
+        assert code == 0, (words, err)
+        *_, last = out.strip().splitlines() or [""]
+        words = shlex.split(last.removeprefix("Next: physalis ")) if last.startswith("Next: ") else []
+    assert done == ["record", "train", "evaluate", "build-atlas", "serve"]
+    assert "on another recording" not in err
+    tuned = run("finetune", "my acts-dictionary", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
+    assert "KL to the model's own predictions 0." in tuned and "Next: physalis evaluate tuned 'my acts'" in tuned
+
+
+def test_judging_on_another_recording_is_told(run, tiny_by_name, tiny_activations, tiny_dictionary, tmp_path):
+    (tmp_path / "text.txt").write_text("other words for once " * 400)
+    words = ("record", "tiny", "--site", "L1.resid_post", "--text", tmp_path / "text.txt", "--held-out", "0.5")
+    assert run(*words, "--tokens", "2k", "--out", tmp_path / "acts")[0] == 0
+    copied = shutil.copytree(tiny_dictionary, tmp_path / "sae")
+    judged = ("evaluate", copied, tmp_path / "acts", "--splice-tokens", "320", "--out", tmp_path / "eval")
+    code, _, err = run(*judged)
+    assert code == 0 and "trained on another recording; whether their texts overlap is not known" in err, err
+    shutil.copytree(tiny_activations.folder, tmp_path / "own")
+    code, _, err = run(*judged)
+    assert code == 0 and "another recording, own: on " in err and "this is " in err
 
 
 def test_less_is_not_lengthening(run, tiny_by_name, tiny_text, tmp_path):

@@ -82,9 +82,10 @@ def test_a_step_is_what_training_waits_for(monkeypatch):
 
 
 def test_it_is_told_for_how_many_tokens(capsys):
+    of_recording = recording.Plan(tokens=9_000, tokens_per_s=1.0, seconds=1.0, disk_bytes=1, memory_bytes=1)
     made = planning.Plan(
-        recording=recording.Plan(tokens=9_000, tokens_per_s=1.0, seconds=1.0, disk_bytes=1, memory_bytes=1), epochs=2, train_tokens_per_s=1.0, train_seconds=1.0,
-        train_memory_bytes=1, dictionary_bytes=1, free_memory_bytes=9, fits=True,
+        recording=of_recording, epochs=2, train_tokens_per_s=1.0, train_seconds=1.0, train_memory_bytes=1,
+        dictionary_bytes=1, free_memory_bytes=9, fits=True,
     )  # fmt: skip
     printing.show(made, json=False)
     assert capsys.readouterr().out.startswith("For 9,000 tokens, each trained on 2 times:")

@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -23,6 +24,7 @@ from physalis.cli.stated import _split, stated
 from physalis.dictionaries.base import Shape
 from physalis.models.tiny import TinyConfig, tiny_model
 
+ROOT = Path(__file__).parent.parent
 ROOM = 76
 """Columns inside a panel of a terminal of 80."""
 NOT_OF_THE_FUNCTION = {
@@ -217,3 +219,18 @@ def test_each_example_works_as_pasted(physalis, tiny_smollm2, tmp_path, monkeypa
             if str(command) == "comments list":
                 ids = {"b1f2a3c4d5e6": re.split(r"\s", out)[0]}
     shutil.rmtree(tmp_path / "acts")
+
+
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.name != "reference.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_commands_on_pages_can_be_read(page, tmp_path, monkeypatch):
+    """And name what the demo writes as it is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "commas.md").touch()
+    for line in re.findall(r"^    (physalis .*)", page.read_text().replace("\\\n", " "), re.M):
+        for each in re.split("&&|;", line):
+            words = shlex.split(each, comments=True)[1:]
+            app.parse_args(words, exit_on_error=False, print_error=False)
+            assert not any(word.startswith("demo/") for word in words), each

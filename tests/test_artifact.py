@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 
 import pytest
 
@@ -135,6 +136,47 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="The disk is full.*run the same command again"):
         artifact.write_atomic(tmp_path / "a", lambda path: path.write_text("x"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    with pytest.raises(BadInput, match="no UTF-8"), artifact.claim(folder, "odd", {}):
+        pytest.fail("it was claimed")
+    assert not folder.exists()
+
+
+def test_what_is_refused_leaves_nothing_of_it(tmp_path):
+    folder = tmp_path / "above" / "folder"
+    with pytest.raises(BadInput, match="not so"), artifact.claim(folder, "odd", {}):
+        raise BadInput("not so")
+    assert not folder.parent.exists()
+    with pytest.raises(BadInput, match="not so"), artifact.claim(folder, "odd", {}):
+        (folder / "made").write_text("in an hour")
+        raise BadInput("not so")
+    assert (folder / "made").exists()
+
+
+def test_a_lock_that_was_deleted_meanwhile_is_none(tmp_path, monkeypatch):
+    opened = artifact._open_lock
+
+    def deleted(folder):
+        lock = opened(folder)
+        (folder / artifact.LOCK).unlink()
+        return lock
+
+    monkeypatch.setattr(artifact, "_open_lock", deleted)
+    with pytest.raises(BadInput, match="deleted by another process"), artifact.claim(tmp_path / "a", "odd", {}):
+        pytest.fail("it was claimed")
+
+
+def test_what_lacks_something_may_be_of_another_version(tmp_path):
+    with artifact.claim(tmp_path / "a", "odd", {}):
+        artifact.finish(tmp_path / "a", Manifest(kind="odd", config={}), [])
+    said = json.loads((tmp_path / "a" / artifact.MANIFEST).read_text())
+    del said["config"]
+    (tmp_path / "a" / artifact.MANIFEST).write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="config is missing. .* or of another version of physalis"):
+        artifact.read(tmp_path / "a", "odd")
 
 
 def test_reading_what_cannot_be_read(tmp_path):

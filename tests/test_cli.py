@@ -1,16 +1,21 @@
 """The command line: instant help, the same defaults as the functions, data alone on standard output, sentences."""
 
 import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+import uvicorn
 
 import physalis
 from physalis.cli.amounts import amount, count_features
 from physalis.errors import BadInput
+from physalis.web import live
 
 
 @pytest.fixture
@@ -189,6 +194,103 @@ def test_another_job_is_told_in_the_words_of_the_command_line(run, tiny_activati
     assert code == 2 and "holds another job: --epochs was 1, now 2. A training is not lengthened" in err
     code, _, err = run(*words, "--k", "5", "--epochs", "1", "--set", "aux_weight=0.5")
     assert code == 2 and "--k was 4, now 5; --set aux_weight was 0, now 0.5. Choose" in err
+    code, _, err = run(*words, "--k", "4", "--epochs", "1", "--dictionary", "matryoshka")
+    assert code == 2 and "--dictionary was TopK, now Matryoshka" in err and "threshold_decay" not in err
+
+
+def test_the_next_command_works_as_pasted(run, tiny, tiny_by_name, tiny_text, tmp_path, monkeypatch):
+    """From a recording to a served atlas, in folders whose names a shell would part."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    monkeypatch.setattr(live, "load_model", lambda name, **_: tiny)
+    words = ["record", "tiny", "--site", "L1.resid_post", "--text", tiny_text, "--tokens", "4k", "--out", "my acts"]
+    cheaper = {
+        "train": ("--k", "4", "--features", "64"),
+        "evaluate": ("--splice-tokens", "320"),
+        "serve": ("--port", "0"),
+    }
+    done = []
+    while words:
+        done.append(words[0])
+        code, out, err = run(*words, *cheaper.get(words[0], ()))
+        assert code == 0, (words, err)
+        *_, last = out.strip().splitlines() or [""]
+        words = shlex.split(last.removeprefix("Next: physalis ")) if last.startswith("Next: ") else []
+    assert done == ["record", "train", "evaluate", "build-atlas", "serve"]
+    assert "on another recording" not in err
+    tuned = run("finetune", "my acts-dictionary", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
+    assert "KL to the model's own predictions 0." in tuned and "Next: physalis evaluate tuned 'my acts'" in tuned
+
+
+def test_judging_on_another_recording_is_told(run, tiny_by_name, tiny_activations, tiny_dictionary, tmp_path):
+    (tmp_path / "text.txt").write_text("other words for once " * 400)
+    words = ("record", "tiny", "--site", "L1.resid_post", "--text", tmp_path / "text.txt", "--held-out", "0.5")
+    assert run(*words, "--tokens", "2k", "--out", tmp_path / "acts")[0] == 0
+    copied = shutil.copytree(tiny_dictionary, tmp_path / "sae")
+    judged = ("evaluate", copied, tmp_path / "acts", "--splice-tokens", "320", "--out", tmp_path / "eval")
+    code, _, err = run(*judged)
+    assert code == 0 and "trained on another recording; whether their texts overlap is not known" in err, err
+    shutil.copytree(tiny_activations.folder, tmp_path / "own")
+    code, _, err = run(*judged)
+    assert code == 0 and "another recording, own: on " in err and "this is " in err
+
+
+def test_less_is_not_lengthening(run, tiny_by_name, tiny_text, tmp_path):
+    words = ("record", "tiny", "--site", "L1.resid_post", "--text", tiny_text, "--out", tmp_path / "acts")
+    assert run(*words, "--tokens", "4k")[0] == 0
+    code, _, err = run(*words, "--tokens", "2k")
+    assert code == 2 and "--tokens was 4,000, now 2,000. Choose another --out" in err
+    code, _, err = run(*words, "--tokens", "8k")
+    assert code == 2 and "A recording is not lengthened" in err
+
+
+def test_a_setting_that_is_not_given_any_more_is_named(run, tiny_activations, tmp_path):
+    words = ("sweep", tiny_activations.folder, "--dictionary", "topk", "--k", "4", "--features", "48")
+    words = (*words, "--epochs", "1", "--batch-size", "512", "--out", tmp_path / "sweep")
+    assert run(*words, "--set", "aux_weight=0.1")[0] == 0
+    code, _, err = run(*words)
+    assert code == 2 and "holds another job: --set aux_weight was 0.1, now not given. Choose" in err
+
+
+@pytest.mark.parametrize("number", ["-1", "-1.50", "0", "-0.001"])
+def test_a_number_out_of_range_is_told_as_it_was_typed(run, tiny_activations, tmp_path, number):
+    code, _, err = run("train", tiny_activations.folder, "--lr", number, "--out", tmp_path / "d")
+    assert code == 2 and f'Invalid value "{number}" for --lr. It must be above 0.' in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["record", "tiny", "--site", "L1.z", "--text", "stdlib"], ["train", "acts"], ["evaluate", "sae", "acts"],
+        ["sweep", "acts"], ["demo", "--no-serve"], ["publish", "atlas"], ["compare", "pair", "a", "b"],
+        ["convert", "x"],
+        ["notes", "export", "atlas"], ["lab", "publish"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_name_that_is_no_utf_8_is_refused_before_anything_else(run, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"\xff")
+    code, _, err = run(*command, *([] if command[0] in ("notes", "lab") else ["--out"]), name)
+    assert code == 2 and "The name is no UTF-8" in err and not list(tmp_path.iterdir())
+
+
+def test_what_is_refused_leaves_no_folder(run, tiny_by_name, tmp_path):
+    (tmp_path / "text.txt").write_text("hi")
+    out = tmp_path / "new" / "acts"
+    words = ("record", "tiny", "--site", "L1.resid_post", "--text", tmp_path / "text.txt", "--out", out)
+    code, _, err = run(*words)
+    assert code == 2 and "shorter than one context" in err and not out.parent.exists()
+    out.mkdir(parents=True)
+    assert run(*words)[0] == 2 and out.exists()  # somebody else made it
+
+
+def test_a_sweep_that_cannot_be_trains_nothing(run, tiny_activations, tmp_path, monkeypatch):
+    monkeypatch.setattr("physalis.sweeping.train", lambda *_, **__: pytest.fail("something was trained"))
+    words = ("--k", "4", "--k", "64", "--features", "64", "--out", tmp_path / "sweep")
+    code, _, err = run("sweep", tiny_activations.folder, *words)
+    assert code == 2 and "k = 64 must be smaller than the number of features, 64" in err
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_a_folder_in_which_only_a_job_stands_is_taken_over(run, tiny_activations, tmp_path):

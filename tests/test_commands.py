@@ -70,6 +70,43 @@ def test_a_feature_that_is_not_there_is_a_sentence(physalis, atlas, tmp_path):
     assert code == 2 and "Traceback" not in err
 
 
+@pytest.mark.parametrize("named", ["5-1", "3,9-8", "0-4,2-1"])
+def test_a_range_that_ends_before_it_begins_is_a_sentence(physalis, atlas, named, tmp_path):
+    exports = (
+        ("export", "saedashboard", atlas, "--sae-set", "res"),
+        ("export", "neuronpedia", atlas, "--source-set", "res", "--creator", "Ada"),
+    )
+    for command in (("publish", atlas), *exports):
+        code, out, err = physalis(*command, "--features", named, "--out", tmp_path / "site")
+        assert code == 2 and "ends before it begins" in err and not out
+    assert not (tmp_path / "site").exists()
+
+
+def test_whose_features_these_are_is_not_taken_on_trust_in_silence(physalis, atlas, tmp_path):
+    said = json.dumps([{"modelId": "m", "layer": "7-res", "index": "2"}])
+    words = ("notes", "quick-list", atlas, said, "--author", "Ada", "--name", "Q")
+    code, _, err = physalis(*words)
+    assert code == 0 and "m/7-res" in err and "on trust" in err and "--source" in err
+    code, _, err = physalis(*words, "--source", "m/7-res")
+    assert code == 0 and not err
+    code, _, err = physalis(*words, "--source", "m/8-res")
+    assert code == 2 and "it is of m/7-res, not of m/8-res" in err
+
+
+def test_what_is_bound_already_is_told(physalis, atlas, notes):
+    code, out, err = physalis("notes", "rebind", atlas)
+    assert code == 0 and "nothing had to be done" in out, err
+
+
+def test_an_empty_queue_is_told(physalis, atlas):
+    code, _, err = physalis("comments", "invite", atlas, "Ada")
+    assert code == 0, err
+    code, out, err = physalis("comments", "queue", atlas)
+    assert (code, out, err) == (0, "", "Nothing waits to be published\n")
+    code, out, err = physalis("comments", "queue", atlas, "--json")
+    assert (code, json.loads(out), err) == (0, [], "")
+
+
 def test_exports(physalis, atlas, tmp_path):
     code, out, err = physalis("export", "saedashboard", atlas, "--sae-set", "res", "--out", tmp_path / "d", "--json")
     assert code == 0 and json.loads(out)["n_features"] > 0, err
@@ -84,5 +121,10 @@ def test_dictionaries_are_compared(physalis, tiny_dictionary, tiny_activations, 
     assert code == 0 and json.loads(out)["directions"]["share_a"]["value"] > 0.9, err
     code, out, err = physalis(*same, "--out", tmp_path / "c")
     assert code == 0 and "Matched by direction" in out and "Matched by code" in out, err
+    twin = shutil.copytree(tiny_dictionary, tmp_path / "twin")
+    code, out, err = physalis(
+        "compare", "pair", tiny_dictionary, twin, tiny_activations.folder, "--out", tmp_path / "c"
+    )
+    assert code == 0 and "twin" in out.splitlines()[0], err  # where both have the same name
     code, _, err = physalis("compare", "tree", tiny_dictionary, "--activations", tiny_activations.folder, "--out", "t")
     assert code == 2 and "at least 2 dictionaries" in err

@@ -6,20 +6,25 @@ import inspect
 import re
 import shlex
 import shutil
+from pathlib import Path
+from typing import get_args
 
 import pytest
+from cyclopts import Parameter
 from cyclopts.help import HelpEntry
 from walked import COMMANDS
 
 import physalis
 from physalis import dictionaries
-from physalis.cli import VERBS, app
+from physalis.cli import VERBS, app, training
 from physalis.cli.help import Page, Verb, first
 from physalis.cli.settings import DECIDED, architectures
+from physalis.cli.sources import config_for
 from physalis.cli.stated import _split, stated
 from physalis.dictionaries.base import Shape
 from physalis.models.tiny import TinyConfig, tiny_model
 
+ROOT = Path(__file__).parent.parent
 ROOM = 76
 """Columns inside a panel of a terminal of 80."""
 NOT_OF_THE_FUNCTION = {
@@ -132,9 +137,31 @@ def test_settings_are_the_fields_of_the_configs():
         assert all(setting.meaning for setting in architectures()[each.__name__.lower()].values())
 
 
+def test_each_example_of_a_setting_works(tiny_activations):
+    """With the dictionary and the size that it is shown with."""
+    shown = next(each.help for each in get_args(training.Set) if isinstance(each, Parameter))
+    found = re.findall(r"(?:--dictionary (\S+) --features (\S+) )?--set (\S+=\S*\w)", shown)
+    assert [example for *_, example in found] == ["aux_weight=0.1", "widths=64,512"]
+    for dictionary, features, example in found:
+        config = config_for(tiny_activations, features or None, [example], architecture=dictionary or "topk", k=4)
+        name, _, value = example.partition("=")
+        assert getattr(config, name) in (float(value.replace(",", "") or 0), tuple(map(float, value.split(","))))
+
+
 def test_settings_are_listed(physalis):
     code, out, _ = physalis("train", "--help")
     assert code == 0 and "aux_weight" in out and "crosslayer" in out and "--set NAME=VALUE" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_the_first_line_names_what_is_needed(command, physalis):
+    code, out, _ = physalis(*command.path, "--help")
+    first_line = " ".join(out.split("\n\n")[0].split())
+    assert code == 0 and first_line.startswith(f"Usage: physalis {command} [OPTIONS]") and "ARGS" not in first_line
+    needed = [each for each in command.app.assemble_argument_collection() if each.required]
+    for each in needed:
+        named = each.name if each.name.startswith("--") else each.name.upper()
+        assert named.removesuffix("...") in first_line
 
 
 def test_one_sentence():
@@ -192,3 +219,18 @@ def test_each_example_works_as_pasted(physalis, tiny_smollm2, tmp_path, monkeypa
             if str(command) == "comments list":
                 ids = {"b1f2a3c4d5e6": re.split(r"\s", out)[0]}
     shutil.rmtree(tmp_path / "acts")
+
+
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.name != "reference.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_commands_on_pages_can_be_read(page, tmp_path, monkeypatch):
+    """And name what the demo writes as it is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "commas.md").touch()
+    for line in re.findall(r"^    (physalis .*)", page.read_text().replace("\\\n", " "), re.M):
+        for each in re.split("&&|;", line):
+            words = shlex.split(each, comments=True)[1:]
+            app.parse_args(words, exit_on_error=False, print_error=False)
+            assert not any(word.startswith("demo/") for word in words), each

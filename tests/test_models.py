@@ -1,5 +1,6 @@
 """Model.run, load_model and tokens: what a pass returns, where it stops, what it leaves behind, and what it refuses."""
 
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,15 @@ def test_an_architecture_without_a_row_is_found_or_named(tmp_path: Path) -> None
     assert load_model(str(tmp_path)).family == load_model(str(tmp_path), family=mine).family == mine
     with pytest.raises(BadInput, match=r"at L0.mlp_out, .*from physalis.models import Family"):
         load_model(str(tmp_path), family=replace(mine, mlp_out="mlp.up_proj"))
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF\x03" + bytes(300), b"no gguf"], ids=["empty", "broken", "text"])
+def test_a_broken_gguf_file_is_named(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSALIS_NO_CACHE", "1")
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=f"Cannot load a model from '{re.escape(str(path))}'.*fetch it again"):
+        load_model(str(path))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "missing.gguf", "a/b/c"])

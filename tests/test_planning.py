@@ -8,7 +8,8 @@ from subprocess import PIPE
 import pytest
 import torch
 
-from physalis import planning, training
+from physalis import planning, recording, training
+from physalis.cli import printing
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.planning import plan
@@ -78,6 +79,16 @@ def test_a_step_is_what_training_waits_for(monkeypatch):
     config = TopKConfig(d_in=32, d_out=32, n_features=64, k=4)
     found = planning._probe(config, 64, itself=True, dead_after=1000, device=torch.device("cpu"))
     assert found.step == 5.0 and found.around == 0.0
+
+
+def test_it_is_told_for_how_many_tokens(capsys):
+    of_recording = recording.Plan(tokens=9_000, tokens_per_s=1.0, seconds=1.0, disk_bytes=1, memory_bytes=1)
+    made = planning.Plan(
+        recording=of_recording, epochs=2, train_tokens_per_s=1.0, train_seconds=1.0, train_memory_bytes=1,
+        dictionary_bytes=1, free_memory_bytes=9, fits=True,
+    )  # fmt: skip
+    printing.show(made, json=False)
+    assert capsys.readouterr().out.startswith("For 9,000 tokens, each trained on 2 times:")
 
 
 def test_every_kind_has_a_plan(tiny):

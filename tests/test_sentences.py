@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,7 +138,7 @@ def shown_autopsy():
     cause = made(Cause, name=ODD, features=3)
     deaths = made(
         Deaths, dead=interval(), n_features=9, n_tokens=5, never_fired=1, features=(made(Death, last_fired=3),),
-        causes=(cause,), notes=(ODD,),
+        causes=(cause,), notes=(ODD,), curve=(),
     )  # fmt: skip
     autopsies.show(deaths, json=False)
 
@@ -162,7 +163,7 @@ def shown_comparison():
     nothing = {"fvu": None, "l0": None, "split_by_chance": None}
     side = made(Side, n_features=4, fates={ODD: None}, **nothing)
     nothing = dict.fromkeys(("fvu_difference", "l0_difference", "directions", "codes", "agreement"))
-    comparisons.show_pair(made(Summary, a=side, b=side, **nothing), json=False)
+    comparisons.show_pair(made(Summary, a=side, b=side, **nothing), (Path(ODD), Path(ODD)), json=False)
 
 
 def shown_doses(number=NUMBER):
@@ -209,6 +210,16 @@ def test_an_atlas_in_brackets(tiny_atlas, capsys):
     printing.show(summary, json=False)
     printing._feature(make_console(), tiny_atlas[0].model_copy(update={"headline": ODD}))
     assert capsys.readouterr().out.count("[/b][red]x[/red]") == 4
+
+
+def test_both_counts_of_dead_features_are_told(capsys):
+    deaths = made(
+        Deaths, dead=interval(), n_features=90, n_tokens=5, never_fired=1, features=(made(Death, last_fired=3),) * 2,
+        causes=(), notes=(), curve=((1000, 4), (2000, 7)),
+    )  # fmt: skip
+    autopsies.show(deaths, json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 of 90 features are dead" in said and "Training counted 7 at its end, after 2,000 tokens" in said
 
 
 def test_tables_do_not_wrap_inside_a_number(capsys):

@@ -132,6 +132,15 @@ def test_half_a_request_holds_nothing_up():
     assert code == -signal.SIGTERM and "Traceback" not in errors
 
 
+def test_who_asks_for_a_websocket_gets_the_page_and_nothing_is_logged():
+    head = b"GET /page HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    with running(APP) as (process, at), socket.create_connection(at) as client:
+        client.sendall(head)
+        assert b" 200 " in read_until(client, b"\r\n\r\n1")
+        _, _, errors = ends(process, signal.SIGTERM)
+    assert not errors
+
+
 def test_what_was_asked_before_is_written(tmp_path):
     with running(APP) as (process, at), ExitStack() as stack:
         client = stack.enter_context(say(at, f"/write?path={tmp_path / 'it'}", {}))

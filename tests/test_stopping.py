@@ -1,5 +1,7 @@
-"""Ctrl-C and SIGTERM end a command in one sentence, wherever it was, with the exit codes that shells know."""
+"""Ctrl-C, SIGTERM and a terminal that is closed end a command in one sentence, wherever it was, with the exit codes
+that shells know."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,8 +12,8 @@ import weakref
 import pytest
 
 from physalis import stopping
-from physalis.cli import recording, sentences
-from physalis.stopping import SENTENCE, Stopped, deaf, listening
+from physalis.cli import recording, sentences, serving
+from physalis.stopping import SENTENCE, STOPPED, Stopped, deaf, listening
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +29,17 @@ def interrupt(*_, number=signal.SIGINT, **__):
     time.sleep(1)  # the handler runs before this ends
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_command_that_is_stopped_says_so(physalis, monkeypatch, number, code):
     monkeypatch.setattr(recording.early, "sites", lambda names: interrupt(number=number))
     found, out, err = physalis("record", "tiny", "--site", "L1.z", "--text", "stdlib", "--out", "nowhere")
     assert (found, out, err.strip()) == (code, "", SENTENCE)
+
+
+def test_a_command_that_fills_no_folder_does_not_say_that_it_kept_something(physalis, monkeypatch):
+    monkeypatch.setattr(serving.artifact, "read", interrupt)
+    code, _, err = physalis("serve", "nowhere")
+    assert (code, err.strip()) == (130, STOPPED)
 
 
 def test_an_import_that_fails_because_it_was_interrupted_is_a_stop(physalis, monkeypatch):
@@ -54,7 +62,7 @@ def test_the_second_one_ends_it_at_once(monkeypatch, capfd):
             interrupt()
         except Stopped:
             interrupt()
-    assert left == [130] and capfd.readouterr().err.startswith(SENTENCE)
+    assert left == [130] and capfd.readouterr().err.startswith(STOPPED)
 
 
 def test_what_python_cannot_raise_is_not_printed(monkeypatch, capfd):
@@ -78,17 +86,44 @@ def test_handlers_come_back_and_ignored_signals_stay_ignored():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_nohup_is_heeded():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with listening() as signals:
+        interrupt(number=signal.SIGHUP)
+    assert not signals.heard
+
+
+def test_a_terminal_that_is_closed_is_as_sigterm_to_whoever_hears_that():
+    heard = []
+    with listening():
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))  # as a server does
+        interrupt(number=signal.SIGHUP)
+    assert heard == [signal.SIGTERM]
+
+
+def test_a_terminal_that_is_gone_takes_no_words(monkeypatch):
+    def gone(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sys.stderr, "write", gone)
+    with pytest.raises(SystemExit) as stop, listening():
+        interrupt()
+    assert stop.value.code == 130
+
+
 def test_a_listener_inside_another_is_the_same():
     with listening() as outer, listening() as inner:
         assert inner is outer
 
 
-def test_a_server_that_is_asked_to_end_ends_with_143():
+@pytest.mark.parametrize("leave", [lambda: None, lambda: sys.exit(0)], ids=["returned", "exit 0"])
+def test_a_server_that_is_asked_to_end_ends_with_143(leave):
     with pytest.raises(SystemExit) as stop, listening():
         try:
             interrupt(number=signal.SIGTERM)
         except KeyboardInterrupt:
             pass
+        leave()
     assert stop.value.code == 143
 
 
@@ -109,7 +144,11 @@ def test_while_it_is_imported(after, tmp_path):
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert "Traceback" not in err and (process.returncode, err.strip()) in [(130, SENTENCE), (-signal.SIGINT, "")]
+    assert "Traceback" not in err and (process.returncode, err.strip()) in [
+        (130, SENTENCE),
+        (130, STOPPED),
+        (-signal.SIGINT, ""),
+    ]
 
 
 @pytest.mark.slow

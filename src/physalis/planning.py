@@ -35,6 +35,8 @@ class Plan:
     """What a recording and a training run on it will take."""
 
     recording: recording.Plan
+    epochs: int
+    """How often the training goes through it."""
     train_tokens_per_s: float
     train_seconds: float
     """Starting and saving included."""
@@ -92,6 +94,7 @@ def plan(
     of_both = memory if model.device.type == "cuda" else max(memory, of_recording.memory_bytes)
     return Plan(
         recording=of_recording,
+        epochs=epochs,
         train_tokens_per_s=batch_size / found.step,
         train_seconds=found.around + steps * found.step,
         train_memory_bytes=memory,

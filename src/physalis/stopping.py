@@ -1,4 +1,4 @@
-"""stopping: what Ctrl-C and SIGTERM do to a command: it ends in one sentence, wherever it was.
+"""stopping: what Ctrl-C, SIGTERM and a closed terminal do to a command: it ends in one sentence, wherever it was.
 
 The first signal raises Stopped, a KeyboardInterrupt, so that whatever tidies up after one does so. The second ends the
 process at once: every verb may be killed at any moment, and what is whole is kept. Nothing here takes time to import,
@@ -10,12 +10,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SENTENCE = "physalis: stopped. What is whole is kept: run the same command again, and it goes on from there."
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED = "physalis: stopped."
+SENTENCE = f"{STOPPED} What is whole is kept: run the same command again, and it goes on from there."
+"""Of a command that fills a folder."""
 CURSOR = "\x1b[?25h"
 """Shows a terminal's cursor again, which a bar of progress hides."""
 
@@ -30,6 +32,8 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[int] = []
         """Numbers of the signals, in their order."""
+        self.sentence = STOPPED
+        """What is said at the end. Whoever knows what is being made says that it is kept."""
 
     @property
     def code(self) -> int:
@@ -43,11 +47,21 @@ class Listener:
             self.leave()
         raise Stopped
 
+    def hang_up(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGHUP, which comes when a terminal is closed: as SIGTERM, whoever handles that now."""
+        signal.raise_signal(signal.SIGTERM)
+
     def leave(self) -> None:
         """End the process here and now, with the sentence."""
         shown = CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
-        os.write(2, f"{shown}{SENTENCE}\n".encode())
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, f"{shown}{self.sentence}\n".encode())
         self.end()
+
+    def tell(self) -> None:
+        """Say the sentence."""
+        with suppress(OSError):
+            print(self.sentence, file=sys.stderr, flush=True)
 
     def end(self, *_: object) -> None:
         """End the process here and now: the sentence was said."""
@@ -63,8 +77,8 @@ class Listener:
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """Within it Ctrl-C and SIGTERM end in the sentence and SystemExit(130) or (143). Signals that whoever started the
-    process wants ignored stay so."""
+    """Within it Ctrl-C ends in the sentence and SystemExit(130), SIGTERM and SIGHUP in it and SystemExit(143). Signals
+    that whoever started the process wants ignored stay so, as SIGHUP with ``nohup``."""
     listener, before, hook = Listener(), {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         before = {each: signal.getsignal(each) for each in SIGNALS}
@@ -75,17 +89,18 @@ def listening() -> Iterator[Listener]:
             yield already
             return
     for each in before:
-        signal.signal(each, listener.hear)
+        signal.signal(each, listener.hang_up if each == signal.SIGHUP else listener.hear)
     sys.unraisablehook = listener.ignored
     try:
         yield listener
-    except SystemExit:
-        raise
+    except SystemExit as stop:
+        if stop.code or signal.SIGTERM not in listener.heard:
+            raise
     except BaseException as error:
         # an import that was interrupted may fail with an error of its own
         if not listener.heard and not isinstance(error, KeyboardInterrupt):
             raise
-        print(SENTENCE, file=sys.stderr, flush=True)
+        listener.tell()
         raise SystemExit(listener.code) from None
     finally:
         sys.unraisablehook = hook
@@ -97,10 +112,10 @@ def listening() -> Iterator[Listener]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that are started within it never hear Ctrl-C, which a terminal sends to all: whoever started them ends
-    them. For this thread it waits until the end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes that are started within it never hear what a terminal sends to all, Ctrl-C and that it is closed:
+    whoever started them ends them. For this thread both wait until the end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})

@@ -194,7 +194,7 @@ def _read(out: Path, manifest: Manifest) -> Sweep:
     try:
         found = _Found.model_validate(artifact.read_json(out / POINTS)).model_dump()
     except ValidationError as error:
-        raise BadInput(f"{out / POINTS}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
+        raise BadInput(f"{out / POINTS}: {artifact.wrong(error)}. {artifact.MISFIT}") from error
     points = [Point(**each) for each in found["points"]]
     baselines = [Baseline(**each) for each in found["baselines"]]
     return Sweep(points, baselines, str(out / PICTURE), manifest.hash)

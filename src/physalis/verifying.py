@@ -109,7 +109,7 @@ def _finished(folder: Path) -> tuple[str, list[Verified]]:
     def parse() -> str:
         nonlocal manifest
         manifest = artifact.parsed(read_json(folder / MANIFEST), folder / MANIFEST)
-        return f"a {manifest.kind}, {len(manifest.files):,} files"
+        return f"{manifest.kind}, {len(manifest.files):,} files"
 
     found = [_checked(MANIFEST, parse)]
     if manifest is None:
@@ -229,7 +229,7 @@ def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
         if not isinstance(said, dict) or not isinstance(said.get("kind"), str):
             raise BadInput(f"{JOB} does not say what is being made: delete the folder and make it again.")
         kind = said["kind"]
-        return f"a {kind}, unfinished"
+        return f"{kind}, unfinished"
 
     def text() -> str:
         said = written(folder)

@@ -32,13 +32,13 @@ from physalis.artifact.files import (
     write_atomic,
     writing,
 )
-from physalis.artifact.manifest import AGAIN, SCHEMA, Manifest, digest, parsed, wrong
+from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, parsed, wrong
 from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
-    "AGAIN", "JOB", "LOCK", "MANIFEST", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim", "digest",
-    "file_digest", "finish", "is_claimed", "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove",
-    "unreadable", "write_atomic", "write_json", "writing", "wrong",
+    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim",
+    "digest", "file_digest", "finish", "is_claimed", "is_named", "kind_of", "parsed", "plain", "read",
+    "read_bytes", "read_json", "remove", "unreadable", "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
@@ -62,8 +62,9 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
     a job stands is anybody's.
     """
     said = json.loads(json.dumps({"kind": kind, "schema_version": SCHEMA, "job": job}))
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     _make(folder)
-    with _held(folder), writing(folder):
+    with _held(folder), _refusing(folder, made), writing(folder):
         if os.path.lexists(folder / JOB):
             found = _job(folder)
             same_kind = found.get("kind", kind) == kind
@@ -87,7 +88,34 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
         yield read(folder, kind) if os.path.lexists(folder / MANIFEST) else None
 
 
+@contextmanager
+def _refusing(folder: Path, made: Sequence[Path]) -> Iterator[None]:
+    """What is refused before anything of it is there leaves nothing: of the folders that were ``made``, from the inmost
+    outwards, none stays."""
+    try:
+        yield
+    except BadInput:
+        with suppress(OSError):
+            if made and not _loss(folder, ()):
+                for each in list(folder.iterdir()):
+                    each.unlink()
+                for each in made:
+                    each.rmdir()
+        raise
+
+
+def is_named(folder: Path) -> bool:
+    """Whether the whole path can be spelt: safetensors, SQLite and JSON take no other."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _make(folder: Path) -> None:
+    if not is_named(folder):
+        raise BadInput(f"{str(folder)!r} is no UTF-8, and weights are not written there. Choose another --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -114,9 +142,21 @@ def _held(folder: Path) -> Iterator[None]:
             time.sleep(LOOK_S)  # whoever only looked (``is_claimed``) has gone by now
             if not _lock(lock, fcntl.LOCK_EX):
                 raise BadInput(f"Another process is writing {folder}. Wait for it, stop it, or choose another --out.")
+        if not _is_there(lock, folder):
+            raise BadInput(f"{folder} was deleted by another process. Run the same command again.")
         yield
     finally:
         os.close(lock)
+
+
+def _is_there(lock: int, folder: Path) -> bool:
+    """Whether what was locked is still what others would lock: whoever held it may have deleted it."""
+    for path in (folder / LOCK, folder):
+        try:
+            return os.path.samestat(os.fstat(lock), os.stat(path, follow_symlinks=False))
+        except FileNotFoundError:
+            continue
+    return False
 
 
 def _open_lock(folder: Path) -> int:
@@ -256,7 +296,7 @@ def read(folder: Path, kind: str) -> Manifest:
     value = read_json(path)
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
-        raise BadInput(f"{folder} holds {found[:60]!r}, not {kind!r}. Check the order of the arguments.")
+        raise BadInput(f"{folder} holds {found[:60]!r}, not {kind!r}. Check which folder was given for what.")
     manifest = parsed(value, path)
     for name in manifest.files:
         check_no_link(folder, name)

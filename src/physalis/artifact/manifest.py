@@ -16,6 +16,9 @@ SCHEMA = 1
 
 AGAIN = "The folder is damaged: copy it again, or make it again."
 
+MISFIT = "The folder is damaged, or of another version of physalis: copy it again, or make it again."
+"""Of what is whole by its form, and does not hold what it should."""
+
 
 class Manifest(BaseModel):
     """What a finished artefact says of itself. Its ``hash`` identifies it to everything made from it."""
@@ -80,7 +83,7 @@ def parsed(value: Any, path: Path) -> Manifest:
             if said.kind_of() == manifest.kind:
                 said.model_validate(value)
     except ValidationError as error:
-        raise BadInput(f"{path}: {wrong(error)}. {AGAIN}") from error
+        raise BadInput(f"{path}: {wrong(error)}. {MISFIT}") from error
     return manifest
 
 

@@ -5,6 +5,7 @@ functions' signatures, which ``--help`` reads. Data goes to standard output, eve
 imported late, so that ``--help`` is instant.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -30,8 +31,9 @@ from physalis.cli import (
 from physalis.cli.help import COMPARE, LAB, MAKE, OPTIONS, READ, SHARE, Verb, verb
 from physalis.cli.jobs import differing
 from physalis.cli.sentences import explain
+from physalis.cli.usage import write_usages
 from physalis.errors import AnotherJob, BadInput
-from physalis.stopping import listening
+from physalis.stopping import SENTENCE, listening
 
 app = cyclopts.App(
     name="physalis",
@@ -68,6 +70,7 @@ for group, each in VERBS.items():
         else:
             command.group, command.sort_key = (group,), place
             app.command(command)
+write_usages(app, "physalis")
 
 
 def main() -> None:
@@ -79,6 +82,8 @@ def main() -> None:
         os.environ["PHYSALIS_NO_CACHE"] = "1"
     with listening() as signals:
         try:
+            if fills_a_folder(arguments):
+                signals.sentence = SENTENCE
             app(arguments, exit_on_error=False, print_error=False)
         except BrokenPipeError:  # the reader of our output left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,6 +93,13 @@ def main() -> None:
             if isinstance(error, AnotherJob):
                 error = BadInput(differing(error, options_of(arguments), arguments))
             sys.exit(explain(error))
+
+
+def fills_a_folder(arguments: Sequence[str]) -> bool:
+    """Whether the command that is called makes something that it goes on with when it is called again."""
+    _, apps, _ = app.parse_commands(arguments)
+    run = apps[-1].default_command
+    return run is not None and "out" in inspect.signature(run).parameters
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:

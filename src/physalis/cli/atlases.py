@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from physalis.cli import early
 from physalis.cli.amounts import MOST, Amount, Range, as_whole
 from physalis.cli.help import verb
+from physalis.cli.hints import beside, named, say_next
 from physalis.cli.options import (
     Computing,
     Dictionary,
@@ -50,11 +51,14 @@ def evaluate(
     from physalis import evaluate as evaluate_
     from physalis.cli import printing
 
-    out = out or Path(f"{str(dictionary).rstrip('/')}-evaluation")
+    out = out or beside(dictionary, "evaluation")
     one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
     subject = printing.model_of(activations[0], model, loading) if one else None
     options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
     printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
+    if not json:
+        read = [*activations, *named("--writes", writes), *named("--model", [model] if model else None)]
+        say_next("build-atlas", dictionary, *read, "--evaluation", out, "--out", beside(dictionary, "atlas"))
 
 
 @verb(of="atlas.building.build_atlas", example="physalis build-atlas sae acts --evaluation eval --out atlas")
@@ -96,6 +100,9 @@ def build_atlas(
     subject = printing.model_of(activations[0], model, loading)
     options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
     printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
+    if not json:
+        with_ = ["--activations", activations[0]] if len(activations) == 1 and not writes else []
+        say_next("serve", out, "--dictionary", dictionary, *with_)
 
 
 @verb(

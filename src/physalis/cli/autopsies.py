@@ -23,6 +23,12 @@ def show(deaths: Deaths, *, json: bool) -> None:
         )
     )
     console.print(_when(deaths))
+    if deaths.curve and deaths.curve[-1][1] != deaths.n_dead:
+        tokens, dead = deaths.curve[-1]
+        console.print(
+            f"Training counted {dead:,} at its end, after {tokens:,} tokens: those that had not fired for a while. "
+            "Here it is those that do not fire on these tokens, with the weights as they ended."
+        )
     if deaths.causes:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="dim")
         table.add_column("cause", style="bold", no_wrap=True)

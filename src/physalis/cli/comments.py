@@ -67,6 +67,8 @@ def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
     found = Invitations(_database(atlas)).all()
     if json:
         return _print_json(found)
+    if not found:
+        print("Nobody was invited", file=sys.stderr)
     for each in found:
         until = f" until {each.expires[:10]}" if each.state == "open" else ""
         print(f"{each.id}  {_who(each)}, {each.role}: {each.state}{until}")
@@ -94,7 +96,10 @@ def queue(atlas: Atlas_, /, *, json: Json = False) -> None:
     """Show what waits to be published, oldest first."""
     from physalis.comments import Comments
 
-    _show_comments(Comments(_database(atlas)).queue(_owner()), json=json)
+    waiting = Comments(_database(atlas)).queue(_owner())
+    _show_comments(waiting, json=json)
+    if not waiting and not json:
+        print("Nothing waits to be published", file=sys.stderr)
 
 
 @app.command(**page(example="physalis comments publish atlas c0ffee123456 1"))

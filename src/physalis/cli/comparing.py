@@ -53,7 +53,7 @@ def pair(
 
     options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
     found = compare(a, b, activations, out=out, **options)
-    comparisons.show_pair(found.summary, json=json)
+    comparisons.show_pair(found.summary, (a, b), json=json)
 
 
 @app.command(

@@ -1,5 +1,7 @@
 """What `physalis compare` shows: fates beside what chance gives, and the steps of a tree of features."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -8,12 +10,14 @@ from physalis.cli.printing import ranged
 from physalis.comparing.records import Estimate, ForestSummary, Matched, Side, Summary
 
 
-def show_pair(found: Summary, *, json: bool) -> None:
-    """Two dictionaries: what each shares with the other, and by which measure."""
+def show_pair(found: Summary, folders: tuple[Path, Path], *, json: bool) -> None:
+    """Two dictionaries: what each shares with the other, and by which measure. Where both have the same name they are
+    told apart by their folders."""
     if json:
         print(found.model_dump_json(indent=1))
         return
-    table = _table("", found.a.name, found.b.name)
+    names = [(found.a.name, found.b.name), tuple(each.name for each in folders), tuple(map(str, folders))]
+    table = _table("", *next((both for both in names if len(set(both)) == 2), names[0]))
     for title, of in (("architecture", _architecture), ("features", _size), ("FVU", _fvu), ("L0", _l0)):
         table.add_row(title, of(found.a), of(found.b))
     for fate in found.a.fates:

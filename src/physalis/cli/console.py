@@ -10,12 +10,19 @@ from rich.segment import Segment
 WIDE = 110
 """Columns where there is no terminal: a file, a pipe."""
 
-_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def spelt(text: str) -> str:
-    """Text with control characters spelt out, but for line ends and tabs: names and tokens come from strangers."""
-    return _STEERS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Text with control characters spelt out, but for line ends and tabs: names and tokens come from strangers. So are
+    the bytes of a file's name that is no UTF-8."""
+    return _STEERS.sub(lambda found: _escaped(ord(found[0])), text)
+
+
+def _escaped(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code < 0xDD00 else f"\\u{code:04x}"
 
 
 class _Literal(Console):

@@ -27,8 +27,10 @@ def differing(error: AnotherJob, options: Collection[str], named: Sequence[str])
     places = _Places(error.folder, named)
     found = dict(_differences(error.was, error.now))
     found = {key: both for key, both in found.items() if key[-1] not in DERIVED} or found
+    if any(key[-1] == "architecture" for key in found):  # what only one of them has follows from that
+        found = {key: both for key, both in found.items() if key[0] != "dictionary" or None not in both}
     told = [_told(key, both, options, places) for key, both in found.items()]
-    longer = [LONGER[key[-1]] for key in found if key[-1] in LONGER and not key[0].startswith("inputs")]
+    longer = [LONGER[key[-1]] for key, both in found.items() if key[-1] in LONGER and _is_more(*both)]
     more = f"A {longer[0]} is not lengthened: with more it is one of its own. " if longer and len(told) == 1 else ""
     several = f", and {len(told) - 4} more" if len(told) > 4 else ""
     return (
@@ -37,10 +39,16 @@ def differing(error: AnotherJob, options: Collection[str], named: Sequence[str])
     )
 
 
+def _is_more(was: Any, now: Any) -> bool:
+    return isinstance(was, int) and isinstance(now, int) and now > was
+
+
 def _differences(was: Any, now: Any, inside: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple]]:
     """Each key that differs, as the names on the way to it, with both values."""
     if inside and inside[-1] == "grid" and was and now:
         was, now = ({name: _column(each, i) for i, name in enumerate(GRID)} for each in (was, now))
+    if inside[-1:] == ("settings",):  # what none was set of stands in no job
+        was, now = was or {}, now or {}
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys([*now, *was]):
             yield from _differences(was.get(key), now.get(key), (*inside, key))
@@ -59,7 +67,7 @@ def _told(key: tuple[str, ...], both: tuple, options: Collection[str], places: "
         role = name if name in options else key[-1].upper() if f"--{key[-1]}" not in options else f"--{key[-1]}"
         old, new = (places.name(each) for each in (was, now))
         return f"{role} was {old or 'another'}{f', now {new}' if new else ''}"
-    if key[0] == "dictionary" and name not in options:
+    if key[0] in ("dictionary", "settings") and name not in options:
         return f"--set {key[-1]} was {_spelt(was)}, now {_spelt(now)}"
     return f"{name if name in options else ' '.join(key).replace('_', ' ')} was {_spelt(was)}, now {_spelt(now)}"
 

@@ -47,7 +47,7 @@ def publish(out: Out, /, *ids: Annotated[str, Parameter(help="Experiments, such 
 
 @app.command(name="serve", **page(of="web.lab.serve_lab", proxy="proxies", example="physalis lab serve lab"))
 def serve_lab(
-    out: Annotated[Path, Parameter(help="Folder that `lab publish` wrote.")],
+    folder: Annotated[Path, Parameter(help="Folder that `lab publish` wrote.")],
     /,
     *,
     host: Host = None,
@@ -58,7 +58,7 @@ def serve_lab(
     from physalis.cli.serving import say_goodbye
     from physalis.web.lab import serve_lab as serve_
 
-    serve_(out, **given(host=host, port=port, proxies=proxy))
+    serve_(folder, **given(host=host, port=port, proxies=proxy))
     say_goodbye()
 
 

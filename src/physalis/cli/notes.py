@@ -7,7 +7,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis.cli.help import page
-from physalis.cli.options import Atlas_, Json, Out, given
+from physalis.cli.options import Atlas_, Json, Out, given, writable
 
 if TYPE_CHECKING:
     from physalis.atlas import Atlas
@@ -20,7 +20,9 @@ Folder = Annotated[Path, Parameter(help="Folder that `notes export` wrote.")]
 
 @app.command(name="export", **page(example="physalis notes export atlas notes"))
 def export_notes(
-    atlas: Atlas_, folder: Annotated[Path, Parameter(help="Folder to write; what stands there stays.")], /
+    atlas: Atlas_,
+    folder: Annotated[Path, Parameter(help="Folder to write; what stands there stays.", validator=writable)],
+    /,
 ) -> None:
     """Write the notes beside an atlas as lines that git can merge."""
     from physalis.notes.files import export_notes as export
@@ -85,7 +87,7 @@ def import_explanations(
     name="quick-list",
     **page(
         example="physalis notes quick-list atlas "
-        """'[{"modelId": "m", "layer": "1", "index": "2"}]' --author Ada --name Quotes"""
+        """'[{"modelId": "m", "layer": "1", "index": "2"}]' --source m/1 --author Ada --name Quotes"""
     ),
 )
 def import_list(
@@ -117,7 +119,11 @@ def rebind(atlas: Atlas_, /) -> None:
     from physalis.notes import beside
     from physalis.notes import rebind as rebind_
 
-    before = rebind_(beside(atlas), atlas=Atlas.open(atlas).manifest.hash)
+    now = Atlas.open(atlas).manifest.hash
+    before = rebind_(beside(atlas), atlas=now)
+    if before == now:
+        print(f"{beside(atlas)} is bound to {atlas} already: nothing had to be done")
+        return
     print(f"{beside(atlas)} was bound to {before[:12]}, and is now to {atlas}")
 
 

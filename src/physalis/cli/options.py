@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from physalis.artifact import is_named
 from physalis.cli.amounts import Amount, Count, Positive, Range, Seed, as_whole
 from physalis.errors import BadInput
 
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from physalis.models import Model
 
 
-def _writable(_: object, folder: Path | None) -> None:
+def writable(_: object, folder: Path | None) -> None:
     """Raises ValueError for a folder that cannot be made, before minutes of work are to be written into it."""
-    if folder is None or folder.is_dir():
+    if folder is None:
+        return
+    if not is_named(folder):
+        raise ValueError("The name is no UTF-8, and weights are not written there. Choose another.")
+    if folder.is_dir():
         return
     if folder.exists() or folder.is_symlink():
         raise ValueError("It is a file. Choose a folder, new or of the same command.")
@@ -41,7 +46,7 @@ Out = Annotated[
     Path,
     Parameter(
         help="Folder to write. A finished one is reused, an unfinished one is gone on with.",
-        validator=_writable, metavar="FOLDER",
+        validator=writable, metavar="FOLDER",
     ),
 ]  # fmt: skip
 Device = Annotated[

@@ -19,6 +19,7 @@ from physalis.atlas.records import Example, Feature, Summary
 from physalis.characters import plain
 from physalis.cli.console import make_console
 from physalis.cli.demo import Made
+from physalis.cli.hints import beside, say_next
 from physalis.cli.options import Loading
 from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model
@@ -177,29 +178,37 @@ def _activations(console: Console, acts: Activations) -> None:
     console.print(
         f"{acts.n_tokens:,} activations of {acts.manifest.config['model']} at {acts.site}, width {acts.d}, in "
         f"{acts.folder}\n{acts.held_out.n_tokens:,} of them are held out for judging, of {n_documents:,} documents. "
-        f"Positions left out: {left_out}.\n"
-        f"Next: physalis train {acts.folder} --out DICTIONARY"
+        f"Positions left out: {left_out}."
     )
+    say_next("train", acts.folder, "--out", beside(acts.folder, "dictionary"))
 
 
 def _dictionary(console: Console, m: Manifest) -> None:
     shape, last = m.config["dictionary"], m.facts.get("last")
     if last is None:  # another tool trained it
-        console.print(f"{m.config['architecture']}, {shape['n_features']:,} features. Next: physalis evaluate")
+        console.print(f"{m.config['architecture']}, {shape['n_features']:,} features.")
         return
     tuned = m.facts.get("finetuned")
     if tuned is not None:
         seen = m.config["finetuning"]["tokens"]
         console.print(
             f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, fine-tuned on {seen:,} "
-            f"tokens.\nOn its last batch: FVU {tuned['fvu']:.3f}. Next: physalis evaluate"
+            f"tokens.\nOn its last batch: {_goal(m, tuned)}FVU {tuned['fvu']:.3f}."
         )
         return
     console.print(
         f"{m.config['architecture']}, {shape['n_features']:,} features, k = {shape['k']}, trained on "
         f"{m.facts['n_tokens']:,} tokens (each counted as often as it was seen).\n"
-        f"On its last training batch: FVU {last['fvu']:.3f}, {last['dead']} features dead. Next: physalis evaluate"
+        f"On its last training batch: FVU {last['fvu']:.3f}, {last['dead']} features dead."
     )
+
+
+def _goal(m: Manifest, tuned: dict[str, Any]) -> str:
+    """What was minimised beside the FVU; an objective of somebody's own has a name of its own."""
+    name = m.config["finetuning"]["objective"]
+    title = {"kl": "KL to the model's own predictions", "ce": "loss when spliced in"}.get(name, name)
+    unit = " nats" if name in ("kl", "ce") else ""
+    return f"{title} {tuned[name]:.3g}{unit}, " if name in tuned else ""
 
 
 def _plan(console: Console, p: planning.Plan) -> None:
@@ -214,6 +223,7 @@ def _plan(console: Console, p: planning.Plan) -> None:
         "train", _time(p.train_seconds), f"{p.train_tokens_per_s:,.0f} tokens/s", _size(p.train_memory_bytes),
         _size(p.dictionary_bytes),
     )  # fmt: skip
+    console.print(f"For {r.tokens:,} tokens, each trained on {p.epochs} time{'s' * (p.epochs != 1)}:")
     console.print(table)
     verdict = "It fits." if p.fits else "It does not fit: fewer features, a smaller batch or a smaller model would."
     console.print(f"Free memory: {_size(p.free_memory_bytes)}. {verdict}")

@@ -136,8 +136,7 @@ def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None
     if named is None:
         return None
     if re.fullmatch(r"[0-9]{1,12}(-[0-9]{1,12})?(,[0-9]{1,12}(-[0-9]{1,12})?)*", named):
-        ends = [[int(end) for end in part.split("-")] for part in named.split(",")]
-        return [feature for end in ends for feature in range(end[0], max(end[0], min(end[-1], len(atlas))) + 1)]
+        return [feature for part in named.split(",") for feature in _range(part, len(atlas))]
     notes = notes_of(folder, atlas, None)
     lists = {row.list.name: row.list.list for row in notes.lists()} if notes else {}
     if notes is None or named not in lists:
@@ -146,3 +145,12 @@ def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None
             f"{shown(named)} is neither numbers such as 3,17,40-49 nor a list in the notes (there: {known})."
         )
     return [entry.feature for entry in notes.full_list(lists[named]).entries]
+
+
+def _range(part: str, n_features: int) -> range:
+    """The features of "7" or "4-9"; of one that leads beyond the atlas's no more than shows that. Raises BadInput for
+    one that goes backwards."""
+    first, last = (int(end) for end in (part.split("-") * 2)[:2])
+    if last < first:
+        raise BadInput(f"The range {part} ends before it begins. Write the lower number first: {last}-{first}.")
+    return range(first, max(first, min(last, n_features)) + 1)

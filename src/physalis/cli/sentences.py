@@ -6,8 +6,9 @@ import re
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 
-from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError, ValidationError
 
 from physalis.cli.console import spelt
 from physalis.errors import BadInput
@@ -43,7 +44,8 @@ def explain(error: Exception) -> int:
         said, code = _ours(error), OURS
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    print(f"physalis: {spelt(' '.join(said.split()))}", file=sys.stderr)
+    with suppress(OSError):  # where nothing can be said the code still tells
+        print(f"physalis: {spelt(' '.join(said.split()))}", file=sys.stderr, flush=True)
     return code
 
 
@@ -93,11 +95,19 @@ def _mistyped(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         left = " ".join(error.unused_tokens or ())
         return f"`{command}` takes no further argument; received {left!r}. {more}"
-    said = str(error)
+    said = _as_typed(error)
     if error.argument is not None and error.argument.name not in said:
         said = f"Invalid value for {error.argument.name}: {said}"
     said = re.sub(r'unable to convert ("[^"]*") into (int|float)\.', _number, said)
     return said if said.rstrip().endswith((".", "?")) else f"{said}. {more}"
+
+
+def _as_typed(error: CycloptsError) -> str:
+    """What it says, with a value that is out of range as it was typed: -1, where it was read as -1.0."""
+    if not isinstance(error, ValidationError) or error.argument is None:
+        return str(error)
+    typed = " ".join(each.value for each in error.argument.tokens)
+    return re.sub(r'Invalid value "[^"]*" for ', lambda _: f'Invalid value "{typed}" for ', str(error), count=1)
 
 
 def _number(found: re.Match[str]) -> str:

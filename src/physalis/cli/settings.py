@@ -57,7 +57,9 @@ def read_settings(given: Sequence[str], chosen: Iterable[str]) -> dict[str, Any]
             there = ", ".join(known) or "none: its size is all there is to set"
             names = list(chosen)
             have = "has" if len(names) == 1 else "have"
-            raise BadInput(f"{' and '.join(names)} {have} no setting {name!r}. Settings there: {there}.")
+            others = " and ".join(other for other, settings in architectures().items() if name in settings)
+            where = f" It is one of {others}." if others else ""
+            raise BadInput(f"{' and '.join(names)} {have} no setting {name!r}. Settings there: {there}.{where}")
         if name in found:
             raise BadInput(f"--set {name} was given twice. Give it once.")
         found[name] = _value(known[name], value.strip())

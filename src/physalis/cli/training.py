@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from physalis.cli import early
 from physalis.cli.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range, as_wholes
 from physalis.cli.help import SETTINGS, verb
+from physalis.cli.hints import beside, named, say_next
 from physalis.cli.options import (
     Architecture,
     BatchSize,
@@ -32,7 +33,8 @@ Set = Annotated[
     list[str] | None,
     Parameter(
         name="--set", group=SETTINGS, metavar="NAME=VALUE",
-        help="Change a setting, as in --set aux_weight=0.1 or --set widths=64,512. Repeatable.",
+        help="Change a setting, as in --set aux_weight=0.1. Several numbers have commas between, as in --dictionary "
+        "matryoshka --features 512 --set widths=64,512. Repeatable.",
     ),
 ]  # fmt: skip
 
@@ -77,6 +79,8 @@ def train(
     config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
     train_(source, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device))
     printing.show(artifact.read(out, "dictionary"), json=json)
+    if not json:
+        say_next("evaluate", out, *activations, *named("--writes", writes), "--out", beside(out, "evaluation"))
 
 
 @verb(
@@ -176,6 +180,8 @@ def finetune(
     options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
     finetune_(dictionary, source, printing.model_of(activations[0], model, loading), out=out, **options)
     printing.show(artifact.read(out, "dictionary"), json=json)
+    if not json:
+        say_next("evaluate", out, *activations, *named("--writes", writes), "--out", beside(out, "evaluation"))
 
 
 @verb(of="deaths.explaining.explain_deaths", example="physalis autopsy sae acts --steps 50")

@@ -28,7 +28,7 @@ def load_summary(path: Path, kind: type[R]) -> R:
     try:
         return kind.model_validate(artifact.read_json(path))
     except ValidationError as error:
-        raise BadInput(f"{path}: {artifact.wrong(error)}. {artifact.AGAIN}") from error
+        raise BadInput(f"{path}: {artifact.wrong(error)}. {artifact.MISFIT}") from error
 
 
 class Comparison:

@@ -151,4 +151,4 @@ def _described(folder: Path, manifest: Manifest) -> Dictionary:
         raise BadInput(f"{path}: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise BadInput(f"{path}: there is no dictionary of such settings ({said}). {artifact.AGAIN}") from error
+        raise BadInput(f"{path}: there is no dictionary of such settings ({said}). {artifact.MISFIT}") from error

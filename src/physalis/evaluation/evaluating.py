@@ -9,6 +9,7 @@ for an autoencoder), the mean, and a dictionary of the same shape whose directio
 trained the same way.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap, too_wide
 from physalis.evaluation.rebuilding import Counted, reconstructions
 from physalis.evaluation.splicing import MEAN, Splicer, Unspliceable
+from physalis.evaluation.trained import other_recording
 from physalis.metrics import RECONSTRUCTION, Interval, Sums, fvu, l0
 from physalis.models import Model
 from physalis.origin import Recordings, recorded
@@ -67,6 +69,9 @@ def evaluate(
         raise BadInput(
             f"{source.reads[0].folder} holds nothing out, so nothing can be judged. Record with --held-out 0.1."
         )
+    said = other_recording(about, Path(dictionary), source)
+    if said is not None:
+        print(said, file=sys.stderr)
     several = len({part.model_hash for side in source.parts for part in side}) > 1
     if model is not None and not several:
         source.require(model)

@@ -120,6 +120,11 @@ class _Found(NamedTuple):
     """The file inside it that holds everything, if it is one."""
     on_hub: bool
 
+    @property
+    def place(self) -> str:
+        """The file, the folder or the name on the hub, to be told."""
+        return str(Path(self.source) / self.gguf) if self.gguf else self.source
+
 
 def locate(name: str) -> _Found:
     if name == "smollm2":
@@ -163,7 +168,7 @@ def _weighted(found: _Found, **options: Any) -> Any:
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise BadInput(
-            f"Cannot load a model from {found.source!r}: {len(missing)} of its weights are missing: "
+            f"Cannot load a model from {found.place!r}: {len(missing)} of its weights are missing: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. Fetch it again, or mend its config.json."
         )
     return hf
@@ -205,6 +210,8 @@ def refusal(found: _Found, error: BaseException) -> str:
         )
     if "weights only" in said.lower() or "weights_only" in said:
         said = "its pickled weights ask for more than numbers, which none need; nothing was run. Give it in safetensors"
+    if found.gguf:
+        return f"Cannot load a model from {found.place!r}: {said}. It is no whole GGUF file of a model: fetch it again."
     if not found.on_hub:
         return f"Cannot load a model from {found.source!r}: {said}. It must hold config.json, weights and a tokenizer."
     if not hub.in_reach():

@@ -5,6 +5,7 @@ Nothing is dropped in silence: whatever does not fit is told in a sentence.
 
 import gzip
 import json
+import sys
 import uuid
 import zlib
 from collections import Counter
@@ -214,10 +215,17 @@ def _source(row: dict[str, Any]) -> str:
 
 
 def _check_one(sources: set[str], source: str | None) -> None:
+    """Of several sources one has to be named; where one is taken on trust, that is said."""
+    if source is None and len(sources) == 1:
+        print(
+            f"That the features of {shown(*sources)} are those of this atlas is taken on trust. Name with --source "
+            "what it is of, and others are left out.",
+            file=sys.stderr,
+        )
     if source is None and len(sources) > 1:
-        shown = ", ".join(sorted(sources)[:5])
+        some = ", ".join(sorted(sources)[:5])
         raise BadInput(
-            f"There are features of {len(sources)} sources: {shown}. Say with source which one this atlas is of."
+            f"There are features of {len(sources)} sources: {some}. Say with source which one this atlas is of."
         )
 
 

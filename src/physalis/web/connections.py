@@ -89,6 +89,9 @@ class Connection(H11Protocol):
         self.head_since = now if not self._answering and self.conn.trailing_data[0] else None
         self.heard = now
 
+    def _should_upgrade(self) -> bool:  # uvicorn's would log advice about packages, a line for each who asks
+        return False
+
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

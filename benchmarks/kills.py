@@ -10,7 +10,7 @@ one that stays). A command is first run undisturbed: that is the truth, and how 
 fresh folder and ended at a moment drawn from a part of that time, the parts one after the other; every second time it
 is started and ended once more; and then it is run until it ends by itself, which must be at once and with the same exit
 code. SIGKILL and SIGINT go to its whole process group, as a terminal does it. After SIGINT it must say its one sentence
-and leave 130 (for one that begins to close down as it ends, that of its end).
+and leave 130 (or nothing, and die of the signal, in the 20 ms before Python listens).
 
 One process has imported torch, and each run is a fork of it, in a process group of its own, that listens to signals as
 `physalis` does before it calls the command line: nothing of the command has been done then. So the moments fall on the
@@ -20,8 +20,9 @@ checkpoints as often as possible.
 
 What is compared: every file that lies in or beside what the command writes, by its bytes, but for
 - `.lock`, which is empty, and stays or not;
-- `notes.db` and `comments.db`, of which SQLite decides where its rows lie: what `notes export` writes of the one, who is
-  invited in the other, and that both are whole;
+- `notes.db` and `comments.db`, of which SQLite decides where its rows lie: what is written in the one but for random
+  ids and times, who is invited in the other, and that both are whole;
+- `comments.key`, which is random, and what SQLite keeps beside its databases;
 - the seconds that an experiment of the lab took, which its page tells.
 Commands that only read must leave what they read as it was.
 
@@ -51,6 +52,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import CASES, PREPARED, Case
 from rich.console import Console
 from rich.table import Table
 
@@ -62,8 +64,6 @@ import physalis.lab.experiments
 import physalis.planning
 import physalis.web.neuronpedia
 import physalis.web.publishing
-import physalis.web.saedashboard
-import physalis.web.site
 from physalis import checkpoints, cli
 from physalis.atlas import Atlas
 from physalis.cli import demo
@@ -81,75 +81,6 @@ LIMIT_S = 300
 ENDED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 128 + signal.SIGINT}
 
 Contents = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command in a folder: its words, and what is copied there before, as it writes beside that."""
-
-    name: str
-    words: str
-    copies: tuple[str, ...] = ()
-    share: float = 1.0
-    """Of the kills that others get, for those that take long or write nothing."""
-    code: int = 0
-
-
-MAKE = (
-    Case("record", "record tiny --site L1.resid_post --text {in}/text --tokens 12k --context 32 --out acts"),
-    Case(
-        "record, two sites",
-        "record tiny --site L1.resid_post --site L0.mlp_out --text {in}/text --tokens 8k --context 32 --out acts",
-    ),
-    Case(
-        "record, two workers",
-        "record tiny --site L1.resid_post --text {in}/text --tokens 8k --context 32 --workers 2 --out acts", share=0.5,
-    ),
-    Case("train", "train {in}/acts --features 4x --k 4 --batch-size 512 --epochs 4 --out sae"),
-    Case("train, jumprelu", "train {in}/acts --dictionary jumprelu --features 4x --k 4 --batch-size 512 --out sae"),
-    Case("evaluate", "evaluate {in}/sae {in}/acts --splice-tokens 320 --out eval"),
-    Case("build-atlas", "build-atlas {in}/sae {in}/acts --evaluation {in}/eval --causes 4 --out atlas"),
-    Case("sweep", "sweep {in}/acts --dictionary topk --dictionary l1 --k 4 --k 8 --batch-size 512 --out sweep"),
-    Case("finetune", "finetune {in}/sae {in}/acts --tokens 2k --out tuned"),
-    Case("demo", "demo --tokens 21k --no-serve --out demo", share=0.5),
-    Case("convert --from", "convert {in}/for-saelens --activations {in}/acts --out sae"),
-    Case("convert --to saelens", "convert {in}/sae --to saelens --out out"),
-    Case("convert --to sparsify", "convert {in}/sae --to sparsify --out out"),
-    Case("convert --to circuit-tracer", "convert {in}/transcoder --to circuit-tracer --out out"),
-    Case("compare pair", "compare pair {in}/sae {in}/narrow {in}/acts --out both"),
-    Case("compare tree", "compare tree {in}/narrow {in}/sae --activations {in}/acts --out tree"),
-    Case("publish", "publish {in}/atlas --most 40 --out site"),
-    Case("publish over another", "publish {in}/atlas --features 1-20 --out site", copies=("site",)),
-    Case(
-        "export neuronpedia", "export neuronpedia {in}/atlas --source-set res --creator Ada --features 0-40 --out out"
-    ),
-    Case("export saedashboard", "export saedashboard {in}/atlas --sae-set res --features 0-40 --out out"),
-    Case("notes export", "notes export {in}/atlas notes"),
-    Case("notes merge", "notes merge {in}/notes {in}/more --out notes"),
-    Case("notes import", "notes import atlas {in}/more", copies=("atlas",)),
-    Case("notes explanations", "notes explanations atlas {in}/explanations.jsonl", copies=("atlas",)),
-    Case("comments invite", "comments invite atlas Ada Lovelace", copies=("atlas",)),
-    Case("lab publish", "lab publish lab COMP-1", share=0.5),
-)
-READ = (
-    Case("plan", "plan tiny --site L1.resid_post --tokens 20k --features 4x", share=0.25),
-    Case("verify", "verify {in}/sae", share=0.25),
-    Case("doses", "doses {in}/sae {in}/acts 3 --strength 10 --tokens 320", share=0.25),
-    Case("steer", "steer {in}/sae alpha --edit add:3:2 --tokens 40", share=0.25),
-    Case("autopsy", "autopsy {in}/sae {in}/acts --steps 20", share=0.25),
-)
-CASES = (*MAKE, *READ)
-PREPARED = (
-    "record tiny --site L1.resid_post --text text --tokens 12k --context 32 --out acts",
-    "record tiny --site L1.mlp_in --site L1.mlp_out --text text --tokens 8k --context 32 --out both",
-    "train both/L1.mlp_in --writes both/L1.mlp_out --features 4x --k 4 --batch-size 512 --out transcoder",
-    "train acts --features 4x --k 4 --batch-size 512 --out sae",
-    "train acts --features 2x --k 4 --batch-size 512 --out narrow",
-    "evaluate sae acts --splice-tokens 320 --out eval",
-    "build-atlas sae acts --evaluation eval --causes 4 --out atlas",
-    "convert sae --to saelens --out for-saelens",
-    "publish atlas --features 10-30 --out site",
-)
 
 
 def finer() -> None:

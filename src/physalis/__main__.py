@@ -1,11 +1,11 @@
 """``python -m physalis``, and the command ``physalis``. Signals are listened to before anything else is imported."""
 
-from physalis.stopping import listening
+from physalis.stopping import leaving, listening
 
 
 def main() -> None:
     """Run the command line."""
-    with listening():
+    with leaving(), listening():
         from physalis.cli import main as run
 
         run()

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -93,6 +93,28 @@ def listening() -> Iterator[Listener]:
             signal.signal(each, listener.end if listener.heard else handler)
     if signal.SIGTERM in listener.heard:  # a server that was asked to end has said goodbye
         raise SystemExit(listener.code)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """What is done inside is all that the process is for. From its end on Ctrl-C and SIGTERM end the process at once,
+    with the exit code that it has then: Python tidies up for a while, and nothing is left to be stopped."""
+    code = 0
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        raise
+    finally:
+
+        def end(*_: object) -> None:
+            with suppress(Exception):
+                sys.stdout.flush()
+            os._exit(code)
+
+        for each in SIGNALS:
+            if signal.getsignal(each) not in (signal.SIG_IGN, None):
+                signal.signal(each, end)
 
 
 @contextmanager

@@ -80,6 +80,7 @@ def main() -> None:
     with listening() as signals:
         try:
             app(arguments, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
         except BrokenPipeError:  # the reader of our output left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:

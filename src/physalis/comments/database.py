@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from physalis import artifact
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
 from physalis.databases.shared import make
@@ -163,13 +164,19 @@ def new_id() -> str:
 
 def _key(file: Path, *, wanted: bool) -> bytes:
     """The key in ``file``; a new one if there is none, unless a database that it signed waits for it."""
+    with artifact.holding(file.parent):
+        artifact.tidy(file.parent, lambda name: name == file.name)
+        return _read_or_made(file, wanted=wanted)
+
+
+def _read_or_made(file: Path, *, wanted: bool) -> bytes:
     if not file.exists():
         if wanted:
             raise BadInput(
                 f"{file} is missing. It signs what stands in {DATABASE} beside it, which cannot be trusted without it: "
                 "put back your copy."
             )
-        temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+        temporary = artifact.temporary_of(file)
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(descriptor, "wb") as f:
             f.write(secrets.token_bytes(32))

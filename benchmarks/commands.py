@@ -27,7 +27,10 @@ MAKE = (
         share=0.5,
     ),
     Case("train", "train {in}/acts --features 4x --k 4 --batch-size 512 --epochs 4 --out sae"),
-    Case("train, jumprelu", "train {in}/acts --dictionary jumprelu --features 4x --k 4 --batch-size 512 --out sae"),
+    Case(
+        "train, jumprelu",
+        "train {in}/acts --dictionary jumprelu --features 4x --k 4 --epochs 1 --batch-size 512 --out sae",
+    ),
     Case("evaluate", "evaluate {in}/sae {in}/acts --splice-tokens 320 --out eval"),
     Case("build-atlas", "build-atlas {in}/sae {in}/acts --evaluation {in}/eval --causes 4 --out atlas"),
     Case("sweep", "sweep {in}/acts --dictionary topk --dictionary l1 --k 4 --k 8 --batch-size 512 --out sweep"),
@@ -62,8 +65,8 @@ READ = (
 CASES = (*MAKE, *READ)
 PREPARED = (
     "record tiny --site L1.resid_post --text text --tokens 12k --context 32 --out acts",
-    "record tiny --site L1.mlp_in --site L1.mlp_out --text text --tokens 8k --context 32 --out both",
-    "train both/L1.mlp_in --writes both/L1.mlp_out --features 4x --k 4 --batch-size 512 --out transcoder",
+    "record tiny --site L0.mlp_in --site L0.mlp_out --text text --tokens 8k --context 32 --out both",
+    "train both/L0.mlp_in --writes both/L0.mlp_out --dictionary jumprelu --features 4x --k 4 --out transcoder",
     "train acts --features 4x --k 4 --batch-size 512 --out sae",
     "train acts --features 2x --k 4 --batch-size 512 --out narrow",
     "evaluate sae acts --splice-tokens 320 --out eval",

@@ -5,6 +5,7 @@ process at once: every verb may be killed at any moment, and what is whole is ke
 for signals come meanwhile.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -98,8 +99,15 @@ def listening() -> Iterator[Listener]:
 @contextmanager
 def leaving() -> Iterator[None]:
     """What is done inside is all that the process is for. From its end on Ctrl-C and SIGTERM end the process at once,
-    with the exit code that it has then: Python tidies up for a while, and nothing is left to be stopped."""
+    with the exit code that it has then: Python tidies up for a while, and nothing is left to be stopped. At last, when
+    it takes all handlers away, they are ignored."""
     code = 0
+
+    def ignore() -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+
+    atexit.register(ignore)  # called last, as it is registered first
     try:
         yield
     except BaseException as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from physalis import artifact
+from physalis.artifact.files import FULL, failed
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
 from physalis.databases.shared import make
@@ -73,6 +74,8 @@ class Database:
         except Unavailable as error:
             raise BadInput(f"{self.file} cannot be read. {error}") from error
         except OSError as error:
+            if error.errno in FULL:
+                raise failed(error, self.file) from error
             raise BadInput(f"{self.file} cannot be made or opened: {error.strerror}. Check who may use it.") from error
 
     def now(self) -> int:
@@ -178,11 +181,11 @@ def _read_or_made(file: Path, *, wanted: bool) -> bytes:
             )
         temporary = artifact.temporary_of(file)
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(descriptor, "wb") as f:
-            f.write(secrets.token_bytes(32))
-            f.flush()
-            os.fsync(f.fileno())
         try:
+            with open(descriptor, "wb") as f:
+                f.write(secrets.token_bytes(32))
+                f.flush()
+                os.fsync(f.fileno())
             os.link(temporary, file)  # unlike a rename, never replaces the key of another process
         except FileExistsError:
             pass

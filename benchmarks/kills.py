@@ -8,15 +8,14 @@ its end: what it leaves must be what an undisturbed run leaves, byte for byte.
 Everything is made of the tiny random model that the tests use, in a folder that is deleted at the end (`--keep` names
 one that stays). A command is first run undisturbed: that is the truth, and how long it takes. Then it is started in a
 fresh folder and ended at a moment drawn from a part of that time, the parts one after the other; every second time it
-is started and ended once more; and then it is run until it ends by itself, which must be at once and with the same exit
-code. SIGKILL and SIGINT go to its whole process group, as a terminal does it. After SIGINT it must say its one sentence
+is started and ended once more; and then it is run until it ends by itself, which must be with the same exit code. SIGKILL and SIGINT go to its whole process group, as a terminal does it. After SIGINT it must say its one sentence
 and leave 130 (or nothing, and die of the signal, in the 20 ms before Python listens).
 
 One process has imported torch, and each run is a fork of it, in a process group of its own, that listens to signals as
 `physalis` does before it calls the command line: nothing of the command has been done then. So the moments fall on the
 work and not on seconds of importing; once a command, each signal also goes to a real `python -m physalis` while it
 imports. The work is cut finer than by default, so that tiny runs have several parts: shards of 1,024 rows, and
-checkpoints as often as possible.
+a checkpoint every fifth of a second.
 
 What is compared: every file that lies in or beside what the command writes, by its bytes, but for
 - `.lock`, which is empty, and stays or not;
@@ -313,7 +312,7 @@ def differences(truth: Contents, found: Contents) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=6, help="SIGKILLs of a command (default: 6; of some fewer)")
+    parser.add_argument("--kills", type=int, default=4, help="SIGKILLs of a command (default: 4; of some fewer)")
     parser.add_argument("--interrupts", type=int, default=2, help="SIGINTs of a command (default: 2)")
     parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES], help="commands", metavar="COMMAND")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")

@@ -23,7 +23,7 @@ from physalis import artifact
 from physalis.artifact.files import FULL, failed
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
-from physalis.databases.shared import make
+from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
 
 DATABASE, KEY = "comments.db", "comments.key"
@@ -68,7 +68,7 @@ class Database:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # The database is looked for first: another process that makes both now makes the key first.
             self._key = _key(self.file.with_name(KEY), wanted=self.file.exists())
-            if not self.file.exists() or not self.file.stat().st_size:
+            if is_unmade(self.file):
                 make(self.file, self._fill, prepare=_prepare, busy_s=BUSY_S)
             self._file = Shared(self.file, self._check, busy_s=BUSY_S, prepare=_prepare)
         except Unavailable as error:

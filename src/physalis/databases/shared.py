@@ -236,6 +236,13 @@ def make(path: Path, fill: Callable[[Connection], None], *, prepare: Prepare, bu
             transact(db, lambda: None if _holds(db) else fill(db))  # another process may just have filled it
 
 
+def is_unmade(path: Path) -> bool:
+    """Whether no database is there, or one whose making may have been killed: SQLite undoes that by the journal beside
+    it, and what is left holds nothing."""
+    killed = path.with_name(f"{path.name}-journal").exists() and os.access(path, os.W_OK)
+    return killed or not path.exists() or not path.stat().st_size
+
+
 def _holds(db: Connection) -> bool:
     return db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import damage
@@ -15,7 +16,7 @@ from physalis import artifact, checkpoints, history
 from physalis.artifact import files
 from physalis.checkpoints import CHECKPOINT
 from physalis.comments import Comments
-from physalis.comments.database import KEY, Database
+from physalis.comments.database import DATABASE, KEY, Database
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.finding import meaning
@@ -331,3 +332,31 @@ def test_manifests_lead_nowhere_else(tmp_path):
     (tmp_path / "a/x.json").symlink_to("/etc/passwd")
     with pytest.raises(BadInput, match=r"x\.json is a link"):
         artifact.read(tmp_path / "a", "sweep")
+
+
+@pytest.mark.parametrize("kind", ["notes", "comments"])
+def test_a_database_whose_making_was_killed_is_made(kind, tmp_path):
+    """In the middle of its tables, of which some were on the disk already."""
+    (folder := tmp_path / "comments").mkdir()
+    path = tmp_path / "notes.db" if kind == "notes" else folder / DATABASE
+
+    def killed():
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("PRAGMA cache_size = 2")  # what is more is written before it is committed
+        db.execute("BEGIN")
+        db.execute("CREATE TABLE t (a BLOB)")
+        for _ in range(99):
+            db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        os._exit(9)
+
+    def opened():
+        return Notes.open(path, atlas="a" * 64) if kind == "notes" else Comments(Database(folder))
+
+    if kind == "comments":
+        opened()
+        path.unlink()
+    if (child := os.fork()) == 0:
+        killed()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert path.stat().st_size and path.with_name(f"{path.name}-journal").exists()
+    opened()

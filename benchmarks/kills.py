@@ -194,7 +194,10 @@ def contents(folder: Path) -> Contents:
     for path in sorted(each for each in folder.rglob("*") if each.is_file() and each.name not in NO_BYTES):
         name = str(path.relative_to(folder))
         if name.endswith(DATABASES):
-            found[name] = rows_of(path)
+            try:
+                found[name] = rows_of(path)
+            except sqlite3.Error as error:
+                found[name] = str(error)
         elif not re.search(r"\.db-(wal|shm)$", name):  # SQLite's own, read with its database
             told = SECONDS.sub(b"", path.read_bytes())
             if b'"kind": "lab"' in told:  # a manifest, which has the digests of pages that tell seconds
@@ -239,8 +242,6 @@ class Bench:
         folder.mkdir()
         for each in case.copies:
             shutil.copytree(self._inputs / each, folder / each)
-            for file in self._inputs.glob(f"{each}-*.db"):
-                shutil.copy(file, folder)
         return folder
 
     def words(self, case: Case) -> list[str]:

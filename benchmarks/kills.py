@@ -8,8 +8,9 @@ its end: what it leaves must be what an undisturbed run leaves, byte for byte.
 Everything is made of the tiny random model that the tests use, in a folder that is deleted at the end (`--keep` names
 one that stays). A command is first run undisturbed: that is the truth, and how long it takes. Then it is started in a
 fresh folder and ended at a moment drawn from a part of that time, the parts one after the other; every second time it
-is started and ended once more; and then it is run until it ends by itself, which must be with the same exit code. SIGKILL and SIGINT go to its whole process group, as a terminal does it. After SIGINT it must say its one sentence
-and leave 130 (or nothing, and die of the signal, in the 20 ms before Python listens).
+is started and ended once more; and then it is run until it ends by itself, which must be with the same exit code.
+SIGKILL and SIGINT go to its whole process group, as a terminal does it. After SIGINT it must say its one sentence and
+leave 130 (or nothing, and die of the signal, in the 20 ms before Python listens).
 
 One process has imported torch, and each run is a fork of it, in a process group of its own, that listens to signals as
 `physalis` does before it calls the command line: nothing of the command has been done then. So the moments fall on the

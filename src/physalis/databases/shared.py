@@ -14,6 +14,7 @@ milliseconds of a commit. https://www.sqlite.org/howtocorrupt.html
 import logging
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -208,7 +209,11 @@ def _check_place(path: Path) -> None:
     """Raise Unavailable unless a database and its journal are files, and the journal concerns this file alone. One that
     names a super-journal has that deleted, wherever it is, when it is played back; changes of ours are of one file."""
     for beside in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
-        if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+        try:
+            mode = beside.lstat().st_mode  # asked once: another process's journal is gone when it is done
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
             raise Unavailable(f"{beside.name} is a link, or no file, and was not opened. Put the file itself there.")
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists() and journal.stat().st_size > len(_JOURNAL):

@@ -3,6 +3,7 @@
 import torch
 
 from physalis import device
+from physalis.device import repeatable
 
 
 def test_there_is_a_device_and_memory():
@@ -37,3 +38,23 @@ def test_what_training_ranks_by(monkeypatch):
     assert device.ranking_dtype(cpu) == device.compute_dtype(cpu)
     monkeypatch.setenv("PHYSALIS_RANKING", "float32")
     assert device.ranking_dtype(cpu) == torch.float32
+
+
+def test_gradients_by_ids_are_the_same_bits_each_time():
+    """Several threads add to one place in whatever order they come; thresholds and gates are learned from that."""
+    threads = torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(64, (100_000,), generator=generator)
+    values = torch.randn(100_000, generator=generator)
+    found = set()
+    torch.set_num_threads(4)
+    try:
+        with repeatable(torch.device("cpu")):
+            for _ in range(20):
+                thresholds = torch.zeros(64, requires_grad=True)
+                (thresholds[ids] * values).sum().backward()
+                assert thresholds.grad is not None
+                found.add(thresholds.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1

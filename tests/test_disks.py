@@ -100,7 +100,7 @@ def mounted(folder, *options):
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # some of its files may be mapped still
 
 
 def trained(acts, out, **options):

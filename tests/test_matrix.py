@@ -4,14 +4,20 @@ error, with exit code 2 (130 where it was stopped), without a traceback, and wit
 The commands are found by walking the app, and called as their ``--help`` shows, in a folder of small artefacts."""
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import uvicorn
+from test_disks import mounted
+from test_hostile_models import CODE, edit
+from test_models import save_llama
 from walked import COMMANDS
 
 import physalis
@@ -50,7 +56,11 @@ def small(tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, widths
     for name, source in there.items():
         shutil.copytree(source, folder / name)
     atlas = physalis.Atlas.open(folder / "atlas")
-    export_notes(Notes.open(notes_beside(folder / "atlas"), atlas=atlas.manifest.hash), folder / "notes")
+    notes = Notes.open(notes_beside(folder / "atlas"), atlas=atlas.manifest.hash)
+    for feature in range(0, len(atlas), 2):
+        notes.note(feature, "said of it, " * 40, author="Ada")
+    export_notes(notes, folder / "notes")
+    notes.close()
     (folder / "lab").mkdir()
     artifact.write_json(folder / "lab" / artifact.MANIFEST, artifact.Manifest(kind="lab", config={}).model_dump())
     row = {"modelId": "t", "layer": "1-res", "index": "2", "description": "d", "explanationModelName": "m"}
@@ -195,6 +205,136 @@ def test_a_disk_that_takes_nothing(physalis, here, tmp_path, monkeypatch, comman
             patched.setattr(os, "mkdir", refuse)
             check(physalis, command, says, words, says=says)
     assert not (tmp_path / "out").exists()
+
+
+QUICK = {"50k": "320", "TMS-1": "COMP-1", "8x": "4x", "2k": "1k"}
+"""For commands that are run to their end: as short as can be."""
+SHORTER = {"evaluate": ["--splice-tokens", "320"], "publish": ["--most", "3"], "build-atlas": ["--causes", "2"]}
+BESIDE = ("comments invite", "notes import", "notes explanations", "notes quick-list")
+"""Commands that write beside the artefact that they are given."""
+FILLING = [each for each in COMMANDS if outs(each) or str(each) in BESIDE]
+
+
+def quick(command, folder: Path) -> list[str]:
+    """Its words, with what it writes in another folder, where what it writes beside lies too."""
+    words = [QUICK.get(word, word) for word in into(command, folder)] + SHORTER.get(str(command), [])
+    if str(command) in BESIDE:
+        words[2] = str(shutil.copytree("atlas", folder / "atlas", dirs_exist_ok=True))
+    return words
+
+
+def made(folder: Path) -> dict[str, str]:
+    """What lies there, but for locks and databases, with the times that the lab tells left out."""
+    found = {}
+    for path in (each for each in folder.rglob("*") if each.is_file() and each.suffix not in (".db", ".key")):
+        if path.name != artifact.LOCK:
+            told = re.sub(rb'"seconds": ?[0-9.e-]+', b"", path.read_bytes())
+            told = re.sub(rb"[0-9a-f]{64}", b"", told) if b'"kind": "lab"' in told else told
+            found[str(path.relative_to(folder))] = hashlib.sha256(told).hexdigest()
+    return found
+
+
+@pytest.mark.parametrize("command", FILLING, ids=str)
+def test_a_disk_that_fills_meanwhile(physalis, here, tmp_path, monkeypatch, command):
+    """In the middle of its files: nothing is lost, and it goes on when there is room again."""
+    (whole := tmp_path / "whole").mkdir()
+    (folder := tmp_path / "filling").mkdir()
+    fsync, synced = os.fsync, []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda file: synced.append(file) or fsync(file))
+        assert physalis(*quick(command, whole))[0] == 0
+    if not synced:
+        return  # SQLite alone wrote there
+    words, left = quick(command, folder), iter(synced[: len(synced) // 2])
+
+    def full(file):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        check(physalis, command, "full", words, says="disk is full")
+    assert not list(folder.rglob("*.tmp")) and not list(folder.glob(f"out/{artifact.MANIFEST}"))
+    assert physalis(*words)[0] == 0
+    assert made(folder) == made(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", FILLING, ids=str)
+def test_a_small_disk_that_fills_meanwhile(physalis, here, tmp_path, command):
+    """A real one, where we may mount one: half of what it would take."""
+    (whole := tmp_path / "whole").mkdir()
+    (disk := tmp_path / "disk").mkdir()
+    assert physalis(*quick(command, whole))[0] == 0
+    pages = sum(1 + path.stat().st_size // 4096 for path in whole.rglob("*"))
+    beside = sum(2 + path.stat().st_size // 4096 for path in whole.rglob("atlas/*")) + 3
+    room = beside if str(command) in BESIDE else max(4, pages // 2)
+    with mounted(disk, "-t", "tmpfs", "-o", f"size={4 * room}k", "tmpfs"):
+        words = quick(command, disk)
+        check(physalis, command, "full", words, says="disk is full")
+        assert not list(disk.rglob("*.tmp")) and not list(disk.glob(f"out/{artifact.MANIFEST}"))
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert physalis(*words)[0] == 0
+        assert made(disk) == made(whole)
+
+
+def options(command) -> set[str]:
+    _, apps, _ = app.parse_commands(command.path)
+    return {name for each in apps[-1].assemble_argument_collection() for name in each.names}
+
+
+LOADING = [each for each in COMMANDS if "--trust-model-code" in options(each)]
+READING_MODELS = [each for each in COMMANDS if each in LOADING and inputs(each) or str(each) in ("serve", "watch")]
+"""Commands that load the model that their files name."""
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch) -> Path:
+    """The folder of a model that comes with code of its own, which whoever is asked wants to be run."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    (folder := tmp_path / "stranger").mkdir()
+    save_llama(folder)
+    (folder / "own.py").write_text(CODE.format(mark=str(folder / "ran")))
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]})
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    edit(folder / "config.json", model_type="of-its-own", auto_map=own)
+    return folder
+
+
+@pytest.mark.parametrize("command", LOADING, ids=str)
+def test_a_model_that_wants_its_own_code_run(physalis, small, stranger, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(small)
+    before, words = state(small), into(command, tmp_path)
+    if "smollm2" in words:
+        words[words.index("smollm2")] = str(stranger)
+    else:
+        words = [word for word in words if word not in ("--to", "saelens")] + ["--model", str(stranger)]
+    check(physalis, command, "code", words, says="physalis runs no code that comes with a model")
+    assert not (stranger / "ran").exists() and not (tmp_path / "out").exists() and state(small) == before
+
+
+@pytest.mark.parametrize("command", READING_MODELS, ids=str)
+def test_files_that_name_a_model_that_wants_its_own_code_run(physalis, small, stranger, tmp_path, monkeypatch, command):
+    """Whatever is made of it is made without that model, or not at all."""
+    shutil.copytree(small, there := tmp_path / "there")
+    monkeypatch.chdir(there)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    changed = {}
+    for name in ("acts", "sae", "tuned", "narrow", "eval", "atlas", "both"):
+        file = there / name / artifact.MANIFEST
+        was = artifact.read(there / name, artifact.kind_of(there / name) or "").hash
+        text = file.read_text().replace('"model": "tiny"', f'"model": "{stranger}"')
+        for old, new in changed.items():
+            text = text.replace(old, new)
+        file.write_text(text)
+        changed[was] = artifact.read(there / name, artifact.kind_of(there / name) or "").hash
+    shutil.rmtree(there / "notes")
+    (there / "atlas.notes.db").unlink()
+    code, out, err = physalis(*into(command, tmp_path))
+    assert not (stranger / "ran").exists() and "Traceback" not in err
+    if str(command) not in ("convert", "watch"):  # to write for another tool, or to look on, goes without it
+        assert code == 2 and "runs no code that comes with a model" in err.splitlines()[-1], (out, err)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

@@ -167,3 +167,20 @@ def test_workers_leave_no_tracebacks(tmp_path):
 def test_a_demo_that_fails_in_its_own_process_is_a_sentence(capsys):
     assert sentences.explain(ValueError("odd")) == 1
     assert capsys.readouterr().err.startswith("physalis: Something failed that should not have (ValueError: odd).")
+
+
+def test_a_process_that_is_done_cannot_be_stopped_any_more(tmp_path):
+    """While Python tidies up: it ends at once, with the exit code and the output of what it has done."""
+    early = "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))"
+    late = "sys.late = type('Late', (), {'__del__': lambda _, kill=os.kill, me=os.getpid(): kill(me, 2)})()"
+    for asked, ends, code in ((early, "", 0), (early, "sys.exit(1)", 1), (late, "", 0), (late, "sys.exit(1)", 1)):
+        ran = f"""
+import atexit, os, signal, sys, time
+from physalis.stopping import leaving, listening
+with leaving(), listening():
+    {asked}
+    print("done")
+    {ends}
+"""
+        done = subprocess.run([sys.executable, "-c", ran], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "done\n", "")

@@ -5,16 +5,24 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import damage
+import numpy as np
 import pytest
 
 from physalis import artifact, checkpoints, history
 from physalis.artifact import files
 from physalis.checkpoints import CHECKPOINT
+from physalis.comments import Comments
+from physalis.comments.database import DATABASE, KEY, Database
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
+from physalis.finding import meaning
+from physalis.models import packages
+from physalis.notes import Notes
+from physalis.notes.files import export_notes
 from physalis.recording import jobs, record
 from physalis.site import Site
 from physalis.training import Run, train
@@ -211,6 +219,62 @@ def test_what_a_kill_leaves_behind_is_cleaned_up(tmp_path):
         assert not left.exists() and (tmp_path / "a/.mine.tmp").exists()
 
 
+def killed_while_writing(path: Path, do) -> list[Path]:
+    """What a process leaves in the folder of ``path`` that is killed in the middle of writing it."""
+    before = {*path.parent.iterdir()}
+    if (child := os.fork()) == 0:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files.os, "replace", lambda *_: os._exit(9))
+            patch.setattr(files.os, "link", lambda *_: os._exit(9))
+            do()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    return [each for each in path.parent.iterdir() if each not in before]
+
+
+def test_what_a_killed_export_leaves_is_cleaned_up(tmp_path, tiny_atlas):
+    notes = Notes.open(tmp_path / "notes.db", atlas=tiny_atlas.manifest.hash)
+    notes.label(3, "mine", author="Ada")
+    (out := tmp_path / "out").mkdir()
+    export_notes(notes, out)
+    before = contents(out) | contents(out / "labels")
+    notes.label(4, "mine too", author="Ada")
+    (left,) = killed_while_writing(out / "labels/000000.jsonl", lambda: export_notes(notes, out))
+    (out / "labels/.mine.tmp").write_text("mine")
+    assert contents(out) | contents(out / "labels") == before | contents(out / "labels")
+    export_notes(notes, out)
+    assert not left.exists() and (out / "labels/.mine.tmp").exists()
+
+
+def test_what_a_killed_invitation_leaves_is_cleaned_up(tmp_path):
+    (folder := tmp_path / "comments").mkdir()
+    (left,) = killed_while_writing(folder / KEY, lambda: Comments(Database(folder)))
+    Comments(Database(folder))
+    assert not left.exists() and (folder / KEY).exists()
+
+
+def test_what_a_killed_search_by_meaning_leaves_is_cleaned_up(tmp_path):
+    cache = tmp_path / "meaning.npy"
+    (tmp_path / ".others.npy.0123456789abcdef.tmp").write_text("theirs")
+    known = {b"k" * meaning.HASH: np.ones(4, np.float16)}
+    (left,) = killed_while_writing(cache, lambda: meaning._write(cache, known))
+    assert meaning._write(cache, known)
+    assert not left.exists() and len([*tmp_path.iterdir()]) == 2
+
+
+def test_what_was_being_unpacked_when_it_was_killed_is_deleted_and_what_is_now_is_not(tmp_path):
+    with packages.workshop(tmp_path / "cache/model") as mine:
+        (mine / "made").write_text("half")
+        if (child := os.fork()) == 0:
+            with packages.workshop(tmp_path / "cache/model"):
+                os._exit(9)
+        os.waitpid(child, 0)
+        assert len(left := {*(tmp_path / "cache").iterdir()} - {mine}) == 1
+        with packages.workshop(tmp_path / "cache/model") as again:
+            assert {*(tmp_path / "cache").iterdir()} == {mine, again} and not left & {again}
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
 def test_temporary_names_cannot_be_known(tmp_path, monkeypatch):
     names = set()
     for _ in range(2):
@@ -268,3 +332,31 @@ def test_manifests_lead_nowhere_else(tmp_path):
     (tmp_path / "a/x.json").symlink_to("/etc/passwd")
     with pytest.raises(BadInput, match=r"x\.json is a link"):
         artifact.read(tmp_path / "a", "sweep")
+
+
+@pytest.mark.parametrize("kind", ["notes", "comments"])
+def test_a_database_whose_making_was_killed_is_made(kind, tmp_path):
+    """In the middle of its tables, of which some were on the disk already."""
+    (folder := tmp_path / "comments").mkdir()
+    path = tmp_path / "notes.db" if kind == "notes" else folder / DATABASE
+
+    def killed():
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("PRAGMA cache_size = 2")  # what is more is written before it is committed
+        db.execute("BEGIN")
+        db.execute("CREATE TABLE t (a BLOB)")
+        for _ in range(99):
+            db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        os._exit(9)
+
+    def opened():
+        return Notes.open(path, atlas="a" * 64) if kind == "notes" else Comments(Database(folder))
+
+    if kind == "comments":
+        opened()
+        path.unlink()
+    if (child := os.fork()) == 0:
+        killed()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert path.stat().st_size and path.with_name(f"{path.name}-journal").exists()
+    opened()

@@ -3,13 +3,13 @@
 import os
 import sys
 
-from physalis.stopping import listening
+from physalis.stopping import leaving, listening
 
 
 def main() -> None:
     """Run the command line."""
     open_streams()
-    with listening():
+    with leaving(), listening():
         from physalis.cli import main as run
 
         run()

@@ -97,9 +97,9 @@ def _arrived(each: A, copying: Any) -> A:
 
 @contextlib.contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """The same bits each time on a card, where sums would otherwise be added in the order in which threads finish. The
-    CPU's are the same anyway."""
-    if device.type != "cuda":
+    """The same bits each time, where sums would otherwise be added in the order in which threads finish: many on a
+    card, and on a CPU the gradient of what was taken out of a tensor by its ids."""
+    if device.type not in ("cuda", "cpu"):
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

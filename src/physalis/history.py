@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,9 +33,11 @@ class Log:
     def __init__(self, folder: Path, start: int, *, tokens: int, checkpoint: Path, index: int) -> None:
         """``tokens`` were seen by then. ``checkpoint`` is where the run keeps its state, ``index`` which of the
         dictionaries in it this one is."""
-        self._rows, self._pace = (_cut(folder / name, start) for name in (METRICS, PACE))
-        where = os.path.relpath(checkpoint, folder)
-        self._mark({"step": start, "tokens": tokens, "checkpoint": where, "index": index})
+        with ExitStack() as opened:  # closed again where the disk is full by now
+            self._rows, self._pace = (opened.enter_context(_cut(folder / name, start)) for name in (METRICS, PACE))
+            where = os.path.relpath(checkpoint, folder)
+            self._mark({"step": start, "tokens": tokens, "checkpoint": where, "index": index})
+            self._opened = opened.pop_all()
 
     def write(self, row: dict[str, Any]) -> None:
         """Add a row of metrics, which has a "step" and "tokens"."""
@@ -48,8 +51,7 @@ class Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rows.close()
-        self._pace.close()
+        self._opened.close()
 
 
 def _cut(path: Path, start: int) -> TextIO:

@@ -5,6 +5,7 @@ process at once: every verb may be killed at any moment, and what is whole is ke
 for signals come meanwhile.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -108,6 +109,35 @@ def listening() -> Iterator[Listener]:
             signal.signal(each, listener.end if listener.heard else handler)
     if signal.SIGTERM in listener.heard:  # a server that was asked to end has said goodbye
         raise SystemExit(listener.code)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """What is done inside is all that the process is for. From its end on Ctrl-C and SIGTERM end the process at once,
+    with the exit code that it has then: Python tidies up for a while, and nothing is left to be stopped. At last, when
+    it takes all handlers away, they are ignored."""
+    code = 0
+
+    def ignore() -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+
+    atexit.register(ignore)  # called last, as it is registered first
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        raise
+    finally:
+
+        def end(*_: object) -> None:
+            with suppress(Exception):
+                sys.stdout.flush()
+            os._exit(code)
+
+        for each in SIGNALS:
+            if signal.getsignal(each) not in (signal.SIG_IGN, None):
+                signal.signal(each, end)
 
 
 @contextmanager

@@ -21,13 +21,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from physalis.artifact.files import (
-    LEFT_BEHIND,
     failed,
     file_digest,
+    holding,
+    is_held,
     plain,
     read_bytes,
     read_json,
     remove,
+    temporary_of,
+    tidy,
     unreadable,
     write_atomic,
     writing,
@@ -37,8 +40,9 @@ from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim",
-    "digest", "file_digest", "finish", "is_claimed", "is_named", "kind_of", "parsed", "plain", "read",
-    "read_bytes", "read_json", "remove", "unreadable", "write_atomic", "write_json", "writing", "wrong",
+    "digest", "file_digest", "finish", "holding", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
+    "read", "read_bytes", "read_json", "remove", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
+    "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
@@ -186,16 +190,14 @@ def _open_plain(path: Path, flags: int) -> int:
 def _tidy(folder: Path) -> None:
     """Delete what a kill left half written; refuse a link to another folder, through which what is written would land
     there."""
-    for at, folders, names in os.walk(folder):
+    for at, folders, _ in os.walk(folder):
         for name in folders:
             if (path := Path(at, name)).is_symlink():
                 raise BadInput(
                     f"{path} is a link to another folder, and nothing is written through one. Delete the link, or "
                     "choose another --out."
                 )
-        for name in filter(LEFT_BEHIND.fullmatch, names):
-            with suppress(OSError):  # where nothing can be written nothing will be
-                Path(at, name).unlink()
+        tidy(Path(at))
 
 
 def _job(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ waits for; what is written goes to a new file of a name that nobody can know, an
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from physalis.errors import BadInput
 MOST = 1 << 26
 """Bytes of a JSON file, at most: the manifest of a billion tokens has a tenth of that."""
 
-LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
-"""The names of files that a kill may leave half written."""
+LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+"""The names of files that a kill may leave half written, and in them what these were to be."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -45,7 +46,7 @@ FAILURES = (OSError, SafetensorError, sqlite3.OperationalError)
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary path beside ``path``, then fsync and rename to ``path``: a link that stands there
     is replaced and not followed. Raises BadInput if the disk is full or read-only, or the folder not ours to write."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = temporary_of(path)
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         write(temporary)
@@ -58,6 +59,46 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def temporary_of(path: Path) -> Path:
+    """Where a file is written before it takes its place: a name that nobody can know, and that ``tidy`` knows again."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Wait until no other process holds ``folder``, and keep others waiting, without a file of our own in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether some process is ``holding`` it now."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def tidy(folder: Path, ours: Callable[[str], object] = bool) -> None:
+    """Delete what a kill left half written in ``folder``, though not below it: of the files of whose names ``ours`` is
+    true. Only for who alone writes these now."""
+    for name in os.listdir(folder):
+        if (left := LEFT_BEHIND.fullmatch(name)) and ours(left[1]):
+            with suppress(OSError):  # where nothing can be written nothing will be
+                (folder / name).unlink()
 
 
 def remove(path: Path) -> None:

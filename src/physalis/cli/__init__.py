@@ -85,6 +85,7 @@ def main() -> None:
             if fills_a_folder(arguments):
                 signals.sentence = SENTENCE
             app(arguments, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
         except BrokenPipeError:  # the reader of our output left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:

@@ -19,9 +19,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from physalis import artifact
+from physalis.artifact.files import FULL, failed
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
-from physalis.databases.shared import make
+from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
 
 DATABASE, KEY = "comments.db", "comments.key"
@@ -66,12 +68,14 @@ class Database:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # The database is looked for first: another process that makes both now makes the key first.
             self._key = _key(self.file.with_name(KEY), wanted=self.file.exists())
-            if not self.file.exists() or not self.file.stat().st_size:
+            if is_unmade(self.file):
                 make(self.file, self._fill, prepare=_prepare, busy_s=BUSY_S)
             self._file = Shared(self.file, self._check, busy_s=BUSY_S, prepare=_prepare)
         except Unavailable as error:
             raise BadInput(f"{self.file} cannot be read. {error}") from error
         except OSError as error:
+            if error.errno in FULL:
+                raise failed(error, self.file) from error
             raise BadInput(f"{self.file} cannot be made or opened: {error.strerror}. Check who may use it.") from error
 
     def now(self) -> int:
@@ -163,19 +167,25 @@ def new_id() -> str:
 
 def _key(file: Path, *, wanted: bool) -> bytes:
     """The key in ``file``; a new one if there is none, unless a database that it signed waits for it."""
+    with artifact.holding(file.parent):
+        artifact.tidy(file.parent, lambda name: name == file.name)
+        return _read_or_made(file, wanted=wanted)
+
+
+def _read_or_made(file: Path, *, wanted: bool) -> bytes:
     if not file.exists():
         if wanted:
             raise BadInput(
                 f"{file} is missing. It signs what stands in {DATABASE} beside it, which cannot be trusted without it: "
                 "put back your copy."
             )
-        temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+        temporary = artifact.temporary_of(file)
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(descriptor, "wb") as f:
-            f.write(secrets.token_bytes(32))
-            f.flush()
-            os.fsync(f.fileno())
         try:
+            with open(descriptor, "wb") as f:
+                f.write(secrets.token_bytes(32))
+                f.flush()
+                os.fsync(f.fileno())
             os.link(temporary, file)  # unlike a rename, never replaces the key of another process
         except FileExistsError:
             pass

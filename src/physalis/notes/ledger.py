@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from physalis import artifact
 from physalis.databases import Shared
 from physalis.databases.caution import check_schema
-from physalis.databases.shared import make
+from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
 from physalis.notes.records import Listing, ListRow, Record, Written, read
 
@@ -132,7 +132,7 @@ def open_ledger(path: Path, atlas: str) -> Ledger:
             f"Keep notes beside it, such as {beside(path.parent)}."
         )
     try:
-        if not path.exists() or not path.stat().st_size:
+        if is_unmade(path):
             make(path, lambda db: _fill(db, atlas), prepare=_prepare, busy_s=BUSY_S)
         return Ledger(path, atlas)
     except Unavailable as error:

@@ -20,12 +20,12 @@ AT_ONCE, WAITING = 4, 256
 """Requests that are worked on at a time; of one visitor, that wait."""
 MEMORY_S = 2.0
 """Time that a visitor had is forgotten by half in so many seconds."""
-LONG, LONG_S, NEWEST = 4.0, 0.010, 0.2
+LONG, LONG_S, NEWEST = 4.0, 0.025, 0.1
 """Much longer: so many times the quickest visitor's mean, and so many seconds; the share of the last request in such
 a mean."""
 PATIENCE_S = 1.0
 """How long one that is long is put off at most, while another is not running."""
-PRESENT_S = 0.25
+PRESENT_S = 0.05
 """How long after a request its visitor still counts as inside: another one mostly follows."""
 USUAL_S = 0.003
 """What a request is taken to need of a visitor who never asked before."""

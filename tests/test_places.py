@@ -138,16 +138,16 @@ def test_long_requests_share_one_place_while_quick_ones_come():
 def test_what_somebody_had_is_forgotten():
     async def run() -> None:
         server = Server(at_once=1)
-        for _ in range(10):
-            server.ask("early", 0.1)
-        await server.run(1.1)
+        for _ in range(50):
+            server.ask("early", 0.02)
+        await server.run(1.2)
         await server.run(60, step=1.0)
-        server.ask("other", 0.1)
-        await server.run(0.2)
-        server.ask("held", 0.1)
+        server.ask("other", 0.02)
+        await server.run(0.1)
+        server.ask("held", 0.02)
         await settle()
-        server.ask("other", 0.1), server.ask("early", 0.1)
-        await server.run(0.15)
+        server.ask("other", 0.02), server.ask("early", 0.02)
+        await server.run(0.03)
         assert [name for name, _, _ in server.inside] == ["early"]  # a minute later it is the other who had more
         await server.close()
 

@@ -57,7 +57,6 @@ LATE = {
     "models/__init__.py",
     "lab/__init__.py",
     "web/serving.py",
-    "web/worker.py",
     *(f"cli/{name}.py" for name in _COMMANDS),
 }
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""

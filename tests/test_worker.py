@@ -1,12 +1,10 @@
 """Worker: the model beside an atlas in a process of its own, reached through the pages (relay)."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +99,16 @@ def test_what_costs_is_charged(tiny_atlas, worker):
         assert [call(at, "/api/steering").status_code for _ in range(3)] == [200, 200, 200]
 
 
+def test_only_who_can_read_it_gets_it_packed(at):
+    """What is passed on is as it was made: who does not say what they can read is not asked for by what we can."""
+    text = "+".join(["alpha"] * 30)
+    assert call(at, f"/api/try?text={text}").headers["content-encoding"] == "gzip"
+    client = say(at, f"/api/try?text={text}")
+    head, _, body = read_until(client, b'"state"').partition(b"\r\n\r\n")
+    client.close()
+    assert b"content-encoding" not in head.lower() and b'"tokens"' in body
+
+
 def test_one_that_ended_is_started_again(tiny_atlas, tiny_dictionary, monkeypatch):
     monkeypatch.setattr(worker_, "AGAIN_S", 0.0)
     own = Worker(Setting(tiny_atlas.folder, tiny_dictionary))
@@ -108,8 +116,8 @@ def test_one_that_ended_is_started_again(tiny_atlas, tiny_dictionary, monkeypatc
         assert call(at, "/api/try", ASKED).status_code == 200
         process = own._process
         assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.kill()
+        process.wait()
         answer = call(at, "/api/try", ASKED)
         assert answer.status_code == 503 and "started again" in answer.json()["detail"]
         assert call(at, "/map").status_code == 200  # the pages are there
@@ -117,19 +125,19 @@ def test_one_that_ended_is_started_again(tiny_atlas, tiny_dictionary, monkeypatc
     own.close()
 
 
-def test_labels_are_searched_where_there_are_notes(tiny_atlas, tiny_dictionary, tmp_path):
-    notes = Notes.open(notes_beside(tiny_atlas.folder), atlas=tiny_atlas.manifest.hash)
-    try:
-        own = Worker(Setting(tiny_atlas.folder, tiny_dictionary, noted=True))
-        own.close()
-    finally:
-        notes.close()
-        notes_beside(tiny_atlas.folder).unlink()
-
-
 def test_what_is_wrong_is_said_at_the_start(tiny_atlas, widths):
     with pytest.raises(BadInput, match="is the atlas of another dictionary"):
         Worker(Setting(tiny_atlas.folder, widths[0]))
+
+
+def test_labels_are_read_where_there_are_notes(tiny_atlas, tiny_dictionary):
+    notes = Notes.open(notes_beside(tiny_atlas.folder), atlas="a" * 64)
+    try:
+        with pytest.raises(BadInput, match="notes about another atlas"):
+            Worker(Setting(tiny_atlas.folder, tiny_dictionary, noted=True))
+    finally:
+        notes.close()
+        notes_beside(tiny_atlas.folder).unlink()
 
 
 _SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGTERM)]
@@ -142,10 +150,9 @@ def test_it_ends_with_who_started_it(tiny_atlas, tiny_dictionary, how):
     from pathlib import Path
     from physalis.web.worker import Setting, Worker
 
-    if __name__ == "__main__":
-        worker = Worker(Setting(Path({str(tiny_atlas.folder)!r}), Path({str(tiny_dictionary)!r})))
-        print(json.dumps([worker._process.pid, str(worker.address)]), flush=True)
-        time.sleep(600)
+    worker = Worker(Setting(Path({str(tiny_atlas.folder)!r}), Path({str(tiny_dictionary)!r})))
+    print(json.dumps([worker._process.pid, str(worker.address)]), flush=True)
+    time.sleep(600)
     """
     file = tiny_atlas.folder.parent / "starts.py"
     file.write_text(textwrap.dedent(script))
@@ -158,15 +165,3 @@ def test_it_ends_with_who_started_it(tiny_atlas, tiny_dictionary, how):
     process.stdout.close()
     until(lambda: not there(pid))
     until(lambda: not Path(address).parent.exists())
-
-
-def test_a_server_that_is_stopped_says_so_to_who_listens(tiny_atlas, worker):
-    """The last event comes although the text is not finished."""
-    with serving(create_app(tiny_atlas, relayed(worker))) as at:
-        client = say(at, "/api/steer", {**ASKED, "tokens": 200})
-        read_until(client, b"plain")
-    client.close()
-    started = time.monotonic()
-    with serving(create_app(tiny_atlas, relayed(worker))) as at:
-        assert call(at, "/v1/completions", {"prompt": "a", "max_tokens": 1}).status_code == 200
-    assert time.monotonic() - started < 60

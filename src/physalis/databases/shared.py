@@ -8,7 +8,7 @@ once it has passed the same checks as at the start.
 SQLite keeps a rollback journal here and no write-ahead log: a log is found by its file's name, so that what an old file
 left there would be played into the new one. Without a log one file holds everything between two changes, which is also
 what a copy, a disk that may only be read and a version control system need. The price is that readers wait for the
-milliseconds of a commit. https://www.sqlite.org/howtocorrupt.html
+milliseconds of a commit, but for what is kept in memory (``seen``). https://www.sqlite.org/howtocorrupt.html
 """
 
 import logging

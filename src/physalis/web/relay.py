@@ -19,6 +19,8 @@ from physalis.web.worker import Worker
 
 PASSED = ("accept", "accept-encoding", "content-type")
 """Headers that a worker is told."""
+PLAIN = {"accept-encoding": "identity"}
+"""What is asked for whoever does not say what they can read."""
 DROPPED = frozenset({"connection", "date", "keep-alive", "server", "transfer-encoding"})
 """Headers of its answer that are about its connection alone."""
 
@@ -53,7 +55,9 @@ class Relay:
         """Made where it is used: it belongs to an event loop."""
         if self._client is None:
             transport = httpx.AsyncHTTPTransport(uds=str(self.worker.address), limits=httpx.Limits())
-            self._client = httpx.AsyncClient(transport=transport, base_url="http://worker", timeout=None)
+            self._client = httpx.AsyncClient(
+                transport=transport, base_url="http://worker", headers=PLAIN, timeout=None, trust_env=False
+            )
         return self._client
 
 

@@ -9,21 +9,26 @@ A worker ends with the process that started it, however that ended, and is told 
 
 import contextlib
 import multiprocessing
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from physalis.errors import Unavailable
-from physalis.stopping import deaf
 
 AGAIN_S = 20.0
 """How soon after it was started one that ended is started again."""
+LONGEST = 70
+"""Bytes of the folder for temporary files: the path of a socket has 103 at most."""
+WORKING = "physalis.web.working"
+"""The module that a worker runs."""
 _SOCKET = "worker"
 
 
@@ -65,9 +70,10 @@ class Worker:
     def __init__(self, setting: Setting) -> None:
         """Start it and wait until it answers. Raises what it raises: BadInput where the setting is at fault."""
         self._setting = setting
-        self._folder = tempfile.TemporaryDirectory(prefix="physalis-")  # for this user alone
+        near = None if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else "/tmp"
+        self._folder = tempfile.TemporaryDirectory(prefix="physalis-", dir=near)  # for this user alone
         self._lock = threading.Lock()
-        self._process: SpawnProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._ours: Connection | None = None
         self._starting = False
         self._started = 0.0
@@ -86,7 +92,7 @@ class Worker:
         """Have one that does not answer started again, if it ended. Raises Unavailable in any case: with the sentence
         for whoever asked."""
         with self._lock:
-            ended = self._process is None or not self._process.is_alive()
+            ended = self._process is None or self._process.poll() is not None
             if ended and not self._starting and time.monotonic() > self._started + AGAIN_S:
                 self._starting = True
                 threading.Thread(target=self._restart, daemon=True, name="worker").start()
@@ -98,7 +104,7 @@ class Worker:
             self._ours.close()
         if self._process is not None:
             self._process.terminate()
-            self._process.join()
+            self._process.wait()
         self._folder.cleanup()
 
     def _restart(self) -> None:
@@ -111,23 +117,17 @@ class Worker:
 
     def _start(self) -> Told:
         self._started = time.monotonic()
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(self._setting, self.address, theirs), daemon=True)
-        with deaf():
-            self._process.start()
+        self._ours, theirs = multiprocessing.Pipe()
+        # Not as multiprocessing starts one, which runs the caller's own script once more. Ctrl-C in a terminal is for
+        # that terminal's session.
+        command = [sys.executable, "-m", WORKING, str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
-        self._ours = ours
         try:
-            told = ours.recv()
-        except EOFError:
+            self._ours.send((self._setting, self.address))
+            told = self._ours.recv()
+        except (EOFError, OSError):
             told = Unavailable("The model's process ended before it answered. It may lack memory.")
         if isinstance(told, BaseException):
             raise told
         return told
-
-
-def _work(setting: Setting, address: Path, theirs: Connection) -> None:
-    from physalis.web.working import work  # not where pages are served, which need no torch
-
-    work(setting, address, theirs)

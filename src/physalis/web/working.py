@@ -6,8 +6,8 @@ Its visitors are the pages alone, which have judged what they pass on: nothing i
 import contextlib
 import os
 import shutil
-import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -29,10 +29,10 @@ NICENESS = 10
 """How much a worker yields to pages, and to whatever else the machine does."""
 
 
-def work(setting: Setting, address: Path, parent: Connection) -> None:
-    """Answer at ``address`` until ``parent`` is gone. What is told of it, or the error that ended it before it could
-    answer, is sent to ``parent``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def work(parent: Connection) -> None:
+    """Answer at the socket, and with the setting, that ``parent`` sends, until that is gone. What is told of it, or the
+    error that ended it before it could answer, is sent back."""
+    setting, address = parent.recv()
     threading.Thread(target=_end_with, args=(parent, address.parent), daemon=True, name="parent").start()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
@@ -82,3 +82,7 @@ def _end_with(parent: Connection, folder: Path) -> None:
         parent.recv()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
+
+
+if __name__ == "__main__":
+    work(Connection(int(sys.argv[1])))

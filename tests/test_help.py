@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import shlex
 import shutil
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import ten_layers
 from cyclopts import Parameter
 from cyclopts.help import HelpEntry
 from walked import COMMANDS
 
-import physalis
 from physalis import dictionaries
 from physalis.cli import VERBS, app, training
 from physalis.cli.help import Page, Verb, first
@@ -22,7 +23,6 @@ from physalis.cli.settings import DECIDED, architectures
 from physalis.cli.sources import config_for
 from physalis.cli.stated import _split, stated
 from physalis.dictionaries.base import Shape
-from physalis.models.tiny import TinyConfig, tiny_model
 
 ROOT = Path(__file__).parent.parent
 ROOM = 76
@@ -180,12 +180,11 @@ def test_each_example_can_be_read(command, tmp_path, monkeypatch):
 def tiny_smollm2(monkeypatch):
     """Whatever the name, the model is small, and has the layers that examples name."""
     from physalis import models
-    from physalis.cli import demo
-    from physalis.web import live
+    from physalis.web import worker
 
-    model = tiny_model(config=TinyConfig(n_layers=10, d_model=16, d_mlp=16))
-    for module in (physalis, demo, live):
-        monkeypatch.setattr(module, "load_model", lambda name, **_: model)
+    ten_layers.load_it_everywhere(monkeypatch.setattr)
+    monkeypatch.setattr(worker, "WORKING", ten_layers.__name__)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     inspect_model = models.inspect_model
     monkeypatch.setattr(models, "inspect_model", lambda name: inspect_model("tiny"))
 

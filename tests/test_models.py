@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from physalis.errors import BadInput
 from physalis.models import Family, Model, TinyConfig, hub, load_model, packages, tiny_model
+from physalis.models.tiny import Tiny
 from physalis.models.tokens import PROBE
 from physalis.site import Site
 
@@ -95,6 +97,22 @@ def test_model_knows_its_shape(tiny: Model) -> None:
     assert (tiny.device.type, tiny.dtype) == ("cpu", torch.float32)
     assert not tiny.hf.training and not any(p.requires_grad for p in tiny.hf.parameters())
     assert tiny.unembedding().dtype == torch.float32
+
+
+def test_what_other_threads_draw_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which they may at any moment: here, between any two weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        wanted = Tiny(TinyConfig()).state_dict()
+    for draw in (nn.init.uniform_, nn.init.normal_):
+
+        def amid(*args: object, draw: Callable[..., Tensor] = draw, **options: object) -> Tensor:
+            torch.rand(1)
+            return draw(*args, **options)
+
+        monkeypatch.setattr(nn.init, draw.__name__, amid)
+    drawn = tiny_model(seed=3).hf.state_dict()
+    assert all(torch.equal(drawn[name], weight) for name, weight in wanted.items())
 
 
 def test_fingerprint_follows_weights_and_nothing_else() -> None:

@@ -119,9 +119,25 @@ class Tiny(nn.Module):
         return Output(self.unembed(self.norm(x)))
 
 
+def untrained(config: TinyConfig = TinyConfig(), *, seed: int = 0) -> Tiny:
+    """One whose weights are drawn as torch draws them after ``manual_seed(seed)``, from a generator of its own: what
+    other threads draw meanwhile changes nothing."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        module = Tiny(config)
+    for part in module.to_empty(device="cpu").modules():
+        match part:
+            case nn.Embedding():
+                nn.init.normal_(part.weight, generator=random)
+            case nn.Linear():
+                bound = part.in_features**-0.5
+                for parameter in part.parameters():
+                    nn.init.uniform_(parameter, -bound, bound, generator=random)
+            case nn.RMSNorm():
+                nn.init.ones_(part.weight)
+    return module
+
+
 def tiny_model(*, seed: int = 0, config: TinyConfig = TinyConfig()) -> Model:
     """An untrained Tiny on the CPU in float32, as a Model. The same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = Tiny(config)
-    return Model(module, ByteTokenizer(), name="tiny", family=TINY)
+    return Model(untrained(config, seed=seed), ByteTokenizer(), name="tiny", family=TINY)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from physalis.lab.counterexamples.base import Counterexample, Gap
 from physalis.lab.fitting import Rows, fit_dictionary
-from physalis.models.tiny import Tiny, TinyConfig
+from physalis.models.tiny import Tiny, TinyConfig, untrained
 
 CONTEXT, CONTEXTS = 64, 1_024
 FEATURES, K = 256, 4
@@ -25,9 +25,7 @@ def text() -> Int64[np.ndarray, "contexts context"]:
 
 def network(*, seed: int) -> Tiny:
     """A transformer at its random start."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Tiny(TinyConfig(n_layers=1, d_model=32, context=CONTEXT)).eval()
+    return untrained(TinyConfig(n_layers=1, d_model=32, context=CONTEXT), seed=seed).eval()
 
 
 @torch.no_grad()

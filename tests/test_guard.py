@@ -201,7 +201,7 @@ def test_who_is_refused_often_is_answered_late(monkeypatch):
 
     async def sleep(seconds: float) -> None:
         late.append(seconds)
-        inside.append(app._places._inside)
+        inside.append(app._reading._inside + app._changing._inside)
 
     app = guard(pages())
     monkeypatch.setattr("physalis.web.guard.asyncio", SimpleNamespace(sleep=sleep))

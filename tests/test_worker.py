@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hanging import call, read_until, say, serving, until
 
-from physalis.errors import BadInput
+from physalis.errors import BadInput, Unavailable
 from physalis.models.tiny import tiny_model
 from physalis.notes import Notes
 from physalis.notes import beside as notes_beside
@@ -115,7 +115,9 @@ def test_one_that_ended_is_started_again(tiny_atlas, tiny_dictionary, monkeypatc
     with serving(guard(create_app(tiny_atlas, relayed(own)), by_address=PLENTY)) as at:
         assert call(at, "/api/try", ASKED).status_code == 200
         process = own._process
-        assert process is not None
+        assert process is not None and process.poll() is None
+        with pytest.raises(Unavailable, match="does not answer just now"):  # it is there
+            own.missed()
         process.kill()
         process.wait()
         answer = call(at, "/api/try", ASKED)

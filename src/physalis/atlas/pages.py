@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from jaxtyping import Int
+from jaxtyping import Float64, Int, UInt16
 
 from physalis.atlas.compression import inflate
 from physalis.atlas.records import Example, ExampleGroup, Histogram, Neighbour, TokenCount, TokenEffect
@@ -187,10 +187,19 @@ def decode(
 
 def codes_of(stored: np.ndarray, largest: float) -> list[float]:
     """Stored 16-bit codes as numbers, to four significant digits of the largest: more would be false precision."""
-    if largest <= 0:
-        return [0.0] * len(stored)
-    places = 3 - int(np.floor(np.log10(largest)))
-    return np.round(stored * (largest / FULL), places).tolist()
+    return codes_of_each(stored[None], np.array([largest]))[0]
+
+
+def codes_of_each(
+    stored: UInt16[np.ndarray, "features n"], largest: Float64[np.ndarray, " features"]
+) -> list[list[float]]:
+    """Stored codes of several features, each with a largest of its own."""
+    codes, fires = np.zeros(stored.shape), largest > 0
+    places = 3 - np.floor(np.log10(np.where(fires, largest, 1))).astype(int)
+    for place in set(places[fires].tolist()):
+        those = fires & (places == place)
+        codes[those] = np.round(stored[those] * (largest[those, None] / FULL), place)
+    return codes.tolist()
 
 
 def groups_of(page: np.void, shape: PageShape, strings: StringTable) -> list[ExampleGroup]:

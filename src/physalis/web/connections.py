@@ -64,6 +64,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self.host = self.client[0] if self.client else ""
+        self.visitor = household(self.host)
         self.heard = self.moved = self.loop.time()
         self.head_since: float | None = self.heard
         self.unsent = 0
@@ -76,6 +77,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.loop.time()
+        self.crowd.hear(self)
         super().data_received(data)
         if self._answering:
             self.head_since = None
@@ -88,6 +90,7 @@ class Connection(H11Protocol):
         # The next request may have begun to arrive while this one was answered.
         self.head_since = now if not self._answering and self.conn.trailing_data[0] else None
         self.heard = now
+        self.crowd.hear(self)
 
     def _should_upgrade(self) -> bool:  # uvicorn's would log advice about packages, a line for each who asks
         return False
@@ -124,6 +127,7 @@ class Crowd:
         self.limits, self._proxies = limits, proxies
         self._most = room() if limits.most is None else limits.most
         self._by: dict[str, dict[Connection, None]] = {}
+        """Of each visitor, whoever was heard of longest ago first."""
         self._n = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -132,37 +136,43 @@ class Crowd:
 
     def enter(self, new: Connection) -> bool:
         """Whether there is a place for a new connection, or one was made."""
-        visitor = household(new.host)
-        mine = self._by.get(visitor, {})
+        mine = self._by.get(new.visitor, {})
         if len(mine) >= self.limits.by_address and not is_among(new.host, self._proxies):
             if not self._drop(mine, patience=PATIENCE_S) and len(mine) >= FOLD * self.limits.by_address:
                 return False
         if self._n >= self._most and not self._drop(max(self._by.values(), key=len)):
             return False
-        self._by.setdefault(visitor, {})[new] = None
+        self._by.setdefault(new.visitor, {})[new] = None
         self._n += 1
         if self._timer is None:
             self._watch(new.loop)
         return True
 
+    def hear(self, connection: Connection) -> None:
+        """A connection was heard of."""
+        mine = self._by.get(connection.visitor, {})
+        if connection in mine:
+            del mine[connection]
+            mine[connection] = None
+
     def leave(self, connection: Connection) -> None:
-        visitor = household(connection.host)
-        mine = self._by.get(visitor, {})
+        mine = self._by.get(connection.visitor, {})
         if connection in mine:
             del mine[connection]
             self._n -= 1
             if not mine:
-                del self._by[visitor]
+                del self._by[connection.visitor]
 
     def _drop(self, connections: dict[Connection, None], *, patience: float = 0.0) -> bool:
         """Close the one that has kept the server waiting longest, if any does for so many seconds."""
-        waiting = [each for each in connections if each.waits and each.loop.time() - each.heard >= patience]
-        if not waiting:
-            return False
-        longest = min(waiting, key=lambda each: each.heard)
-        self.leave(longest)
-        longest.transport.abort()
-        return True
+        for each in connections:  # whoever was heard of longest ago first
+            if each.loop.time() - each.heard < patience:
+                break
+            if each.waits:
+                self.leave(each)
+                each.transport.abort()
+                return True
+        return False
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look at every connection now and then, as long as there are any."""

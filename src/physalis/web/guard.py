@@ -51,6 +51,8 @@ ADDRESS_RATE, SESSION_RATE = Rate(120, 2.0), Rate(60, 1.0)
 """Changes: people who share an address share the first, and nobody writes as fast as the second."""
 REFUSAL_RATE, LATE_S = Rate(40, 4.0), 1.0
 """Refusals of one address that are said at once, and how late the others are."""
+CHANGES_AT_ONCE = 2
+"""Changes wait for a disk, and for each other: they have places of their own, so that who reads waits for neither."""
 _CHARGE = "physalis.charge"
 
 
@@ -63,7 +65,8 @@ class Guard:
         """``checks`` are asked of every request; ``charges`` of those that change something, and of what costs."""
         self._app, self._checks, self._charges = app, checks, charges
         self._bytes, self._seconds = most_bytes, most_seconds
-        self._places, self._refusals = Places(), Buckets(REFUSAL_RATE)
+        self._reading, self._changing = Places(), Places(CHANGES_AT_ONCE)
+        self._refusals = Buckets(REFUSAL_RATE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -80,7 +83,7 @@ class Guard:
             return await self._refuse(request, body, send)
         if body is None:  # nobody is there any more
             return None
-        leave = await self._places.enter(visitor(request))
+        leave = await (self._reading if reading else self._changing).enter(visitor(request))
         if leave is None:
             much = refuse(429, "That was too much at once. Ask less.", retry_after="1")
             return await self._refuse(request, much, send)

@@ -26,6 +26,9 @@ GRACE_S = 5
 """Seconds that requests have to come to their end."""
 SPARE_S = 2.0
 """And then the event loop; work that can be interrupted notices within that too."""
+SWITCH_S = 0.0005
+"""How long a thread computes before another that waits has Python's lock. Every call of the system by the event loop
+lets go of it, so that a request waits as many times for it as it makes such calls; Python's own 5 ms add up."""
 BY_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a process."""
 
@@ -49,7 +52,8 @@ class Server(uvicorn.Server):
         with self.capture_signals(), self._watched():  # around uvicorn's own: a signal that comes before is heeded too
             others = set(threading.enumerate())
             self._started()
-            super().run(sockets)
+            with _switching_after(SWITCH_S):
+                super().run(sockets)
             if self._signal:
                 self._wait_for(set(threading.enumerate()) - others)
 
@@ -93,6 +97,16 @@ class Server(uvicorn.Server):
             child.terminate()
         sys.stdout.flush()
         os._exit(BY_SIGNAL + self._signal)
+
+
+@contextlib.contextmanager
+def _switching_after(seconds: float) -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _stoppable(app: ASGIApp, stopping: asyncio.Event) -> ASGIApp:

@@ -96,6 +96,9 @@ class Worker:
             if ended and not self._starting and time.monotonic() > self._started + AGAIN_S:
                 self._starting = True
                 threading.Thread(target=self._restart, daemon=True, name="worker").start()
+            lost = ended or self._starting
+        if not lost:
+            raise Unavailable("The model's process does not answer just now. Ask again in a moment.")
         raise Unavailable("The model is being started again, since its process ended. Ask again in a moment.")
 
     def close(self) -> None:

@@ -4,8 +4,8 @@
 
 Each goes on for SECONDS and then prints one JSON object: how often each thing was answered how, and the labels that the
 server said it kept. They come from an address of their own (127.0.0.66) where the system has several. They stand for
-other machines, whose processors are not the server's: so they yield it what there is (nice 10), and take of it what
-they make it do.
+other machines, whose processors are not the server's: so fire.py starts them such that they yield it what there is, and
+take of it what they make it do.
 """
 
 import asyncio
@@ -237,8 +237,6 @@ ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {
 
 def main() -> None:
     name, address, notes, seconds = sys.argv[1:]
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
     attack = Attack(name, address, Path(notes), float(seconds))
 
     async def run() -> None:

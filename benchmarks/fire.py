@@ -193,8 +193,10 @@ async def write(address: str, seconds: float) -> tuple[list[str], Counter[str]]:
 async def under(attacks: list[str], address: str, notes: Path, seconds: float) -> tuple[list, list, list[str], Counter]:
     """Readers and a writer while these attackers are at work: times, errors, labels kept, answers to attackers."""
     commands = [[str(HERE / "attackers.py"), each, address, str(notes), str(seconds)] for each in attacks]
+    yielding = ["nice", "-n", "19"] if shutil.which("nice") else []
     running = [
-        await asyncio.create_subprocess_exec(sys.executable, *each, stdout=asyncio.subprocess.PIPE) for each in commands
+        await asyncio.create_subprocess_exec(*yielding, sys.executable, *each, stdout=asyncio.subprocess.PIPE)
+        for each in commands
     ]
     (times, wrong), (kept, answers) = await asyncio.gather(read(address, seconds), write(address, seconds))
     for each in running:

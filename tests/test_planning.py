@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -14,6 +15,7 @@ from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.planning import plan
 from physalis.site import Site
+from physalis.types import Batch, Frame
 
 
 def test_a_plan(tiny, tiny_dictionary, tmp_path, monkeypatch):
@@ -33,21 +35,45 @@ import sys
 import torch
 from physalis import dictionaries, planning
 from physalis.training import train
+from test_planning import Noise
 
 name, folder, what = sys.argv[1:]
 def config(n_features):
     return dictionaries.make(name, {"d_in": 384, "d_out": 384, "n_features": n_features, "k": 16}).config
-def noise():
-    return planning._Noise(384, 384, 1024, itself=True)
-train(noise(), [config(80)], [folder + "/small"], epochs=1, batch_size=1024, device="cpu")
+noise, cpu = Noise(384, 25 * 1024), torch.device("cpu")
+train(noise, [config(80)], [folder + "/small"], epochs=1, batch_size=1024, device="cpu")
 if what == "planned":
-    print(planning._probe(config(6144), 1024, itself=True, dead_after=10**7, device=torch.device("cpu")).memory)
+    print(planning._probe(noise, config(6144), steps=25, batch_size=1024, device=cpu).memory)
 else:
     before = planning.used_memory()
     planning.forget_peak_memory()  # of compiling, in a fresh clone
-    train(noise(), [config(6144)], [folder + "/real"], epochs=1, batch_size=1024, device="cpu", dead_after=10**7)
+    train(noise, [config(6144)], [folder + "/real"], epochs=1, batch_size=1024, device="cpu", dead_after=1280)
     print(planning.peak_memory() - before)
 """
+
+
+class Noise:
+    """Rows that cost nothing."""
+
+    origin, inputs = {}, {}
+
+    def __init__(self, d: int, n_tokens: int) -> None:
+        self.d_in = self.d_out = d
+        self.n_tokens = n_tokens
+        self.frame = Frame(*(part(d) for part in (torch.zeros, torch.ones, torch.zeros, torch.ones)))
+
+    @property
+    def train(self) -> "Noise":
+        return self
+
+    def n_batches(self, size, *, epochs=1):
+        return self.n_tokens * epochs // size
+
+    def batches(self, size, *, seed, epochs=1, start=0):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(start, self.n_batches(size, epochs=epochs)):
+            x = torch.randn(size, self.d_in, generator=generator).bfloat16()
+            yield Batch(x, x)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak as Linux reports it")
@@ -59,7 +85,8 @@ def test_memory_is_near_what_training_takes(name, tmp_path):
 
     What the allocator keeps of freed memory moves a peak by a tenth from run to run, so both processes give blocks
     back at once; the peaks then agree to half a per cent, and a tensor left out of either shows."""
-    blocks = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    blocks = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "PYTHONPATH": here}
     runs = [subprocess.Popen([sys.executable, "-c", REAL, name, str(tmp_path / what), what], stdout=PIPE, env=blocks)
             for what in ("planned", "real")]  # fmt: skip
     planned, peak = (int(run.communicate()[0]) for run in runs)
@@ -77,8 +104,29 @@ def test_a_step_is_what_training_waits_for(monkeypatch):
     monkeypatch.setattr(training.Run, "descend", slowly)
     monkeypatch.setattr(planning.time, "perf_counter", lambda: now[0])
     config = TopKConfig(d_in=32, d_out=32, n_features=64, k=4)
-    found = planning._probe(config, 64, itself=True, dead_after=1000, device=torch.device("cpu"))
-    assert found.step == 5.0 and found.around == 0.0
+    found = planning._probe(Noise(32, 640), config, steps=12, batch_size=64, device=torch.device("cpu"))
+    assert found.steps == [5.0] * (12 - 1 - planning.SETTLED) and found.around == 0.0 and found.take(100) == 500.0
+
+
+def test_later_steps_take_what_the_last_ones_took():
+    found = planning._Probed([4.0, 4.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0], 0.5, 0)
+    assert found.settled == 1.0 and found.take(3) == 12.0 and found.take(109) == 121.0
+
+
+def test_what_is_probed_is_text_as_the_model_reads_it(tiny, monkeypatch):
+    """However much a batch takes, and over and over."""
+    seen = []
+
+    def few(source, config, *, steps, **options):
+        seen.append([batch.x for batch in planning._Timed(source, steps).batches(256, seed=0)])
+        return planning._Probed([0.1], 0.0, 1)
+
+    monkeypatch.setattr(planning, "_probe", few)
+    plan(tiny, Site("resid_post", 1), tokens=40_000, n_features=96, k=4, batch_size=9_000)
+    real = recording.stream(tiny, "stdlib", [Site("resid_post", 1)], tokens=18_000, held_out=0.0)
+    rows = {row.numpy().tobytes() for row in torch.cat([batch.x for batch in real.batches(128, seed=0)]).float()}
+    probed = torch.cat(seen[-1]).float()
+    assert len(seen[-1]) >= 60 and {row.numpy().tobytes() for row in probed[::97]} <= rows
 
 
 def test_it_is_told_for_how_many_tokens(capsys):

@@ -16,18 +16,21 @@ from typing import Any, NamedTuple
 import torch
 
 from physalis import dictionaries, recording
-from physalis.activations.mixing import BUFFER, BUFFER_BYTES
 from physalis.device import forget_peak_memory, free_memory, peak_memory, used_memory
 from physalis.dictionaries.base import Shape
 from physalis.dictionaries.rows import release_buffers
 from physalis.models import Model
 from physalis.site import Site
-from physalis.training import train
-from physalis.types import Batch, Frame
+from physalis.training import Source, train
+from physalis.types import Batch
 
-PROBE_STEPS = 25
+TEXT, TEXT_TOKENS = "stdlib", 16_384
+"""What is trained on to see what it takes. Noise will not do: more features fire on text while a dictionary finds its
+levels, and steps take up to twice as long."""
+FEW, MANY, WITHIN_S = 5, 60, 20.0
+"""Steps that show how long a step takes; steps after which they take what all later ones take; what these may take."""
 SETTLED = 2
-"""Steps of the probe after which each takes what later ones take."""
+"""Steps of a run after which nothing is set up any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +84,20 @@ def plan(
     del dictionary
     of_recording = recording.plan(model, [*sites, *targets], tokens=tokens)
     steps = of_recording.tokens * epochs // batch_size
+    text = _text(model, sites, targets, max(TEXT_TOKENS, 2 * batch_size))
     few = -(-(k + 64) // len(sites)) * len(sites)  # a multiple, for those that have some features a layer
-    dead_after = min(10_000_000, steps * batch_size // 20)
-    options: dict[str, Any] = {"itself": not targets, "dead_after": dead_after, "device": model.device}
-    _probe(dictionaries.make(architecture, {**shape, "n_features": few}).config, batch_size, **options)  # compiles
-    found = _probe(config, batch_size, **options)
+    options: dict[str, Any] = {"batch_size": batch_size, "device": model.device}
+    _probe(text, dictionaries.make(architecture, {**shape, "n_features": few}).config, steps=FEW, **options)  # compiles
+    first = _probe(text, config, steps=FEW, **options).settled
+    enough = min(MANY, max(3 * FEW, int(WITHIN_S / (2 * first))))
+    found = _probe(text, config, steps=enough, **options)
     memory, free = found.memory, free_memory(model.device)
-    if model.device.type == "cpu":
-        # beside the dictionary, two spaces that rows are read into
-        d = config.d_in + (config.d_out if targets else 0)
-        memory += 2 * 2 * d * min(BUFFER, BUFFER_BYTES // (2 * d), of_recording.tokens)
     of_both = memory if model.device.type == "cuda" else max(memory, of_recording.memory_bytes)
     return Plan(
         recording=of_recording,
         epochs=epochs,
-        train_tokens_per_s=batch_size / found.step,
-        train_seconds=found.around + steps * found.step,
+        train_tokens_per_s=batch_size / found.settled,
+        train_seconds=found.around + found.take(steps),
         train_memory_bytes=memory,
         dictionary_bytes=on_disk,
         free_memory_bytes=free,
@@ -104,70 +105,76 @@ def plan(
     )
 
 
-class _Noise:
-    """A source of rows that cost nothing, for a few steps."""
+def _text(model: Model, reads: Sequence[Site], writes: Sequence[Site], tokens: int) -> recording.Stream:
+    """What the model computes on some text."""
+    context = min(128, model.longest or 128)
+    options: dict[str, Any] = {"context": context, "bos": model.bos_id is not None, "held_out": 0.0}
+    return recording.stream(model, TEXT, reads, writes=writes, tokens=tokens, **options)
 
-    origin: dict[str, Any] = {}
-    inputs: dict[str, str] = {}
 
-    def __init__(self, d_in: int, d_out: int, batch_size: int, *, itself: bool) -> None:
-        self.d_in, self.d_out, self.itself = d_in, d_out, itself
-        self.batch_size = batch_size
+class _Timed:
+    """A source that is read for so many steps, over and over, and tells what its reader took for each."""
+
+    def __init__(self, source: Source, steps: int) -> None:
+        self._source, self._steps = source, steps
+        self.frame, self.d_in, self.d_out = source.frame, source.d_in, source.d_out
+        self.origin, self.inputs, self.n_tokens = source.origin, source.inputs, source.train.n_tokens
         self.seconds: list[list[float]] = []
         """For each reading the seconds between one batch and the next."""
 
     @property
-    def train(self) -> "_Noise":
+    def train(self) -> "_Timed":
         return self
 
-    @property
-    def frame(self) -> Frame:
-        sides = (self.d_in, self.d_out)
-        return Frame(*(part(d) for d in sides for part in (torch.zeros, torch.ones)))
-
-    @property
-    def n_tokens(self) -> int:
-        return PROBE_STEPS * self.batch_size
-
     def n_batches(self, size: int, *, epochs: int = 1) -> int:
-        return PROBE_STEPS * epochs
+        return self._steps
 
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(seed)
         seconds: list[float] = []
         self.seconds.append(seconds)
-        while True:  # as many as start asks for; training takes n_batches
-            x = torch.randn(size, self.d_in, generator=generator).bfloat16()
-            y = x if self.itself else torch.randn(size, self.d_out, generator=generator).bfloat16()
+        enough = 2 + (start + self._steps) * size // self.n_tokens
+        for batch in self._source.train.batches(size, seed=seed, epochs=enough, start=start):
             began = time.perf_counter()
-            yield Batch(x, y)
+            yield batch
             seconds.append(time.perf_counter() - began)
 
 
 class _Probed(NamedTuple):
-    step: float
-    """Seconds a step."""
+    steps: list[float]
+    """Seconds of each of a run's first steps, those aside in which things are set up."""
     around: float
     """Seconds for what comes before the steps and after them."""
     memory: int
     """Bytes by which the process grew at most, on a card there."""
 
+    @property
+    def settled(self) -> float:
+        """Seconds of a step once all that there is to find has been found: of the last third."""
+        return statistics.mean(self.steps[-max(1, len(self.steps) // 3) :])
 
-def _probe(config: Shape, batch_size: int, *, itself: bool, dead_after: int, device: torch.device) -> _Probed:
+    def take(self, steps: int) -> float:
+        """Seconds that so many steps take."""
+        seen = self.steps[:steps]
+        return sum(seen) + (steps - len(seen)) * self.settled
+
+
+def _probe(source: Source, config: Shape, *, steps: int, batch_size: int, device: torch.device) -> _Probed:
     """Train for a few steps."""
+    timed = _Timed(source, steps)
+    next(iter(source.train.batches(batch_size, seed=0)))  # computed where it is not counted
     release_buffers()
     gc.collect()
-    source, before = _Noise(config.d_in, config.d_out, batch_size, itself=itself), used_memory(device)
+    before = used_memory(device)
     forget_peak_memory(device)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        options = {"epochs": 1, "batch_size": batch_size, "dead_after": dead_after, "device": device}
-        train(source, [config], [f"{folder}/probe"], **options)
+        options = {"epochs": 1, "batch_size": batch_size, "dead_after": steps * batch_size // 20, "device": device}
+        train(timed, [config], [f"{folder}/probe"], **options)
     took = time.perf_counter() - began
     peak = peak_memory(device)
     release_buffers()
-    _, between, *_ = source.seconds  # starting read before, finishing after
+    _, between, *_ = timed.seconds  # starting read before, finishing after
     # a step in which the machine was busy with something else is no measure of the others
     usual = statistics.median(between[SETTLED:])
-    step = statistics.mean(min(seconds, 2 * usual) for seconds in between[SETTLED:])
-    return _Probed(step, max(0.0, took - sum(between) - step), peak - before)
+    each = [min(seconds, 2 * usual) for seconds in between[SETTLED:]]
+    return _Probed(each, max(0.0, took - sum(between) - each[-1]), peak - before)

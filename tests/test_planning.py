@@ -124,7 +124,9 @@ def test_what_is_probed_is_text_as_the_model_reads_it(tiny, monkeypatch):
     monkeypatch.setattr(planning, "_probe", few)
     plan(tiny, Site("resid_post", 1), tokens=40_000, n_features=96, k=4, batch_size=9_000)
     real = recording.stream(tiny, "stdlib", [Site("resid_post", 1)], tokens=18_000, held_out=0.0)
-    rows = {row.numpy().tobytes() for row in torch.cat([batch.x for batch in real.batches(128, seed=0)]).float()}
+    rows = {
+        row.numpy().tobytes() for row in torch.cat([batch.x for batch in real.batches(128, seed=0, epochs=3)]).float()
+    }
     probed = torch.cat(seen[-1]).float()
     assert len(seen[-1]) >= 60 and {row.numpy().tobytes() for row in probed[::97]} <= rows
 

@@ -27,7 +27,7 @@ from physalis.types import Batch
 TEXT, TEXT_TOKENS = "stdlib", 16_384
 """What is trained on to see what it takes. Noise will not do: more features fire on text while a dictionary finds its
 levels, and steps take up to twice as long."""
-FEW, MANY, WITHIN_S = 5, 60, 20.0
+FEW, MANY, WITHIN_S = 5, 60, 40.0
 """Steps that show how long a step takes; steps after which they take what all later ones take; what these may take."""
 SETTLED = 2
 """Steps of a run after which nothing is set up any more."""

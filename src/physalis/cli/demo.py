@@ -24,6 +24,8 @@ from physalis.training import train
 SITE = Site("resid_post", 9)
 FIRST_TOKENS, FIRST_EPOCHS = 20_000, 8
 """What the first look is trained on: seconds on a small machine."""
+CAUSES = 12
+"""Features for which the model is edited: those that the atlas's first page shows."""
 
 
 class Made(NamedTuple):
@@ -49,7 +51,7 @@ def first_look(out: Path) -> Path:
 def run(
     out: Path,
     *,
-    tokens: int = 300_000,
+    tokens: int = 150_000,
     text: str = "stdlib",
     k: int = 32,
     expansion: int = 8,
@@ -70,6 +72,6 @@ def run(
     [activations] = record(model, text, [SITE], [made.activations], tokens=tokens)
     train(activations, [config], [made.dictionary], device=device)
     evaluate(made.dictionary, made.activations, model, out=made.evaluation)
-    build_atlas(made.dictionary, made.activations, model, made.atlas, evaluation=made.evaluation)
+    build_atlas(made.dictionary, made.activations, model, made.atlas, evaluation=made.evaluation, causes=CAUSES)
     shutil.rmtree(first_look(out).parent, ignore_errors=True)
     return made._replace(seconds=time.monotonic() - started)

@@ -29,6 +29,8 @@ TEXT, TEXT_TOKENS = "stdlib", 16_384
 levels, and steps take up to twice as long."""
 FEW, MANY, WITHIN_S = 5, 60, 40.0
 """Steps that show how long a step takes; steps after which they take what all later ones take; what these may take."""
+ENDLESS = 1_000_000
+"""Times that the text is read, at most."""
 SETTLED = 2
 """Steps of a run after which nothing is set up any more."""
 
@@ -132,8 +134,8 @@ class _Timed:
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
         seconds: list[float] = []
         self.seconds.append(seconds)
-        enough = 2 + (start + self._steps) * size // self.n_tokens
-        for batch in self._source.train.batches(size, seed=seed, epochs=enough, start=start):
+        # as many as a start asks for, which a large dictionary makes of more rows than there are
+        for batch in self._source.train.batches(size, seed=seed, epochs=ENDLESS, start=start):
             began = time.perf_counter()
             yield batch
             seconds.append(time.perf_counter() - began)

@@ -194,7 +194,8 @@ def codes_of_each(
     stored: UInt16[np.ndarray, "features n"], largest: Float64[np.ndarray, " features"]
 ) -> list[list[float]]:
     """Stored codes of several features, each with a largest of its own."""
-    codes, fires = np.zeros(stored.shape), largest > 0
+    codes: np.ndarray = np.zeros(stored.shape)
+    fires = largest > 0
     places = 3 - np.floor(np.log10(np.where(fires, largest, 1))).astype(int)
     for place in set(places[fires].tolist()):
         those = fires & (places == place)

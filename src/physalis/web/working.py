@@ -36,6 +36,8 @@ def work(parent: Connection) -> None:
     threading.Thread(target=_end_with, args=(parent, address.parent), daemon=True, name="parent").start()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # Linux may share processors among sessions first, and then inside each
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
     try:
         app, told = _open(setting)
         address.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ import json
 import multiprocessing
 import os
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from physalis import artifact
 from physalis.artifact import Manifest
@@ -126,6 +128,14 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         artifact.write_atomic(tmp_path / "a", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_written_may_be_read_by_whom_files_may(tmp_path):
+    """Also what safetensors writes, which keeps it for its owner."""
+    plain, tensors = tmp_path / "plain", tmp_path / "tensors"
+    plain.touch()
+    artifact.write_atomic(tensors, lambda temporary: save_file({"x": np.zeros(3)}, temporary))
+    assert tensors.stat().st_mode == plain.stat().st_mode
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):

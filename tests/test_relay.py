@@ -134,3 +134,16 @@ def test_half_an_answer_is_not_made_a_whole_one(tmp_path):
 def test_a_worker_that_is_not_there_is_missed(tmp_path):
     with pytest.raises(Unavailable, match="started again"):
         asyncio.run(Visit().pass_to(tmp_path / "none"))
+
+
+def test_a_stream_whose_worker_ends_says_so(tmp_path):
+    async def run() -> Visit:
+        server, _ = await worker(tmp_path / "w", head(EVENTS), b'd\r\ndata: "abc"\n\n\r\n', hangs_up=True)
+        visit = Visit()
+        await visit.pass_to(tmp_path / "w")
+        server.close()
+        return visit
+
+    visit = asyncio.run(run())
+    assert visit.body.endswith(b"data: [DONE]\n\n") and visit.sent[-1]["more_body"] is False
+    assert "process ended" in json.loads(visit.body.split(b"data: ")[-2])["detail"]

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 
 import damage
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from physalis import artifact, checkpoints, history
 from physalis.artifact import files
@@ -273,6 +275,23 @@ def test_what_was_being_unpacked_when_it_was_killed_is_deleted_and_what_is_now_i
         with packages.workshop(tmp_path / "cache/model") as again:
             assert {*(tmp_path / "cache").iterdir()} == {mine, again} and not left & {again}
     assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_what_safetensors_was_writing_when_it_was_killed_is_deleted(tmp_path):
+    """It writes into a file of its own, beside the one that it was told to write."""
+    with artifact.claim(tmp_path / "made", "dictionary", {}):
+        pass
+    if (child := os.fork()) == 0:
+        while True:
+            save_file({"x": np.zeros(1 << 20)}, tmp_path / "made/x")
+    while not (left := {path.name for path in (tmp_path / "made").iterdir()} - {"job.json", ".lock", "x"}):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (tmp_path / "made/x").unlink(missing_ok=True)
+    (tmp_path / "made" / left.pop()).touch()  # whether it was caught in the middle or not
+    with artifact.claim(tmp_path / "made", "dictionary", {}):
+        assert {path.name for path in (tmp_path / "made").iterdir()} <= {"job.json", ".lock"}
 
 
 def test_temporary_names_cannot_be_known(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Worker: the model beside an atlas in a process of its own, reached through the pages (relay)."""
 
 import json
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -125,6 +127,53 @@ def test_one_that_ended_is_started_again(tiny_atlas, tiny_dictionary, monkeypatc
         assert call(at, "/map").status_code == 200  # the pages are there
         until(lambda: call(at, "/api/try", ASKED).status_code == 200)
     own.close()
+
+
+@pytest.mark.parametrize("left", ["process", "nothing"])
+def test_one_whose_socket_was_deleted_is_started_again(tiny_atlas, tiny_dictionary, monkeypatch, left):
+    """As what cleans folders for temporary files does."""
+    monkeypatch.setattr(worker_, "AGAIN_S", 0.0)
+    own = Worker(Setting(tiny_atlas.folder, tiny_dictionary))
+    with serving(guard(create_app(tiny_atlas, relayed(own)), by_address=PLENTY)) as at:
+        before = own._process
+        assert before is not None
+        shutil.rmtree(own.address.parent)
+        if left == "nothing":
+            before.kill()
+            before.wait()
+        until(lambda: call(at, "/api/try", ASKED).status_code == 200)
+        assert before.poll() is not None
+    own.close()
+
+
+def test_one_that_was_stopped_ends_too(tiny_atlas, tiny_dictionary):
+    own = Worker(Setting(tiny_atlas.folder, tiny_dictionary))
+    assert own._process is not None
+    own._process.send_signal(signal.SIGSTOP)
+    own.close()
+    assert not there(own._process.pid)
+
+
+@pytest.mark.parametrize("name", ["uvicorn.py", "multiprocessing/__init__.py"])
+def test_no_code_of_the_folder_is_run(tiny_atlas, tiny_dictionary, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    stranger = tmp_path / name
+    stranger.parent.mkdir(exist_ok=True)
+    stranger.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    Worker(Setting(tiny_atlas.folder, tiny_dictionary)).close()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_whatever_a_visitor_sends_is_no_mishap(at):
+    for said in (
+        "GET /api/try?text=alpha#beta HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n",
+        "GET /api/try?text=alpha&x=\\^`{|} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n",
+        "GET /api/try?text=alpha HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: \xe9\r\nconnection: close\r\n\r\n",
+    ):
+        with socket.create_connection(at, timeout=60) as client:
+            client.sendall(said.encode("latin-1"))
+            status = client.makefile("rb").readline().split()[1]
+        assert status in (b"200", b"400", b"422"), said
 
 
 def test_what_is_wrong_is_said_at_the_start(tiny_atlas, widths):

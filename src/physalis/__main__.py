@@ -9,6 +9,8 @@ from physalis.stopping import leaving, listening
 def main() -> None:
     """Run the command line."""
     open_streams()
+    # Processes that this one starts look for no module in the current folder: it may be a stranger's.
+    os.environ["PYTHONSAFEPATH"] = "1"
     with leaving(), listening():
         from physalis.cli import main as run
 

@@ -31,6 +31,7 @@ from physalis.artifact.files import (
     remove,
     temporary_of,
     tidy,
+    tidy_all,
     unreadable,
     write_atomic,
     writing,
@@ -197,7 +198,7 @@ def _tidy(folder: Path) -> None:
                     f"{path} is a link to another folder, and nothing is written through one. Delete the link, or "
                     "choose another --out."
                 )
-        tidy(Path(at))
+        tidy_all(Path(at))
 
 
 def _job(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from physalis.errors import BadInput
 MOST = 1 << 26
 """Bytes of a JSON file, at most: the manifest of a billion tokens has a tenth of that."""
 
+BY_SAFETENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
 LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
 """The names of files that a kill may leave half written, and in them what these were to be."""
 
@@ -48,9 +49,13 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     is replaced and not followed. Raises BadInput if the disk is full or read-only, or the folder not ours to write."""
     temporary = temporary_of(path)
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        mode = os.fstat(handle).st_mode
+        os.close(handle)
         write(temporary)
         with open(temporary, "rb+") as f:
+            if os.fstat(f.fileno()).st_mode != mode:  # safetensors puts a file there that only its owner may read
+                os.fchmod(f.fileno(), stat.S_IMODE(mode))
             os.fsync(f.fileno())
         os.replace(temporary, path)
     except FAILURES as error:
@@ -97,8 +102,15 @@ def tidy(folder: Path, ours: Callable[[str], object] = bool) -> None:
     true. Only for who alone writes these now."""
     for name in os.listdir(folder):
         if (left := LEFT_BEHIND.fullmatch(name)) and ours(left[1]):
-            with suppress(OSError):  # where nothing can be written nothing will be
-                (folder / name).unlink()
+            _remove(folder / name)
+
+
+def tidy_all(folder: Path) -> None:
+    """``tidy``, in a folder that is ours alone: also what safetensors left, which writes beside what it is to write."""
+    tidy(folder)
+    for name in os.listdir(folder):
+        if BY_SAFETENSORS.fullmatch(name):
+            _remove(folder / name)
 
 
 def remove(path: Path) -> None:

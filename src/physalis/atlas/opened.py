@@ -228,7 +228,7 @@ class Opened:
         """Whether each is of tokens that have a text, with nothing between them."""
         tokens = snippets["tokens"]
         gaps = (tokens[:, :-1] < 0) & (tokens[:, 1:] >= 0)
-        return (tokens.max(1) < self._strings.size) & ~gaps.any(1)
+        return (tokens.min(1) >= -1) & (tokens.max(1) < self._strings.size) & ~gaps.any(1)
 
     def _named(self, ids: Iterable[int]) -> dict[int, str]:
         return {id: self._headlines[id] for id in ids}

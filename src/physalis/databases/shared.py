@@ -97,7 +97,7 @@ class Shared(Generic[View]):
                 try:
                     began = self._sound(held)
                     yield held.db
-                    seen = self._look_if_sound(held.db)
+                    seen, others = self._look_if_sound(held.db), _others(held.db)
                     self._same(began, exactly=not _has_log(held.db))
                     self._changing = began
                     held.db.execute("COMMIT")
@@ -105,8 +105,11 @@ class Shared(Generic[View]):
                     if held.db.in_transaction:
                         held.db.execute("ROLLBACK")
             try:
-                self._known = held.checked = self._same(began)
-                self._seen = None if seen is None else (self._known, seen)
+                left = self._same(began)
+                # Another process may have changed it since: then this is not the state that we left.
+                alone = others is not None and _others(held.db) == others
+                self._known = held.checked = left if alone else None
+                self._seen = (left, seen) if alone and seen is not None else None
             except Unavailable as error:
                 raise Unavailable(
                     f"It is not sure that this was kept. {error} Look whether it is there first."
@@ -229,6 +232,14 @@ class Shared(Generic[View]):
             before, self._announced = self._announced, now
         if before is not None and not before.same_file(now):
             _log.warning("%s was replaced. The new file is sound, and is used from now on.", self.path)
+
+
+def _others(db: Connection) -> int | None:
+    """A number that changes when another connection changes the file. None where that cannot be told just now."""
+    try:
+        return db.execute("PRAGMA data_version").fetchone()[0]
+    except Unavailable:
+        return None
 
 
 def connect(path: Path, mode: Mode, prepare: Prepare, *, busy_s: float, immutable: bool = False) -> Connection:

@@ -101,7 +101,7 @@ def check(path: Path, sha256: str) -> None:
 def _download(package: str, into: Path, otherwise: str) -> Path:
     # pip rather than a download of our own: it knows the index, the proxy and the certificates of this machine.
     quiet = ["--disable-pip-version-check", "-q"]
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", *quiet, "-d", str(into), package]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", *quiet, "-d", str(into), package]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(into.glob("*.whl"))
     if done.returncode or not wheels:

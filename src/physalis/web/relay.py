@@ -5,6 +5,9 @@ Who hangs up here has hung up there: the worker's work for them ends.
 
 import asyncio
 import contextlib
+import string
+from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
@@ -14,13 +17,18 @@ from physalis.web.events import DONE, Events, event
 from physalis.web.guard import costs
 from physalis.web.places import leave_early
 from physalis.web.records import Live, Steerable, Tryable
-from physalis.web.turns import hung_up, stopping
+from physalis.web.turns import MOST_SECONDS, SPARE_SECONDS, hung_up, stopping
 from physalis.web.worker import Worker
 
-PASSED = ("accept", "accept-encoding", "content-type")
+PASSED = (b"accept", b"accept-encoding", b"content-type")
 """Headers that a worker is told."""
 PLAIN = {"accept-encoding": "identity"}
 """What is asked for whoever does not say what they can read."""
+PATIENCE = httpx.Timeout(2 * (MOST_SECONDS + SPARE_SECONDS), connect=5.0, pool=None)
+"""Who waits for a turn and then has one waits twice as long as one may take."""
+ENDED = "The model's process ended before this was done. Ask again in a moment."
+AS_IT_IS = string.punctuation.replace("#", "")
+"""Of a query: with a "#" it would end."""
 DROPPED = frozenset({"connection", "date", "keep-alive", "server", "transfer-encoding"})
 """Headers of its answer that are about its connection alone."""
 
@@ -49,14 +57,16 @@ class Relay:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._client: httpx.AsyncClient | None = None
+        self._address: Path | None = None
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """Made where it is used: it belongs to an event loop."""
-        if self._client is None:
-            transport = httpx.AsyncHTTPTransport(uds=str(self.worker.address), limits=httpx.Limits())
+        """Made where it is used: it belongs to an event loop, and to the worker's address."""
+        if self._client is None or self._address != self.worker.address:
+            self._address = self.worker.address
+            transport = httpx.AsyncHTTPTransport(uds=str(self._address), limits=httpx.Limits())
             self._client = httpx.AsyncClient(
-                transport=transport, base_url="http://worker", headers=PLAIN, timeout=None, trust_env=False
+                transport=transport, base_url="http://worker", headers=PLAIN, timeout=PATIENCE, trust_env=False
             )
         return self._client
 
@@ -92,8 +102,8 @@ class Passed(Response):
 
     async def _pass(self, send: Send) -> None:
         client, request = self._relay.client, self._request
-        headers = [(name, value) for name, value in request.headers.items() if name in PASSED]
-        url = httpx.URL(path=request.url.path, query=request.scope["query_string"])
+        headers = [(name, value) for name, value in request.headers.raw if name in PASSED]
+        url = httpx.URL(path=request.url.path, query=quote(request.scope["query_string"], safe=AS_IT_IS).encode())
         asked = client.build_request(request.method, url, headers=headers, content=self._sent)
         try:
             answer = await client.send(asked, stream=True)
@@ -101,11 +111,19 @@ class Passed(Response):
             self._relay.worker.missed()
             raise
         try:
-            self._begun = answer.headers.get("content-type", "")
+            kind = self._begun = answer.headers.get("content-type", "")
             kept = [(name, value) for name, value in answer.headers.raw if name.decode().lower() not in DROPPED]
             await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
-            async for part in answer.aiter_raw():
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            try:
+                async for part in answer.aiter_raw():
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except httpx.TransportError:
+                if not kind.startswith(Events.media_type):
+                    raise
+                lost = (
+                    event({"detail": "The model's process ended before this was done. Ask again in a moment."}) + DONE
+                )
+                return await send({"type": "http.response.body", "body": lost.encode(), "more_body": False})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await answer.aclose()

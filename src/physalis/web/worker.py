@@ -7,7 +7,8 @@ as the system ends processes for want of memory, is started again when it is nex
 A worker ends with the process that started it, however that ended, and is told nothing by Ctrl-C.
 """
 
-import contextlib
+import atexit
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -30,6 +31,8 @@ LONGEST = 70
 WORKING = "physalis.web.working"
 """The module that a worker runs."""
 _SOCKET = "worker"
+
+_log = logging.getLogger("physalis")
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ class Worker:
     def __init__(self, setting: Setting) -> None:
         """Start it and wait until it answers. Raises what it raises: BadInput where the setting is at fault."""
         self._setting = setting
-        near = None if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else "/tmp"
-        self._folder = tempfile.TemporaryDirectory(prefix="physalis-", dir=near)  # for this user alone
+        self._folder = _folder()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: Connection | None = None
         self._starting = False
         self._started = 0.0
+        atexit.register(self.close)
         try:
             self.told = self._start()
         except BaseException:
@@ -92,7 +95,7 @@ class Worker:
         """Have one that does not answer started again, if it ended. Raises Unavailable in any case: with the sentence
         for whoever asked."""
         with self._lock:
-            ended = self._process is None or self._process.poll() is not None
+            ended = self._process is None or self._process.poll() is not None or not self.address.exists()
             if ended and not self._starting and time.monotonic() > self._started + AGAIN_S:
                 self._starting = True
                 threading.Thread(target=self._restart, daemon=True, name="worker").start()
@@ -103,17 +106,24 @@ class Worker:
 
     def close(self) -> None:
         """End it."""
+        self._end()
+        self._folder.cleanup()
+
+    def _end(self) -> None:
         if self._ours is not None:
             self._ours.close()
         if self._process is not None:
-            self._process.terminate()
+            self._process.kill()  # it keeps nothing, and one that was stopped hears nothing else
             self._process.wait()
-        self._folder.cleanup()
 
     def _restart(self) -> None:
         try:
-            with contextlib.suppress(Exception):  # it has said why; whoever asks next has it tried again
-                self._start()
+            self._end()  # one whose socket somebody deleted is still there
+            self._folder.cleanup()
+            self._folder = _folder()
+            self._start()
+        except Exception as error:  # whoever asks next has it tried again
+            _log.warning("The model's process could not be started again: %s", error)
         finally:
             with self._lock:
                 self._starting = False
@@ -123,7 +133,7 @@ class Worker:
         self._ours, theirs = multiprocessing.Pipe()
         # Not as multiprocessing starts one, which runs the caller's own script once more. Ctrl-C in a terminal is for
         # that terminal's session.
-        command = [sys.executable, "-m", WORKING, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", WORKING, str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         try:
@@ -134,3 +144,9 @@ class Worker:
         if isinstance(told, BaseException):
             raise told
         return told
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For a socket, and for this user alone."""
+    near = None if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else "/tmp"
+    return tempfile.TemporaryDirectory(prefix="physalis-", dir=near)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from physalis.databases.shared import Shared
 from physalis.errors import BadInput
 from physalis.notes import Notes, NotThere, NotYours, beside, rebind, records
 from physalis.notes.records import Label, Note, Removal, Vote
@@ -65,22 +64,6 @@ def test_an_edit_counts_whatever_the_clock_says(notes, monkeypatch):
     monkeypatch.setattr(records, "now", lambda: "2001-01-01T00:00:00.000000Z")
     notes.label(3, "puppies", author="Ada")
     assert names(notes, 3) == [("Ada", "puppies")]
-
-
-def test_what_another_writes_right_after_is_seen(notes, monkeypatch):
-    """Between this change and a look at the file that it left."""
-    other, plain = Notes.open(notes.path, atlas="a" * 64), Shared._same
-
-    def same(self, before, **options):
-        if not self._local.held.db.in_transaction:
-            monkeypatch.setattr(Shared, "_same", plain)
-            other.label(5, "theirs", author="Bob")
-        return plain(self, before, **options)
-
-    monkeypatch.setattr(Shared, "_same", same)
-    notes.label(9, "ours", author="Ada")
-    assert [each.label.text for each in notes.of(5).labels] == ["theirs"]
-    assert [each.label.text for each in notes.of(9).labels] == ["ours"]
 
 
 def test_votes_hang_on_the_wording(notes):

@@ -322,3 +322,20 @@ def test_a_locked_file_is_said(stage, kind):
         refused(write("two"), "locked by another program", "Nothing was written")
         db.execute("ROLLBACK")
     assert write("three").status_code == 201
+
+
+def test_what_another_writes_right_after_a_change_is_seen(tmp_path, monkeypatch):
+    """Between the change and the look at the file that it left."""
+    ours, other = (Notes.open(tmp_path / "atlas.notes.db", atlas="a" * 64) for _ in range(2))
+    plain = shared.Shared._same
+
+    def same(self, before, **options):
+        if not self._local.held.db.in_transaction:
+            monkeypatch.setattr(shared.Shared, "_same", plain)
+            other.label(5, "theirs", author="Bob")
+        return plain(self, before, **options)
+
+    monkeypatch.setattr(shared.Shared, "_same", same)
+    ours.label(9, "ours", author="Ada")
+    assert [each.label.text for each in ours.of(5).labels] == ["theirs"]
+    assert [each.label.text for each in ours.of(9).labels] == ["ours"]

@@ -147,6 +147,12 @@ WHOLE = {
 }
 """By which the whole cannot be shown."""
 
+
+def snippet_of(*tokens):
+    snippet = struct.pack("<13i", *tokens) + bytes(26)
+    return lambda db: db.execute("UPDATE features SET snippet = ? WHERE id = 5", (snippet,))
+
+
 PART = {
     "a page of 2 GB": (bomb, {5}),
     "a page that is garbage": ("UPDATE pages SET page = x'deadbeef' WHERE id = 5;", {5}),
@@ -160,12 +166,9 @@ PART = {
     ),
     "a snippet that is short": ("UPDATE features SET snippet = x'00' WHERE id = 5;", {5}),
     "a snippet that is text": ("UPDATE features SET snippet = 'text' WHERE id = 5;", {5}),
-    "a snippet of a token that is none": (
-        lambda db: db.execute(
-            "UPDATE features SET snippet = ? WHERE id = 5", (struct.pack("<13i", *[10**9] * 13) + bytes(26),)
-        ),
-        {5},
-    ),
+    "a snippet of a token that is none": (snippet_of(*[10**9] * 13), {5}),
+    "a snippet of a token far below none": (snippet_of(*[-(2**31)] * 13), {5}),
+    "a snippet with gaps": (snippet_of(*[3, -1] * 6, 3), {5}),
     "causes that are garbage": ("INSERT INTO causes VALUES (5, x'00ff');", {5}),
     "causes that are others": (
         lambda db: db.execute("INSERT INTO causes VALUES (5, ?)", (zstandard.compress(b'{"a": 1}'),)),

@@ -120,10 +120,8 @@ class Passed(Response):
             except httpx.TransportError:
                 if not kind.startswith(Events.media_type):
                     raise
-                lost = (
-                    event({"detail": "The model's process ended before this was done. Ask again in a moment."}) + DONE
-                )
-                return await send({"type": "http.response.body", "body": lost.encode(), "more_body": False})
+                last = event({"detail": ENDED}) + DONE
+                return await send({"type": "http.response.body", "body": last.encode(), "more_body": False})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await answer.aclose()

@@ -37,8 +37,8 @@ def flat_codes(codes: Any, like: Tensor) -> tuple[Codes, torch.Size]:
     values, ids = (tensor_of(part, like) for part in codes)
     if values.shape != ids.shape or not values.ndim:
         raise BadInput(
-            f"Codes have a value for every feature id, both of shape [..., k]; received values {list(values.shape)} and "
-            f"ids {list(ids.shape)}."
+            f"Codes have a value for every feature id, both of shape [..., k]; received values {list(values.shape)} "
+            f"and ids {list(ids.shape)}."
         )
     return Codes(flat_rows(values.float()), flat_rows(ids)), values.shape[:-1]
 

@@ -59,7 +59,7 @@ def test_numpy_is_read_as_its_numbers(kind):
         assert same(d.encode(array), d.encode(x))
         assert torch.allclose(d(array), d(x), atol=1e-5)
     codes = d.encode(x)
-    arrays = Codes(codes.values.numpy(), codes.ids.numpy().astype(np.int64))
+    arrays = Codes(codes.values.detach().numpy(), codes.ids.numpy().astype(np.int64))
     assert torch.allclose(d.decode(arrays), d.decode(codes), atol=1e-6)
     assert torch.allclose(d.rebuild(x.numpy(), arrays), d(x), atol=1e-6)
 

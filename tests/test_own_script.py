@@ -120,9 +120,11 @@ def test_a_transcoder_gives_what_it_predicts():
 def test_another_width_is_a_sentence(kind, call):
     d = make(kind)
     more = (d.encode(some()),) if call == "rebuild" else ()
-    for x in (some(d=D + 2), some(d=D + 2).reshape(4, 16, D + 2), some(d=D + 2).numpy(), torch.tensor(1.0)):
+    for x in (some(d=D + 2), some(d=D + 2).reshape(4, 16, D + 2), some(d=D + 2).numpy()):
         with pytest.raises(BadInput, match=f"rows of width {D}.*received {re.escape(str(list(x.shape)))}"):
             getattr(d, call)(x, *more)
+    with pytest.raises(BadInput, match=rf"rows of width {D}.*received \[\]"):
+        d.check_rows(torch.tensor(1.0))
 
 
 def test_codes_of_other_tokens_are_a_sentence():

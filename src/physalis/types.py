@@ -41,8 +41,8 @@ class Frame(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    values: Float[Tensor, "*batch k"]
-    ids: Int[Tensor, "*batch k"]
+    values: Float[Tensor, "... k"]
+    ids: Int[Tensor, "... k"]
 
 
 class Codes(_Pair):
@@ -66,7 +66,7 @@ class Codes(_Pair):
         codes.n_features = self.n_features
         return codes
 
-    def dense(self, n_features: int | None = None) -> Float[Tensor, "*batch features"]:
+    def dense(self, n_features: int | None = None) -> Float[Tensor, "... features"]:
         """Every feature's code, 0 where it does not fire: 4 bytes for each token and feature. ``n_features`` is needed
         for codes that ``encode`` did not give. Raises BadInput without it, or if a feature is not among so many."""
         n = self.n_features if n_features is None else n_features

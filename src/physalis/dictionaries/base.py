@@ -102,8 +102,8 @@ class Dictionary(nn.Module, ABC):
         """Choose initial weights from data: at least as many rows as there are features is best."""
 
     def forward(
-        self, x: Float[Tensor, "*batch d_in"] | Float[np.ndarray, "*batch d_in"]
-    ) -> Float[Tensor, "*batch d_out"]:
+        self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]
+    ) -> Float[Tensor, "... d_out"]:
         """The dictionary's guess at what it predicts (``x`` itself, for an autoencoder) as ``evaluate`` judges it, skip
         path and layer norm included; float32. Raises BadInput as ``encode``."""
         x = tensor_of(x, self._like)
@@ -111,7 +111,7 @@ class Dictionary(nn.Module, ABC):
         rows = flat_rows(x)
         return unflat(self.rebuild_rows(rows, self.encode_rows(rows)), x.shape[:-1])
 
-    def encode(self, x: Float[Tensor, "*batch d_in"] | Float[np.ndarray, "*batch d_in"]) -> Codes:
+    def encode(self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]) -> Codes:
         """Codes of each row; a row's codes never depend on the other rows. Differentiable at the features that fire.
         A numpy array is read as the tensor of its numbers. Raises BadInput for rows of another width."""
         x = tensor_of(x, self._like)
@@ -119,8 +119,8 @@ class Dictionary(nn.Module, ABC):
         codes = self.encode_rows(flat_rows(x))
         return Codes(*(unflat(part, x.shape[:-1]) for part in codes)).of(self.config.n_features)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "*batch d_out"]:
-        """What the features write, and the output bias, from codes "*batch k" of tensors or numpy arrays. Raises
+    def decode(self, codes: Codes) -> Float[Tensor, "... d_out"]:
+        """What the features write, and the output bias, from codes "... k" of tensors or numpy arrays. Raises
         BadInput where that is not the reconstruction: ``rebuild`` gives it where the input is needed as well."""
         for there, what in ((self.config.skip, "a skip path"), (self.config.layer_norm, "layer norm")):
             if there:
@@ -132,10 +132,10 @@ class Dictionary(nn.Module, ABC):
         return unflat(self.decode_rows(rows), leading)
 
     def rebuild(
-        self, x: Float[Tensor, "*batch d_in"] | Float[np.ndarray, "*batch d_in"], codes: Codes
-    ) -> Float[Tensor, "*batch d_out"]:
+        self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"], codes: Codes
+    ) -> Float[Tensor, "... d_out"]:
         """The dictionary's guess from these codes: what they write, and whatever reaches the output beside them. Codes
-        "*batch k" may have been changed since ``x`` was encoded. Raises BadInput for codes of other rows."""
+        "... k" may have been changed since ``x`` was encoded. Raises BadInput for codes of other rows."""
         x = tensor_of(x, self._like)
         self.check_rows(x)
         rows, leading = flat_codes(codes, self._like)

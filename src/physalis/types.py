@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from physalis.errors import BadInput
+
 
 class Batch(NamedTuple):
     """What a dictionary reads and what it must predict. An autoencoder has ``y is x``; a transcoder does not."""
@@ -38,11 +40,45 @@ class Frame(NamedTuple):
         return Batch(x, y)
 
 
-class Codes(NamedTuple):
-    """Sparse codes: for each token the values and feature ids of what fires. A value of 0 is padding, whatever its id.
+class _Pair(NamedTuple):
+    values: Float[Tensor, "... k"]
+    ids: Int[Tensor, "... k"]
+
+
+class Codes(_Pair):
+    """Sparse codes: for each token the values and feature ids of what fires, ``values, ids``, both [tokens, k] or, in
+    scripts, [..., k]. A value of 0 is padding, whatever its id.
 
     Ids of one row are distinct wherever the value is not 0. Values are never negative.
     """
 
-    values: Float[Tensor, "tokens k"]
-    ids: Int[Tensor, "tokens k"]
+    n_features: int | None = None
+    """How many features there are, where a dictionary's ``encode`` said so."""
+
+    def of(self, n_features: int) -> "Codes":
+        """The same codes, which know that they are of so many features."""
+        codes = Codes(*self)
+        codes.n_features = n_features
+        return codes
+
+    def _replace(self, **parts: Tensor) -> "Codes":
+        codes = super()._replace(**parts)
+        codes.n_features = self.n_features
+        return codes
+
+    def dense(self, n_features: int | None = None) -> Float[Tensor, "... features"]:
+        """Every feature's code, 0 where it does not fire: 4 bytes for each token and feature. ``n_features`` is needed
+        for codes that ``encode`` did not give. Raises BadInput without it, or if a feature is not among so many."""
+        n = self.n_features if n_features is None else n_features
+        if n is None:
+            raise BadInput(
+                "These codes do not know how many features there are; call codes.dense(n_features), for instance with "
+                "sae.config.n_features."
+            )
+        ids = self.ids.long().where(self.values != 0, 0)
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < n:
+            raise BadInput(
+                f"There are features 0 to {n - 1:,}; received codes of features {int(ids.min()):,} to "
+                f"{int(ids.max()):,}. Give the number of features of their own dictionary."
+            )
+        return self.values.new_zeros(*self.values.shape[:-1], n).scatter_add(-1, ids, self.values)

@@ -11,10 +11,12 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from physalis.dictionaries.flattening import flat_codes, flat_rows, tensor_of, unflat
 from physalis.dictionaries.rows import Rows
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
@@ -99,17 +101,66 @@ class Dictionary(nn.Module, ABC):
     def start(self, sample: Batch, *, seed: int) -> None:
         """Choose initial weights from data: at least as many rows as there are features is best."""
 
-    @abstractmethod
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        """Codes of each row; a row's codes never depend on the other rows. Differentiable at the features that fire."""
+    def forward(
+        self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]
+    ) -> Float[Tensor, "... d_out"]:
+        """The dictionary's guess at what it predicts (``x`` itself, for an autoencoder) as ``evaluate`` judges it, skip
+        path and layer norm included; float32. Raises BadInput as ``encode``."""
+        x = tensor_of(x, self._like)
+        self.check_rows(x)
+        rows = flat_rows(x)
+        return unflat(self.rebuild_rows(rows, self.encode_rows(rows)), x.shape[:-1])
+
+    def encode(self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]) -> Codes:
+        """Codes of each row; a row's codes never depend on the other rows. Differentiable at the features that fire.
+        A numpy array is read as the tensor of its numbers. Raises BadInput for rows of another width."""
+        x = tensor_of(x, self._like)
+        self.check_rows(x)
+        codes = self.encode_rows(flat_rows(x))
+        return Codes(*(unflat(part, x.shape[:-1]) for part in codes)).of(self.config.n_features)
+
+    def decode(self, codes: Codes) -> Float[Tensor, "... d_out"]:
+        """What the features write, and the output bias, from codes "... k" of tensors or numpy arrays. Raises
+        BadInput where that is not the reconstruction: ``rebuild`` gives it where the input is needed as well."""
+        for there, what in ((self.config.skip, "a skip path"), (self.config.layer_norm, "layer norm")):
+            if there:
+                raise BadInput(
+                    f"This dictionary has {what}, so its reconstruction takes what it read as well as the codes. Call "
+                    "sae.rebuild(x, codes) with the activations that these are codes of, or sae(x)."
+                )
+        rows, leading = flat_codes(codes, self._like)
+        return unflat(self.decode_rows(rows), leading)
+
+    def rebuild(
+        self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"], codes: Codes
+    ) -> Float[Tensor, "... d_out"]:
+        """The dictionary's guess from these codes: what they write, and whatever reaches the output beside them. Codes
+        "... k" may have been changed since ``x`` was encoded. Raises BadInput for codes of other rows."""
+        x = tensor_of(x, self._like)
+        self.check_rows(x)
+        rows, leading = flat_codes(codes, self._like)
+        if leading != x.shape[:-1]:
+            raise BadInput(
+                f"Codes and activations are of the same tokens; received codes of {list(leading)} and activations of "
+                f"{list(x.shape[:-1])}. Give the activations that were encoded."
+            )
+        return unflat(self.rebuild_rows(flat_rows(x), rows), leading)
 
     @abstractmethod
-    def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
+    def encode_rows(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+        """``encode`` of rows of the right width."""
+
+    @abstractmethod
+    def decode_rows(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         """What the features write, and the output bias."""
 
-    def rebuild(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
-        """The dictionary's guess at y: what it decodes, and whatever reaches the output beside its features."""
-        return self.decode(codes)
+    def rebuild_rows(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
+        """``rebuild`` of rows of the right width."""
+        return self.decode_rows(codes)
+
+    @property
+    def _like(self) -> Tensor:
+        return next(self.parameters())
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Dictionary":
         """Whatever moves parameters (``to``, ``cuda``, a module around this one) comes by here and knows nothing of the
@@ -126,11 +177,11 @@ class Dictionary(nn.Module, ABC):
         return x.new_ones(len(x), 1, dtype=torch.float32)
 
     def check_rows(self, x: Tensor) -> None:
-        """Raises BadInput unless ``x`` is [tokens, d_in]."""
-        if x.ndim != 2 or x.shape[1] != self.config.d_in:
+        """Raises BadInput unless ``x`` is [..., d_in]."""
+        if x.ndim == 0 or x.shape[-1] != self.config.d_in:
             raise BadInput(
-                f"This dictionary reads rows of width {self.config.d_in}, [tokens, {self.config.d_in}]; received "
-                f"{list(x.shape)}. Give activations of its own site, with other dimensions flattened: x.flatten(0, -2)."
+                f"This dictionary reads rows of width {self.config.d_in}, [..., {self.config.d_in}]; received "
+                f"{list(x.shape)}. Give activations of its own site, those of several sites side by side."
             )
 
     @abstractmethod

@@ -91,8 +91,7 @@ class CrossLayer(Dictionary):
         for enc in self.enc:
             enc.compute_in(dtype)
 
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        self.check_rows(x)
+    def encode_rows(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = x.float() - self.centre
         return _joined([self._codes(*layer) for layer in self._layers(x)])
 
@@ -112,7 +111,7 @@ class CrossLayer(Dictionary):
         codes = self._codes(self.enc[layer], bias, x.float() - centre, first)
         return rows.decode(codes._replace(ids=codes.ids - first), dec, torch.zeros(dec.shape[1], device=dec.device))
 
-    def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
+    def decode_rows(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.b_dec.expand(len(codes.ids), -1)
         layer = codes.ids // self.each
         for i, dec in enumerate(self.dec):
@@ -135,7 +134,7 @@ class CrossLayer(Dictionary):
             parts.append(Codes(values, kept.ids + first))
         codes = _joined(parts)
         follow(self.threshold, codes, tick, c.threshold_decay)
-        return Loss({"fvu": (self.decode(codes) - batch.y).square().mean()}, codes)
+        return Loss({"fvu": (self.decode_rows(codes) - batch.y).square().mean()}, codes)
 
     @torch.no_grad()
     def start(self, sample: Batch, *, seed: int) -> None:

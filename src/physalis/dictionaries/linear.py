@@ -61,8 +61,7 @@ class Linear(Dictionary):
         self.enc.compute_in(dtype)
 
     def inside(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """What the encoder's product is taken with. Raises BadInput for rows of another width."""
-        self.check_rows(x)
+        """What the encoder's product is taken with."""
         x = x.float()
         if self.config.layer_norm:
             x = (x - x.mean(1, keepdim=True)) / _deviation(x)
@@ -77,14 +76,14 @@ class Linear(Dictionary):
         """The chosen features with differentiable values."""
         return rows.differentiable(x, self.enc, self.b_enc, codes)
 
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+    def encode_rows(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = self.inside(x)
         return self.valued(x, self.choose(x))
 
-    def decode(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
+    def decode_rows(self, codes: Codes) -> Float[Tensor, "tokens d_out"]:
         return rows.decode(codes, self.dec, self.b_dec)
 
-    def rebuild(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
+    def rebuild_rows(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
         y = self.predict(self.inside(x), codes)
         if self.config.layer_norm:
             y = y * x.float().std(1, keepdim=True) + x.float().mean(1, keepdim=True)
@@ -94,8 +93,8 @@ class Linear(Dictionary):
         return x.float().std(1, keepdim=True) if self.config.layer_norm else super().gain(x)
 
     def predict(self, x: Float[Tensor, "tokens d_in"], codes: Codes) -> Float[Tensor, "tokens d_out"]:
-        """``rebuild`` for rows that went through ``inside``."""
-        y = self.decode(codes)
+        """``rebuild_rows`` for rows that went through ``inside``."""
+        y = self.decode_rows(codes)
         return y if self.skip is None else y + x @ self.skip.T
 
     def revive(self, x: Float[Tensor, "tokens d_in"], rest: Float[Tensor, "tokens d_out"], tick: Tick) -> Tensor:

@@ -85,7 +85,7 @@ class ListaMatryoshka(Thresholded):
         first = candidates.above(x, self.enc, self.b_enc, self.first_threshold)
         return rows.differentiable(x, self.enc, self.b_enc, first)
 
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
+    def encode_rows(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         x = self.inside(x)
         x = self.again(x, self._first(x))
         return self.valued(x, self.choose(x))

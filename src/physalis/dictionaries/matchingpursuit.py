@@ -87,7 +87,7 @@ class MatchingPursuit(Linear):
         if batch.y is not batch.x:
             raise BadInput("Matching pursuit explains what it reads, so it cannot be a transcoder. Choose another.")
         codes = self.choose((batch.x - self.b_dec).detach())
-        return Loss({"fvu": (self.decode(codes) - batch.y).square().mean()}, codes)
+        return Loss({"fvu": (self.decode_rows(codes) - batch.y).square().mean()}, codes)
 
     @torch.no_grad()
     def fold(self, frame: Frame) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors", "stopping"},
-    {"bounded"},
+    {"bounded", "dataframes", "displayed"},
     {
         "types",
         "site",
@@ -57,13 +57,14 @@ LATE = {
     "models/__init__.py",
     "lab/__init__.py",
     "web/serving.py",
+    "web/showing.py",
     *(f"cli/{name}.py" for name in _COMMANDS),
 }
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
     "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.web.serving", "physalis.cli",
-    "physalis.web.relay", "physalis.web.worker",
+    "physalis.web.relay", "physalis.web.worker", "physalis.dataframes", "physalis.displayed",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -4,11 +4,14 @@ Axis names used in every public signature: ``tokens`` (rows of activations), ``d
 ``features`` (dictionary size), ``k`` (stored codes a token), ``contexts`` and ``context`` (packed text).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from physalis import dataframes
 
 
 class Batch(NamedTuple):
@@ -46,3 +49,16 @@ class Codes(NamedTuple):
 
     values: Float[Tensor, "tokens k"]
     ids: Int[Tensor, "tokens k"]
+
+    def numpy(self) -> tuple[Float[np.ndarray, "tokens k"], Int[np.ndarray, "tokens k"]]:
+        """Values, float32, and ids, wherever they are computed."""
+        return self.values.detach().float().cpu().numpy(), self.ids.detach().cpu().numpy()
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row for each code that is not 0: its ``token``, the row of what was encoded, its
+        ``feature`` and its ``value``; token after token, the largest value first. Raises BadInput without pandas."""
+        values, ids = self.numpy()
+        tokens, columns = np.nonzero(values)
+        rows = {"token": tokens, "feature": ids[tokens, columns], "value": values[tokens, columns]}
+        order = np.lexsort((rows["feature"], -rows["value"], tokens))
+        return dataframes.columns({name: each[order] for name, each in rows.items()})

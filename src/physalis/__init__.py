@@ -46,9 +46,9 @@ _HOME = {
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
-    "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "show",
-    "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "TopKConfig", "build_atlas",
+    "convert", "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record",
+    "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 

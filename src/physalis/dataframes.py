@@ -1,4 +1,4 @@
-"""dataframes: records and columns as a pandas table. pandas is imported on the first call: nothing else here needs it."""
+"""dataframes: records and columns as pandas tables. pandas is imported on the first call: nothing else needs it."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping

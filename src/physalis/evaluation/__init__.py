@@ -6,4 +6,14 @@ from physalis.evaluation.evaluation import Evaluation
 from physalis.evaluation.rebuilding import Counted, reconstructions
 from physalis.evaluation.splicing import Splicer, Unspliceable
 
-__all__ = ["Counted", "Evaluation", "LinearMap", "Splicer", "Unspliceable", "evaluate", "measure", "reconstructions", "too_wide"]
+__all__ = [
+    "Counted",
+    "Evaluation",
+    "LinearMap",
+    "Splicer",
+    "Unspliceable",
+    "evaluate",
+    "measure",
+    "reconstructions",
+    "too_wide",
+]

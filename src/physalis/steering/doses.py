@@ -107,7 +107,8 @@ class DoseResponse(Record):
     """The feature's first, then the baselines'."""
 
     def __repr__(self) -> str:
-        return f"DoseResponse(feature {self.feature} on {', '.join(map(repr, self.target))}, {sum(len(each.doses) for each in self.responses)} doses)"
+        target = ", ".join(map(repr, self.target))
+        return f"DoseResponse(feature {self.feature} on {target}, beside {len(self.responses) - 1} baselines)"
 
     def table(self) -> Any:
         """A pandas DataFrame with a row for each ``strength`` of each ``direction``. Raises BadInput without

@@ -39,17 +39,18 @@ LAYERS = (
         "steering",
         "notes",
         "comments",
+        "cache",
         "comparing",
         "finding",
     },
-    {"lab", "sweeping", "verifying"},
+    {"lab", "sweeping", "verifying", "machine"},
     {"web"},
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
 _COMMANDS = (
     "__init__", "atlases", "comments", "comparing", "early", "exchanging", "lab", "making", "notes", "options",
-    "publishing", "recording", "serving", "steering", "training", "verifying",
+    "publishing", "machine", "recording", "serving", "steering", "training", "verifying",
 )  # fmt: skip
 LATE = {
     "__init__.py",
@@ -64,7 +65,7 @@ LATE = {
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
     "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.web.serving", "physalis.cli",
-    "physalis.web.relay", "physalis.web.worker", "physalis.dataframes", "physalis.displayed",
+    "physalis.web.relay", "physalis.web.worker", "physalis.cache", "physalis.dataframes", "physalis.displayed",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -87,6 +87,9 @@ class Machine(BaseModel):
     warnings: tuple[str, ...]
     """Sentences: what will be slow or will fail, and what to do."""
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def __repr__(self) -> str:
         told = f"{len(self.warnings)} warnings" if self.warnings else "nothing is in the way"
         return f"Machine({self.processor}, {self.cores} cores, computes on {self.device} in {self.computes_in}; {told})"
@@ -139,9 +142,9 @@ def warnings(found: Machine, needed: Sequence[str]) -> Iterator[str]:
             f"OMP_NUM_THREADS={found.cores}."
         )
     if found.device == "cpu" and found.computes_in == "float32":
-        yield "This processor does not multiply bfloat16: models compute in float32, about half as fast."
+        yield "This processor does not multiply bfloat16: models compute in float32, which takes longer."
     if found.device.startswith("cuda") and (gpu := next(each for each in found.extras if each.name == "gpu")).missing:
-        yield f"Without {', '.join(gpu.missing)} training on the card is slow: pip install 'physalis[gpu]'."
+        yield f"Without {', '.join(gpu.missing)} training on the card does without its sparse kernels: pip install 'physalis[gpu]'."
 
 
 def misfits(needed: Sequence[str], extra: str = "") -> Iterator[str]:

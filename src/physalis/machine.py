@@ -144,7 +144,7 @@ def warnings(found: Machine, needed: Sequence[str]) -> Iterator[str]:
     if found.device == "cpu" and found.computes_in == "float32":
         yield "This processor does not multiply bfloat16: models compute in float32, which takes longer."
     if found.device.startswith("cuda") and (gpu := next(each for each in found.extras if each.name == "gpu")).missing:
-        yield f"Without {', '.join(gpu.missing)} training on the card does without its sparse kernels: pip install 'physalis[gpu]'."
+        yield f"Training on the card lacks its sparse kernels ({gpu.missing[0]}): pip install 'physalis[gpu]'."
 
 
 def misfits(needed: Sequence[str], extra: str = "") -> Iterator[str]:

@@ -53,8 +53,8 @@ def prune(
         Parameter(help="Days: only what was not read for so long.", validator=Range(0), metavar="DAYS"),
     ] = None,
     yes: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Delete it, and do not only list it.")
-    ] = False,
+        bool | None, Parameter(negative="", show_default=False, help="Delete it, and do not only list it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Delete what is kept, but for what is in use.

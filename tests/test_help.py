@@ -52,11 +52,11 @@ def page_of(command) -> Page:
 
 
 def test_groups_follow_the_work():
-    assert [group.name for group in VERBS] == ["Make", "Read", "Test and compare", "Share", "Lab"]
+    assert [group.name for group in VERBS] == ["Make", "Read", "Test and compare", "Share", "Lab", "This machine"]
     assert [each.name for each in next(iter(VERBS.values()))][:4] == ["record", "train", "evaluate", "build-atlas"]
 
 
-GROUPS = [*[group.name for group in VERBS], "compare", "notes", "comments", "lab", "counterexample", "export"]
+GROUPS = [*[group.name for group in VERBS], "compare", "notes", "comments", "lab", "counterexample", "export", "cache"]
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 LAYERS = (
     {"errors", "stopping"},
-    {"bounded"},
+    {"bounded", "dataframes", "displayed"},
     {
         "types",
         "site",
@@ -39,17 +39,18 @@ LAYERS = (
         "steering",
         "notes",
         "comments",
+        "cache",
         "comparing",
         "finding",
     },
-    {"lab", "sweeping", "verifying"},
+    {"lab", "sweeping", "verifying", "machine"},
     {"web"},
     {"cli"},
 )
 """Top-level modules and folders, lowest first. A module imports from lower layers or its own folder, never sideways."""
 _COMMANDS = (
     "__init__", "atlases", "comments", "comparing", "early", "exchanging", "lab", "making", "notes", "options",
-    "publishing", "recording", "serving", "steering", "training", "verifying",
+    "publishing", "machine", "recording", "serving", "steering", "training", "verifying",
 )  # fmt: skip
 LATE = {
     "__init__.py",
@@ -57,13 +58,14 @@ LATE = {
     "models/__init__.py",
     "lab/__init__.py",
     "web/serving.py",
+    "web/showing.py",
     *(f"cli/{name}.py" for name in _COMMANDS),
 }
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "physalis", "physalis.site", "physalis.artifact", "physalis.atlas", "physalis.comments", "physalis.comparing",
     "physalis.history", "physalis.lab", "physalis.notes", "physalis.web.app", "physalis.web.serving", "physalis.cli",
-    "physalis.web.relay", "physalis.web.worker",
+    "physalis.web.relay", "physalis.web.worker", "physalis.cache", "physalis.dataframes", "physalis.displayed",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from physalis.activations import Activations, Pairs
     from physalis.atlas import Atlas
     from physalis.atlas.building import build_atlas
+    from physalis.dataframes import table
     from physalis.deaths import explain_deaths
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
     from physalis.errors import BadInput
-    from physalis.evaluation import evaluate
+    from physalis.evaluation import Evaluation, evaluate
     from physalis.exchange import convert
     from physalis.finetuning import finetune
     from physalis.models import load_model
@@ -29,23 +30,25 @@ if TYPE_CHECKING:
     from physalis.training import train
     from physalis.verifying import verify
     from physalis.web.serving import serve, watch
+    from physalis.web.showing import show
 
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries", "build_atlas": "atlas.building",
-    "convert": "exchange", "dose_response": "steering", "evaluate": "evaluation",
+    "convert": "exchange", "dose_response": "steering", "Evaluation": "evaluation", "evaluate": "evaluation",
     "explain_deaths": "deaths", "finetune": "finetuning", "load": "dictionaries",
-    "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "stream": "recording",
-    "steer": "steering", "sweep": "sweeping", "train": "training",
+    "load_model": "models", "plan": "planning", "record": "recording", "serve": "web.serving", "show": "web.showing",
+    "stream": "recording",
+    "steer": "steering", "sweep": "sweeping", "table": "dataframes", "train": "training",
     "verify": "verifying",
     "watch": "web.serving",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Pairs", "Site", "TopKConfig", "build_atlas", "convert",
-    "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record", "serve", "steer",
-    "stream", "sweep", "train", "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "TopKConfig", "build_atlas",
+    "convert", "dose_response", "evaluate", "explain_deaths", "finetune", "load", "load_model", "plan", "record",
+    "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from physalis import artifact, dictionaries
+from physalis import artifact, dataframes, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest, kinds
 from physalis.device import chosen
@@ -90,6 +90,13 @@ class Sweep:
     baselines: list[Baseline]
     picture: str
     manifest: str
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.points)} dictionaries, {len(self.baselines)} baselines, drawn in {self.picture!r})"
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row a dictionary. Raises BadInput without pandas."""
+        return dataframes.table(self.points)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain data."""

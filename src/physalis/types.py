@@ -4,12 +4,14 @@ Axis names used in every public signature: ``tokens`` (rows of activations), ``d
 ``features`` (dictionary size), ``k`` (stored codes a token), ``contexts`` and ``context`` (packed text).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from physalis import dataframes
 from physalis.errors import BadInput
 
 
@@ -82,3 +84,17 @@ class Codes(_Pair):
                 f"{int(ids.max()):,}. Give the number of features of their own dictionary."
             )
         return self.values.new_zeros(*self.values.shape[:-1], n).scatter_add(-1, ids, self.values)
+
+    def numpy(self) -> tuple[Float[np.ndarray, "... k"], Int[np.ndarray, "... k"]]:
+        """Values, float32, and ids, wherever they are computed."""
+        return self.values.detach().float().cpu().numpy(), self.ids.detach().cpu().numpy()
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row for each code that is not 0: its ``token``, the row of what was encoded
+        (of batches and positions: the rows of ``x.reshape(-1, d)``), its ``feature`` and its ``value``; token after
+        token, the largest value first. Raises BadInput without pandas."""
+        values, ids = (part.reshape(-1, part.shape[-1]) for part in self.numpy())
+        tokens, columns = np.nonzero(values)
+        rows = {"token": tokens, "feature": ids[tokens, columns], "value": values[tokens, columns]}
+        order = np.lexsort((rows["feature"], -rows["value"], tokens))
+        return dataframes.columns({name: each[order] for name, each in rows.items()})

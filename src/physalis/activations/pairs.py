@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
 
+from physalis.activations.arrays import AT_ONCE, Sorted, check_room, places
 from physalis.activations.corpus import DOCUMENTS, TOKENS
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
@@ -185,6 +186,21 @@ class Pairs:
             return PairedRows(*self._split(read_back(both, self.offset)), at)
 
         return ahead(load, pieces)
+
+    @property
+    def at(self) -> Int64[np.ndarray, " tokens"]:
+        """The place of each row that ``numpy`` gives, as that of Activations."""
+        return np.sort(places(self.shards))
+
+    def numpy(self) -> tuple[Float32[np.ndarray, "tokens d_in"], Float32[np.ndarray, "tokens d_out"]]:
+        """What is read and what is predicted, all rows at once, in the order of the text; the same array twice where
+        that is the same. Raises BadInput where they do not fit into memory."""
+        check_room(self.n_tokens, self._width)
+        found = Sorted(places(self.shards), self._width)
+        for rows in self.ordered(AT_ONCE):
+            found.put(rows.x, *([rows.y] if self.writes else []))
+        x = found.rows[:, : self.d_in]
+        return x, found.rows[:, self.d_in :] if self.writes else x
 
     def require(self, model: Fingerprinted) -> None:
         """Raise BadInput unless every recording is of this very model with this very tokenizer."""

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from physalis.activations.arrays import AT_ONCE, Placed, Sorted, check_room, places
 from physalis.activations.corpus import DOCUMENTS, TOKENS, Corpus, mapped
 from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span, check_spans
@@ -45,18 +46,6 @@ class Fingerprinted(Protocol):
     fingerprint: Any
     tokenizer_fingerprint: Any
     vocab_size: Any
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """Rows that know their place in the corpus: a Shard, or several side by side."""
-
-    @property
-    def rows(self) -> int: ...
-
-    def read_at(self, start: int, out: Int64[np.ndarray, " n"]) -> None:
-        """Copy the places of the rows from ``start`` on into ``out``."""
-        ...
 
 
 class Activations:
@@ -262,6 +251,21 @@ class Activations:
             return Rows(read_back(x, self.offset), at)
 
         return ahead(load, pieces)
+
+    @property
+    def at(self) -> Int64[np.ndarray, " tokens"]:
+        """The place of each row that ``numpy`` gives: ``tokens.reshape(-1)[at]`` are their token ids, and ``at %
+        context`` their positions."""
+        return np.sort(places(self.shards))
+
+    def numpy(self) -> Float32[np.ndarray, "tokens d"]:
+        """All rows at once, in the order of the text (``at`` says which tokens they are of). Raises BadInput where they
+        do not fit into memory."""
+        check_room(self.n_tokens, self.d)
+        found = Sorted(places(self.shards), self.d)
+        for rows in self.ordered(AT_ONCE):
+            found.put(rows.x)
+        return found.rows
 
     def kept(self, contexts: Int64[np.ndarray, " n"]) -> Bool[Tensor, "n context"]:
         """True at the positions of these contexts (indices into ``tokens``) that have a row here: what hygiene kept at

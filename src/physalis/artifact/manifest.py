@@ -49,6 +49,13 @@ class Manifest(BaseModel):
                 raise ValueError(f"{name!r} leads out of the folder")
         return files
 
+    def __repr__(self) -> str:
+        made_of = f" of {', '.join(self.inputs)}" if self.inputs else ""
+        return f"Manifest({self.kind}{made_of}, {self.hash[:12]}, physalis {self.version})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @property
     def hash(self) -> str:
         return digest(self.model_dump())

@@ -7,19 +7,20 @@ up (see ``watch``).
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from physalis import artifact
+from physalis import artifact, dataframes
 from physalis.atlas.opened import SORTS as SORTS
 from physalis.atlas.opened import Bounds, Opened
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.watch import Standing, Watch
+from physalis.displayed import Displayed
 from physalis.errors import BadInput
 
 T = TypeVar("T")
 
 
-class Atlas:
+class Atlas(Displayed):
     """A finished atlas. ``atlas[12]`` is feature 12; ``len(atlas)`` counts features, dead ones too.
 
     Whatever reads the file raises Unavailable where it is gone, was changed, or is damaged at that place.
@@ -35,6 +36,9 @@ class Atlas:
         """Open a folder that ``build_atlas`` finished. Raises BadInput if it is none, unfinished, damaged or newer."""
         folder = Path(folder)
         return cls(folder, Standing.read(folder))
+
+    def __repr__(self) -> str:
+        return f"Atlas({str(self.folder)!r}, {len(self):,} features at {self.manifest.config.get('site', 'a site')})"
 
     def __len__(self) -> int:
         return self._watch.standing.n_features
@@ -74,6 +78,11 @@ class Atlas:
                 query=query, sort=sort, descending=descending, filters=filters, offset=offset, limit=limit
             )
         )
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row a feature, dead ones too, named by its id: its headline, what lists sort by and
+        its place on the map. ``atlas.regions[i]`` names region i. Raises BadInput without pandas."""
+        return dataframes.columns(self._ask(lambda opened: opened.columns()), index="id")
 
     def map(self) -> Map:
         """Every living feature's place, and the regions' names."""

@@ -120,6 +120,12 @@ class Opened:
             total=len(matching), offset=offset, rows=[*self.rows(shown[offset : offset + limit].tolist())]
         )
 
+    def columns(self) -> dict[str, Any]:
+        """An entry a feature: what rows of lists hold, but for the snippets."""
+        whole = {name: self._columns[name].astype(np.int64) for name in ("n_fired", "region")}
+        named = {"id": np.arange(self._n), "headline": list(self._headlines)}
+        return named | {name: values.copy() for name, values in self._columns.items() if name != "id"} | whole
+
     def map(self) -> Map:
         living = np.flatnonzero(self._columns["region"] >= 0)
         column = {name: self._columns[name][living] for name in ("x", "y", "region", "density")}

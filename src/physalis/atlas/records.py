@@ -1,14 +1,21 @@
 """What an atlas tells: the records that pages, notebooks and the command line show. No torch here."""
 
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
+
+from physalis import dataframes
+from physalis.displayed import Displayed
 
 R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __str__(self) -> str:
+        return repr(self)
 
     @classmethod
     def trusted(cls: type[R], **fields: Any) -> R:
@@ -54,6 +61,46 @@ class ExampleGroup(Record):
     share_of_firings: float
     share_of_code: float
     examples: list[Example]
+
+
+class Examples(Sequence[Example]):
+    """All examples of a feature, those of the largest codes first."""
+
+    def __init__(self, groups: Sequence[ExampleGroup]) -> None:
+        self._placed = [(group, example) for group in groups for example in group.examples]
+
+    def __repr__(self) -> str:
+        return f"Examples({len(self)} of {len({group.name for group, _ in self._placed})} levels of code)"
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | Sequence[Example]:
+        return [example for _, example in self._placed[i]] if isinstance(i, slice) else self._placed[i][1]
+
+    def __iter__(self) -> Iterator[Example]:
+        return (example for _, example in self._placed)
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row an example: the ``level`` it was drawn from, its ``document``, the ``token``
+        and ``code`` at its peak, the ``text`` before, with and after it, and all its ``tokens`` and ``codes``. Raises
+        BadInput without pandas."""
+        return dataframes.table(
+            {
+                "level": group.name,
+                "document": each.document,
+                "token": each.tokens[each.position],
+                "code": each.codes[each.position],
+                "text": "".join(each.tokens),
+                "tokens": each.tokens,
+                "codes": each.codes,
+            }
+            for group, each in self._placed
+        )
 
 
 class Histogram(Record):
@@ -114,6 +161,9 @@ class FeatureRow(Record):
     snippet: list[str]
     """Tokens of the top example around its peak."""
     snippet_codes: list[float]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id}, {self.headline!r}, fires on {self.density:.3%} of tokens)"
 
 
 class TokenShift(Record):
@@ -207,7 +257,7 @@ class Worth(Record):
     """A sentence with what was computed for this very feature."""
 
 
-class Feature(FeatureRow):
+class Feature(FeatureRow, Displayed):
     """Everything stored about a feature."""
 
     histogram: Histogram
@@ -228,6 +278,11 @@ class Feature(FeatureRow):
     worth: list[Worth]
     """How much each panel is worth, one entry a panel."""
 
+    @property
+    def examples(self) -> Examples:
+        """Those of all ``groups``, one after another."""
+        return Examples(self.groups)
+
 
 class FeatureList(Record):
     """A page of rows. ``total`` counts all that match."""
@@ -236,8 +291,15 @@ class FeatureList(Record):
     offset: int
     rows: list[FeatureRow]
 
+    def __repr__(self) -> str:
+        return f"FeatureList({len(self.rows):,} of {self.total:,} features, from {self.offset:,} on)"
 
-class Map(Record):
+    def table(self) -> Any:
+        """A pandas DataFrame with a row a feature, named by its id. Raises BadInput without pandas."""
+        return dataframes.table(self.rows, index="id")
+
+
+class Map(Record, Displayed):
     """Every living feature's place, as columns, and the regions with a name each."""
 
     ids: list[int]
@@ -249,6 +311,9 @@ class Map(Record):
     regions: list[str]
     """``regions[r]``: the tokens most typical of region r."""
 
+    def __repr__(self) -> str:
+        return f"Map({len(self.ids):,} features in {len(self.regions):,} regions)"
+
 
 class Baseline(Record):
     """Something simpler measured the same way: "PCA, 32 components", "frozen random dictionary"."""
@@ -257,7 +322,7 @@ class Baseline(Record):
     metrics: dict[str, Estimate]
 
 
-class Summary(Record):
+class Summary(Record, Displayed):
     """The dictionary as a whole, and how far to trust it."""
 
     name: str
@@ -288,3 +353,7 @@ class Summary(Record):
     """Features worth a first look: specific, frequent enough, clearly worded, each from another region."""
     provenance: dict[str, str]
     """Hashes and versions: enough to make it again."""
+
+    def __repr__(self) -> str:
+        of = f"{self.n_features:,} features of {self.model} at {self.site}"
+        return f"Summary({self.name!r}, {self.architecture}, {of}, {self.n_dead:,} dead)"

@@ -20,6 +20,7 @@ from physalis.cli import (
     comparing,
     exchanging,
     lab,
+    machine,
     notes,
     publishing,
     recording,
@@ -28,7 +29,7 @@ from physalis.cli import (
     training,
     verifying,
 )
-from physalis.cli.help import COMPARE, LAB, MAKE, OPTIONS, READ, SHARE, Verb, verb
+from physalis.cli.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, READ, SHARE, Verb, verb
 from physalis.cli.jobs import differing
 from physalis.cli.sentences import explain
 from physalis.cli.usage import write_usages
@@ -58,6 +59,7 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
         publishing.export, comments.app, notes.app,
     ),
     LAB: (lab.app, lab.counterexample),
+    MACHINE: (machine.doctor, machine.app, machine.completion),
 }  # fmt: skip
 """Every command, in the order of the work."""
 

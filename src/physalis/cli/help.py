@@ -17,6 +17,7 @@ READ = Group("Read", sort_key=2)
 COMPARE = Group("Test and compare", sort_key=3)
 SHARE = Group("Share", sort_key=4)
 LAB = Group("Lab", sort_key=5)
+MACHINE = Group("This machine", sort_key=6)
 OPTIONS = Group("Options", sort_key=8)
 _places = count()
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from physalis import artifact
+from physalis import artifact, dataframes
 from physalis.comparing.columns import Columns
 from physalis.comparing.opened import load_summary
 from physalis.comparing.records import Family, ForestSummary, Node, Tree
+from physalis.displayed import Displayed
 from physalis.errors import BadInput
 
 KIND = "lineage"
@@ -19,7 +21,7 @@ Place = tuple[int, int]
 """(level, feature): level 0 is the narrowest dictionary."""
 
 
-class Forest:
+class Forest(Displayed):
     """The features of a row of dictionaries, each below one of the dictionary before it, or at the root of a tree."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest) -> None:
@@ -57,6 +59,21 @@ class Forest:
             n_children=n_children, heir=bool(self._columns[f"{level}.heir"][feature]),
             absorbed=None if absorbed != absorbed else absorbed,
         )  # fmt: skip
+
+    def table(self, level: int) -> Any:
+        """A pandas DataFrame with a row a feature of that level, named by its id; columns as ``Node`` has them. Raises
+        BadInput if there is no such level, and without pandas."""
+        self._check(level, 0)
+        n, own = self.summary.widths[level].n_features, self._columns
+        named: dict[str, Any] = {"feature": np.arange(n), "n_fired": own[f"{level}.n_fired"]}
+        parent = own[f"{level}.parent"] if level else np.full(n, -1)
+        named["parent"] = np.ma.masked_equal(parent, -1)
+        for name in ("fires", "share", "cosine", "absorbed"):
+            values = own[f"{level}.{name}"] if level else np.nan
+            named[name] = np.where(parent >= 0, values, np.nan)
+        named["n_children"] = [len(self._children(level, i)) for i in range(n)]
+        named["heir"] = own[f"{level}.heir"].astype(bool) & (parent >= 0) if level else np.zeros(n, bool)
+        return dataframes.columns(named, index="feature")
 
     def family(self, level: int, feature: int) -> Family:
         """A feature's ancestors, siblings and descendants. Raises BadInput if there is no such level or feature."""

@@ -7,9 +7,10 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from pydantic import ValidationError
 
-from physalis import artifact
+from physalis import artifact, dataframes
 from physalis.comparing.columns import Columns
 from physalis.comparing.records import Compared, ComparedList, Fate, Group, Member, Pairs, Record, Summary
+from physalis.displayed import Displayed
 from physalis.errors import BadInput
 
 KIND = "comparison"
@@ -31,7 +32,7 @@ def load_summary(path: Path, kind: type[R]) -> R:
         raise BadInput(f"{path}: {artifact.wrong(error)}. {artifact.MISFIT}") from error
 
 
-class Comparison:
+class Comparison(Displayed):
     """Two dictionaries side by side. Columns are read once, some 60 bytes a feature."""
 
     def __init__(self, folder: Path, manifest: artifact.Manifest) -> None:
@@ -83,6 +84,17 @@ class Comparison:
             ids = ids[::-1]
         shown = ids[offset : offset + limit].tolist()
         return ComparedList(total=len(ids), offset=offset, rows=[self._row(side, id) for id in shown])
+
+    def table(self, side: SideName) -> Any:
+        """A pandas DataFrame with a row a feature of that side, named by its id; columns as ``Compared`` has them.
+        Raises BadInput without pandas."""
+        named = {"id": np.arange(self.size(side))} | {name: self._columns[f"{side}.{name}"] for name in _COLUMNS}
+        named["fate"] = np.array(FATES)[named["fate"]]
+        for name in ("found", "found_by_code"):
+            named[name] = named[name].astype(bool)
+        for name in ("n_fired", "partner", "by_code", "group"):
+            named[name] = np.ma.masked_equal(named[name], -1)
+        return dataframes.columns(named, index="id")
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -1,8 +1,11 @@
 """What a comparison and a tree of features tell: the records that pages and notebooks show. No torch here."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from physalis import dataframes
+from physalis.displayed import Displayed
 
 Fate = Literal["shared", "split", "merged", "unique", "silent"]
 """What became of a feature, seen from its own dictionary.
@@ -14,6 +17,9 @@ several here that are one there. unique: none of these. silent: fired on none of
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class Estimate(Record):
@@ -110,7 +116,7 @@ class Side(Record):
     """Of the mean of the directions at length 1. Independent random ones have about 1 / sqrt(n_features)."""
 
 
-class Summary(Record):
+class Summary(Record, Displayed):
     """Two dictionaries side by side."""
 
     model: str | None
@@ -135,6 +141,9 @@ class Summary(Record):
     """On which codes were compared."""
     n_held_out: int
     provenance: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Summary({self.a.name} and {self.b.name}, {self.a.fates['shared'].value:.0%} of A's features shared)"
 
 
 class Member(Record):
@@ -191,6 +200,13 @@ class ComparedList(Record):
     total: int
     offset: int
     rows: list[Compared]
+
+    def __repr__(self) -> str:
+        return f"ComparedList({len(self.rows):,} of {self.total:,} features, from {self.offset:,} on)"
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row a feature, named by its id. Raises BadInput without pandas."""
+        return dataframes.table(self.rows, index="id")
 
 
 class Pairs(Record):
@@ -277,7 +293,7 @@ class Step(Record):
     """Share of features with a sibling that is the heir which have absorbed it, by half at least."""
 
 
-class ForestSummary(Record):
+class ForestSummary(Record, Displayed):
     """A row of dictionaries and how their features descend from each other."""
 
     model: str | None
@@ -286,3 +302,6 @@ class ForestSummary(Record):
     steps: list[Step]
     n_tokens: int
     provenance: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"ForestSummary({[width.n_features for width in self.widths]} features)"

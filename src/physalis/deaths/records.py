@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from physalis import dataframes
 from physalis.metrics import Interval
 
 INITIAL_SCALE, CENTRING, OUTLIERS = "initial scale", "centring", "outlier dimensions"
@@ -67,6 +68,14 @@ class Deaths:
     @property
     def n_dead(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        causes = ", ".join(f"{each.features:,} of {each.name}" for each in self.causes)
+        return f"Deaths({self.n_dead:,} of {self.n_features:,} features{': ' * bool(causes)}{causes})"
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row a dead feature, named by its id. Raises BadInput without pandas."""
+        return dataframes.table(self.features, index="id")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

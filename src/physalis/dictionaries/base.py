@@ -97,6 +97,14 @@ class Dictionary(nn.Module, ABC):
     pace: ClassVar[float] = 1.0
     """How many times the usual learning rate suits it best."""
 
+    def extra_repr(self) -> str:
+        """What torch writes between the brackets of its ``repr``."""
+        c = self.config
+        beside = [name for name in ("skip", "layer_norm") if getattr(c, name)]
+        return f"d_in={c.d_in}, d_out={c.d_out}, n_features={c.n_features}, k={c.k:g}" + "".join(
+            f", {name}=True" for name in beside
+        )
+
     @abstractmethod
     def start(self, sample: Batch, *, seed: int) -> None:
         """Choose initial weights from data: at least as many rows as there are features is best."""

@@ -2,7 +2,18 @@
 
 from physalis.evaluation.baselines import LinearMap, too_wide
 from physalis.evaluation.evaluating import evaluate, measure
+from physalis.evaluation.evaluation import Evaluation
 from physalis.evaluation.rebuilding import Counted, reconstructions
 from physalis.evaluation.splicing import Splicer, Unspliceable
 
-__all__ = ["Counted", "LinearMap", "Splicer", "Unspliceable", "evaluate", "measure", "reconstructions", "too_wide"]
+__all__ = [
+    "Counted",
+    "Evaluation",
+    "LinearMap",
+    "Splicer",
+    "Unspliceable",
+    "evaluate",
+    "measure",
+    "reconstructions",
+    "too_wide",
+]

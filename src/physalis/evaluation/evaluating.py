@@ -22,6 +22,7 @@ from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary, Linear
 from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap, too_wide
+from physalis.evaluation.evaluation import Evaluation
 from physalis.evaluation.rebuilding import Counted, reconstructions
 from physalis.evaluation.splicing import MEAN, Splicer, Unspliceable
 from physalis.evaluation.trained import other_recording
@@ -45,8 +46,8 @@ def evaluate(
     splice_tokens: int = 4_096,
     firing_tokens: int = 1_000_000,
     seed: int = 0,
-) -> Manifest:
-    """Measure the dictionary in one folder on recordings of what it reads; the finished evaluation's manifest.
+) -> Evaluation:
+    """Measure the dictionary in one folder on recordings of what it reads; the finished evaluation.
 
     ``writes`` are recordings of what it predicts; they need not be given where they stand beside ``activations``.
     ``splice_tokens`` held-out tokens go through the model once for each variant; without a ``model``, or where the
@@ -81,7 +82,7 @@ def evaluate(
     }  # fmt: skip
     with artifact.claim(Path(out), "evaluation", job) as done:
         if done is not None:
-            return done
+            return Evaluation.of(done)
         where = device.default_device() if model is None else model.device
         subjects = {OWN: dictionaries.load(dictionary, device=where)}
         shape = subjects[OWN].config
@@ -115,9 +116,8 @@ def evaluate(
             "firing": {"text": "held out" if found.counted.held_out else "training", "tokens": found.counted.n_tokens},
         }
         inputs = {"dictionary": about.hash, **source.inputs}
-        return artifact.finish(
-            Path(out), Manifest(kind="evaluation", config=job, seed=seed, inputs=inputs, facts=facts), []
-        )
+        made = Manifest(kind="evaluation", config=job, seed=seed, inputs=inputs, facts=facts)
+        return Evaluation.of(artifact.finish(Path(out), made, []))
 
 
 def measure(

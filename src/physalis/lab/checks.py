@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
+from physalis.displayed import Displayed
 from physalis.lab.pages import Page
 
 
@@ -45,7 +46,7 @@ def _finite(value: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Displayed):
     """An experiment's verdict. It passes where every finding holds and the control fails at least one of its own: a
     check that its control passes says nothing."""
 
@@ -59,6 +60,11 @@ class Check:
     control_findings: tuple[Finding, ...]
     """The same statements about the control, or those of them that it should fail."""
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        held = sum(finding.holds for finding in self.findings)
+        verdict = "passed" if self.passed else "failed"
+        return f"Check({self.id!r}, {verdict}: {held} of {len(self.findings)} findings hold)"
 
     @property
     def control_fails(self) -> bool:

@@ -10,9 +10,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from physalis.displayed import Displayed
+
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:
@@ -52,7 +57,7 @@ class Series(Record):
     _round = field_validator("x", "y", "low", "high", mode="before")(_finite)
 
 
-class Lines(Record):
+class Lines(Record, Displayed):
     kind: Literal["lines"] = "lines"
     title: str
     x: Axis
@@ -64,7 +69,7 @@ class Lines(Record):
     positions, at that point. A slider that is named as the x axis is followed anyway."""
 
 
-class Dots(Record):
+class Dots(Record, Displayed):
     """Scattered points; rules lie across y."""
 
     kind: Literal["dots"] = "dots"
@@ -76,7 +81,7 @@ class Dots(Record):
     follows: str = ""
 
 
-class Vectors(Record):
+class Vectors(Record, Displayed):
     """Directions in the plane, drawn from the origin to equal scales: a feature's column, a training point's place."""
 
     kind: Literal["vectors"] = "vectors"
@@ -94,7 +99,7 @@ class Vectors(Record):
     """Half the width of what is shown, so that frames compare; the longest vector unless given."""
 
 
-class Cells(Record):
+class Cells(Record, Displayed):
     """A matrix in colour, the first row at the top. A slider named as the rows or the columns is followed: the row or
     column whose tick is the slider's value is marked."""
 
@@ -122,7 +127,7 @@ class Cells(Record):
         return [_finite(row) for row in rows]
 
 
-class Stacks(Record):
+class Stacks(Record, Displayed):
     """Bars with parts: what each neuron is made of, counts of a kind. ``parts[i][j]`` is bar i's share in part j."""
 
     kind: Literal["stacks"] = "stacks"
@@ -134,7 +139,7 @@ class Stacks(Record):
     value: Axis
 
 
-class Words(Record):
+class Words(Record, Displayed):
     """Text in rows: tokens, verdicts, the matrix's reading."""
 
     kind: Literal["words"] = "words"
@@ -162,7 +167,7 @@ class Frame(Record):
     panels: list[Panel]
 
 
-class Page(Record):
+class Page(Record, Displayed):
     id: str
     title: str
     idea: str
@@ -178,6 +183,9 @@ class Page(Record):
     """One for each combination of the sliders' positions, the last slider's fastest."""
     panels: list[Panel] = []
     """What no slider moves."""
+
+    def __repr__(self) -> str:
+        return f"Page({self.id!r}, {self.title!r}, {len(self.frames):,} positions of {len(self.sliders)} sliders)"
 
 
 def frames(sliders: Sequence[Slider], panels: Callable[..., list[Panel]]) -> list[Frame]:

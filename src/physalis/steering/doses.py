@@ -16,6 +16,7 @@ does not (Marks & Tegmark 2023, arXiv 2310.06824); and of the target's tokens pu
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from physalis import artifact, dictionaries
+from physalis import artifact, dataframes, dictionaries
 from physalis.dictionaries import Dictionary
 from physalis.encoding import CHUNK
 from physalis.errors import BadInput
@@ -104,6 +105,19 @@ class DoseResponse(Record):
     """The median norm at the site that the feature writes: what strengths are to be compared with."""
     responses: list[Response]
     """The feature's first, then the baselines'."""
+
+    def __repr__(self) -> str:
+        target = ", ".join(map(repr, self.target))
+        return f"DoseResponse(feature {self.feature} on {target}, beside {len(self.responses) - 1} baselines)"
+
+    def table(self) -> Any:
+        """A pandas DataFrame with a row for each ``strength`` of each ``direction``. Raises BadInput without
+        pandas."""
+        return dataframes.table(
+            {"direction": each.name} | {name: getattr(dose, name) for name in Dose.model_fields}
+            for each in self.responses
+            for dose in each.doses
+        )
 
 
 def added(feature: int, strength: float) -> Edit:

@@ -31,7 +31,7 @@ from physalis import dictionaries
 from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary
 from physalis.lab.absorption import absorbing_world, hedging_world, measure_absorption, measure_hedging
 from physalis.lab.worlds import World
-from physalis.training import train
+from physalis.training.training import train
 
 ARCHITECTURES_OF_ONE_SITE = tuple(k.__name__.lower() for k in ARCHITECTURES if k not in (Crosscoder, CrossLayer))
 

@@ -34,7 +34,7 @@ from physalis.evaluation import measure
 from physalis.models import load_model
 from physalis.recording import record
 from physalis.site import Site
-from physalis.training import train
+from physalis.training.training import train
 
 SITE = Site("resid_post", 9)
 TOKENS, TIMES, K, SEED = 300_000, 8, 32, 0

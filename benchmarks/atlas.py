@@ -20,12 +20,12 @@ from fastapi.testclient import TestClient
 from physalis import artifact
 from physalis.artifact import Manifest
 from physalis.atlas import Atlas
-from physalis.atlas.pages import PageShape, empty_pages, pack
+from physalis.atlas.feature_pages import PageShape, empty_pages, pack
+from physalis.atlas.headlines import headline, weighted_words
 from physalis.atlas.records import Estimate, Histogram, Summary
-from physalis.atlas.store import DATABASE, METRICS, SNIPPET, StoreWriter
-from physalis.atlas.wording import headline, weighted_words
-from physalis.atlas.words import WordIndex
-from physalis.web.app import create_app
+from physalis.atlas.schema import DATABASE, METRICS, SNIPPET, StoreWriter
+from physalis.atlas.search_index import WordIndex
+from physalis.web.atlas.app import create_app
 
 SHAPE = PageShape(
     top=16,
@@ -160,12 +160,12 @@ def build_rows(folder: Path, tokens: int) -> list[dict]:
     import torch  # here, because serving needs none
 
     from physalis import dictionaries
-    from physalis.atlas.building import CHUNK, build_atlas
+    from physalis.atlas.build.building import CHUNK, build_atlas
     from physalis.dictionaries import TopKConfig
     from physalis.models import load_model
     from physalis.recording import record
     from physalis.site import Site
-    from physalis.training import train
+    from physalis.training.training import train
 
     model = load_model("smollm2")
     acts = record(model, "stdlib", [Site("resid_post", 9)], [folder / "acts"], tokens=tokens)[0]

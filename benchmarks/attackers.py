@@ -149,7 +149,7 @@ async def hang_ups(attack: Attack) -> None:
         ("POST", "/v1/completions", ONE_COMPLETION),
         ("POST", "/api/try", {"text": "The city was built by the river. " * 40}),
         ("POST", "/api/contrast", {"here": ["the city"] * 4, "there": ["a river"] * 4}),
-        ("POST", "/api/doses", {"feature": 3}),
+        ("POST", "/api/dose-response", {"feature": 3}),
     ]  # fmt: skip
     while attack.goes_on:
         await asyncio.gather(

@@ -58,9 +58,9 @@ MAKE = (
 READ = (
     Case("plan", "plan tiny --site L1.resid_post --tokens 20k --features 4x", share=0.25),
     Case("verify", "verify {in}/sae", share=0.25),
-    Case("doses", "doses {in}/sae {in}/acts 3 --strength 10 --tokens 320", share=0.25),
+    Case("dose-response", "dose-response {in}/sae {in}/acts 3 --strength 10 --tokens 320", share=0.25),
     Case("steer", "steer {in}/sae alpha --edit add:3:2 --tokens 40", share=0.25),
-    Case("autopsy", "autopsy {in}/sae {in}/acts --steps 20", share=0.25),
+    Case("dead-features", "dead-features {in}/sae {in}/acts --steps 20", share=0.25),
 )
 CASES = (*MAKE, *READ)
 PREPARED = (

@@ -13,7 +13,7 @@
 4. Loads that are wrong in the tools are tried, and what they gave is printed.
 Gemma Scope and Llama Scope have no tool that could be installed: their files are written as documented and read by
 SAELens's and circuit-tracer's loaders. OpenAI, Llamascopium and bare weights are tested against their mathematics alone
-(tests/test_formats.py).
+(tests/exchange/test_formats.py).
 
 Rows are {direction, library, case, codes, reconstructions, note}.
 """

@@ -44,7 +44,7 @@ from rich.table import Table
 from physalis import artifact
 from physalis.cli.demo import SITE
 from physalis.models import cache_folder
-from physalis.notes import Notes, beside
+from physalis.people.notes import Notes, beside
 
 HERE = Path(__file__).resolve().parent
 CACHE = cache_folder() / "benchmarks" / "fire"

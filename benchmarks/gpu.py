@@ -32,9 +32,9 @@ from rich.table import Table
 from train_step import CACHE, IMPLEMENTATIONS, PACKAGES, PEERS, Process, take_turns
 
 from physalis import artifact, dictionaries
-from physalis.device import compute_dtype, repeatable
 from physalis.dictionaries import Dictionary
-from physalis.training import Run, Schedule
+from physalis.runtime.device import compute_dtype, repeatable
+from physalis.training.training import Run, Schedule
 from physalis.types import Batch
 
 FASTER, OF_PRODUCT = 3.0, 2.0

@@ -57,15 +57,16 @@ from commands import CASES, PREPARED, Case
 from rich.console import Console
 from rich.table import Table
 
-from physalis import checkpoints, cli
+from physalis import cli
 from physalis.atlas import Atlas
 from physalis.cli import demo
 from physalis.models.tiny import tiny_model
-from physalis.notes import Notes, beside
-from physalis.notes.files import export_notes
+from physalis.people.notes import Notes, beside
+from physalis.people.notes.files import export_notes
 from physalis.recording import record
+from physalis.runtime.signals import SENTENCE, listening
 from physalis.site import Site
-from physalis.stopping import SENTENCE, listening
+from physalis.training import checkpoints
 
 IMPORTS_S = 2.5
 """About what `python -m physalis` imports for."""

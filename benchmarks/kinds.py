@@ -30,14 +30,14 @@ from rich.table import Table
 from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
-from physalis.atlas.building import build_atlas
+from physalis.atlas.build.building import build_atlas
 from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary, L1Resampled
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
 from physalis.models import Model, tiny_model
 from physalis.recording import record
 from physalis.site import Site
-from physalis.training import train
+from physalis.training.training import train
 
 SITES = [Site(name, layer) for layer in (0, 1) for name in ("mlp_in", "mlp_out")] + [Site("resid_post", 1)]
 TOLERANCE = 1e-3  # relative

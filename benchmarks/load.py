@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from physalis.models import cache_folder
-from physalis.notes import Notes, beside
+from physalis.people.notes import Notes, beside
 
 SORTS = ("density", "max_code", "token_entropy", "logit_kurtosis")
 BAR_MS = 50

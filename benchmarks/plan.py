@@ -26,14 +26,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from physalis import dictionaries, planning
+from physalis import dictionaries
 from physalis.activations import Activations, Pairs
-from physalis.device import forget_peak_memory, peak_memory, used_memory
-from physalis.dictionaries.rows import release_buffers
+from physalis.dictionaries.kernels.rows import release_buffers
 from physalis.models import load_model
 from physalis.recording import record
+from physalis.runtime.device import forget_peak_memory, peak_memory, used_memory
 from physalis.site import Site
-from physalis.training import train
+from physalis.training import planning
+from physalis.training.training import train
 
 ARCHITECTURES = ("topk", "batchtopk", "jumprelu", "gated", "matryoshka", "listamatryoshka")
 TIME, MEMORY = 1.3, 1.1

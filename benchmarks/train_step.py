@@ -40,8 +40,8 @@ from rich.table import Table
 from physalis import __version__, artifact
 from physalis.activations import Activations
 from physalis.models import cache_folder, load_model
-from physalis.progress import progress
 from physalis.recording import record
+from physalis.runtime.progress import progress
 from physalis.site import Site
 
 HERE = Path(__file__).resolve().parent

@@ -38,7 +38,7 @@ from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer
 from physalis.lab.oracles import oracle, permuted, random_directions
 from physalis.lab.truth import Reader, score
 from physalis.lab.worlds import World
-from physalis.training import train
+from physalis.training.training import train
 
 SAMPLES, BATCH, FEATURES, K = 5_000_000, 1_024, 256, 6
 OURS = tuple(kind.__name__.lower() for kind in ARCHITECTURES if kind not in (Crosscoder, CrossLayer))

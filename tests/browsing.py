@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from physalis.web.serving import address, bind
+from physalis.web.server.serving import address, bind
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 expect = playwright.expect

@@ -10,16 +10,20 @@ import pytest
 import torch
 from kept import record_text, write_kept, write_text
 from planted import OTHERS, basis, independent, made_of, one_of, write_activations, write_dictionary
+from tree import TESTS
 
 from physalis import cli
-from physalis.atlas.building import build_atlas
+from physalis.atlas.build.building import build_atlas
 from physalis.comparing.comparison import compare
-from physalis.comparing.lineage import grow
+from physalis.comparing.growing import grow
 from physalis.evaluation import evaluate
 from physalis.models.generation import Sampler
 from physalis.models.tiny import tiny_model
 
 torch.set_num_threads(2)
+
+sys.path += [str(room) for room in sorted(TESTS.rglob("*")) if any(room.glob("test_*.py"))]
+"""Tests borrow from each other, whatever room they stand in."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [

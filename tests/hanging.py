@@ -13,7 +13,7 @@ import uvicorn
 
 from physalis.models import Model
 from physalis.models.tiny import ByteTokenizer
-from physalis.web.serving import bind
+from physalis.web.server.serving import bind
 
 PATIENCE_S = 60.0
 

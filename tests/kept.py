@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from physalis import artifact, history
+from physalis import artifact
 from physalis.activations import Activations
 from physalis.artifact import Manifest
 from physalis.dictionaries import WEIGHTS, TopKConfig
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
-from physalis.training import LAST_FIRED, train
+from physalis.training import history
+from physalis.training.training import LAST_FIRED, train
 
 KEPT = Path(__file__).parent / "kept"
 FILES = (WEIGHTS, history.METRICS, LAST_FIRED)

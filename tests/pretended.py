@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
-from physalis import device
-from physalis.dictionaries import rows
+from physalis.dictionaries.kernels import rows
+from physalis.runtime import device
 
 CARD = torch.device("cuda", 0)
 _MOVES = ("copy_", "_to_copy", "set_", "set_data", "lift_fresh", "lift", "detach", "alias", "_has_same_storage_numel")
@@ -29,7 +29,7 @@ _PLACED = ("index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_inde
 """What stays in place may be indexed by the CPU's."""
 
 
-class Places:
+class Admission:
     """Which storages are on the card."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Places:
 class _Operations(TorchDispatchMode):
     """Every operation, those of autograd too."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Admission) -> None:
         super().__init__()
         self.places = places
 
@@ -101,7 +101,7 @@ class _Operations(TorchDispatchMode):
 class _Functions(TorchFunctionMode):
     """What Python says to torch: where a tensor is, and where it is to be."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Admission) -> None:
         super().__init__()
         self.places = places
 
@@ -184,7 +184,7 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Admission]:
     """A machine with a card, which is its default device."""
     with monkeypatch.context() as patched:
         patched.setattr(device, "has", lambda kind: kind in ("cpu", "cuda"))
@@ -195,7 +195,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
         patched.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
         patched.setattr(torch.cuda, "current_stream", lambda *_: _Stream())
         rows.release_buffers()  # those of an earlier card
-        places = Places()
+        places = Admission()
         with _Functions(places), _Operations(places):
             yield places
 

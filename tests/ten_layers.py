@@ -8,7 +8,8 @@ import physalis
 from physalis.cli import demo
 from physalis.models import Model
 from physalis.models.tiny import TinyConfig, tiny_model
-from physalis.web import live, working
+from physalis.web.atlas import live
+from physalis.web.worker import service
 
 
 def loaded(name: str, **_: object) -> Model:
@@ -22,4 +23,4 @@ def load_it_everywhere(put: Callable[[object, str, object], None] = setattr) -> 
 
 if __name__ == "__main__":
     load_it_everywhere()
-    working.work(Connection(int(sys.argv[1])))
+    service.work(Connection(int(sys.argv[1])))

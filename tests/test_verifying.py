@@ -11,12 +11,12 @@ import pytest
 
 import physalis as ph
 from physalis.activations import STATISTICS
-from physalis.atlas.store import DATABASE
-from physalis.checkpoints import CHECKPOINT
+from physalis.atlas.schema import DATABASE
 from physalis.errors import BadInput
-from physalis.sweeping import sweep
+from physalis.sweeping.sweeping import sweep
+from physalis.training.checkpoints import CHECKPOINT
 from physalis.verifying import verify
-from physalis.web.site import publish
+from physalis.web.publish.site import publish
 
 
 @pytest.fixture(scope="module")

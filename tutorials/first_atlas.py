@@ -34,8 +34,8 @@ def _():
     import numpy as np
 
     import physalis as ph
-    from physalis.finding import Reader
-    from physalis.web.notebook import show
+    from physalis.search import Reader
+    from physalis.web.notebooks.widgets import show
 
     MODEL, TEXT, SITE = "tiny", os.path.join(sysconfig.get_path("stdlib"), "asyncio"), "L1.resid_post"
     out = Path(tempfile.mkdtemp(prefix="first-atlas-"))

@@ -28,7 +28,7 @@ def _():
     from physalis.lab.fitting import Rows, fit_dictionary
     from physalis.lab.pages import Axis, Lines, Rule, Series, Vectors
     from physalis.lab.toys.models import dimensionality, represented, train_toys
-    from physalis.web.notebook import show
+    from physalis.web.notebooks.widgets import show
 
     return (
         Axis, Lines, Rows, Rule, Series, Vectors, dimensionality, fit_dictionary, mo, np, represented, show, torch,

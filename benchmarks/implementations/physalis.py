@@ -7,9 +7,9 @@ import torch
 from implementations.worker import Rows, Setting, serve
 from torch import Tensor
 
-from physalis.device import ranking_dtype, repeatable
 from physalis.dictionaries import TopK, TopKConfig
-from physalis.training import Run, Schedule, learning_rate, train
+from physalis.runtime.device import ranking_dtype, repeatable
+from physalis.training.training import Run, Schedule, learning_rate, train
 from physalis.types import Batch
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(train).parameters.items()}

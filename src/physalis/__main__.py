@@ -3,7 +3,7 @@
 import os
 import sys
 
-from physalis.stopping import leaving, listening
+from physalis.runtime.signals import leaving, listening
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physalis import dataframes
+from physalis.display import tables
 from physalis.errors import BadInput
 
 
@@ -97,4 +97,4 @@ class Codes(_Pair):
         tokens, columns = np.nonzero(values)
         rows = {"token": tokens, "feature": ids[tokens, columns], "value": values[tokens, columns]}
         order = np.lexsort((rows["feature"], -rows["value"], tokens))
-        return dataframes.columns({name: each[order] for name, each in rows.items()})
+        return tables.columns({name: each[order] for name, each in rows.items()})

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, computed_field
 from safetensors import SafetensorError, safe_open
 
-from physalis import artifact, checkpoints, dictionaries, history
+from physalis import artifact, dictionaries
 from physalis.activations import KIND as ACTIVATIONS
 from physalis.activations import Activations, Shard, Span, Sums, merge_sums, moments, read_sidecar
 from physalis.artifact import (
@@ -32,15 +32,16 @@ from physalis.artifact import (
     unreadable,
 )
 from physalis.atlas import Atlas
-from physalis.atlas.store import DATABASE
+from physalis.atlas.schema import DATABASE
 from physalis.comparing.forest import KIND as FOREST
 from physalis.comparing.forest import Forest
-from physalis.comparing.opened import KIND as COMPARISON
-from physalis.comparing.opened import Comparison
+from physalis.comparing.reader import KIND as COMPARISON
+from physalis.comparing.reader import Comparison
 from physalis.errors import BadInput
-from physalis.origin import Origin
-from physalis.progress import progress
-from physalis.recording.text import TEXT, written
+from physalis.placement.origin import Origin
+from physalis.recording.contexts import TEXT, written
+from physalis.runtime.progress import progress
+from physalis.training import checkpoints, history
 
 ROWS = 16_384  # of a shard, read at a time
 PIECE = 1 << 24  # numbers of a checkpoint, looked at at a time

@@ -1,4 +1,4 @@
-// Comments by invitation, as requests: see physalis.web.comments.
+// Comments by invitation, as requests: see physalis.web.people.comments.
 import { articleOf, placeOf, type Comment, type Fault, type Invitation, type Me, type Sent, type Talk, type Thread } from '../lib/comments';
 import { ask } from './data';
 

@@ -7,7 +7,7 @@ import type { Said, Writable } from '../lib/notes';
 import type { Steerable } from '../lib/steering';
 import type { Tryable } from '../lib/trying';
 
-/** What the server puts into the page so that it shows without a second request; see physalis.web.app. */
+/** What the server puts into the page so that it shows without a second request; see physalis.web.atlas.app. */
 interface Inlined {
   error?: string;
   mishap?: boolean;

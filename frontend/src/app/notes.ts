@@ -1,4 +1,4 @@
-// What people write, as requests: see physalis.web.notes.
+// What people write, as requests: see physalis.web.people.notes.
 import type { FullList, Requests, Vote } from '../lib/notes';
 import { ask } from './data';
 

@@ -2,7 +2,7 @@
 import type { DoseResponse, Edit, Step } from '../lib/steering';
 import { Refused } from './data';
 
-export interface Asked {
+export interface SteerRequest {
   text?: string;
   messages?: { role: 'user'; content: string }[];
   edits: Edit[];
@@ -21,7 +21,7 @@ async function post(path: string, body: unknown, signal?: AbortSignal): Promise<
 }
 
 /** Both texts, a token at a time. */
-export async function* steer(asked: Asked, signal: AbortSignal): AsyncGenerator<Step> {
+export async function* steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<Step> {
   const response = await post('/api/steer', asked, signal);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ''; ; ) {
@@ -39,4 +39,4 @@ export async function* steer(asked: Asked, signal: AbortSignal): AsyncGenerator<
   }
 }
 
-export const doses = async (feature: number): Promise<DoseResponse> => (await post('/api/doses', { feature })).json();
+export const doses = async (feature: number): Promise<DoseResponse> => (await post('/api/dose-response', { feature })).json();

@@ -1,11 +1,11 @@
-// Articles as physalis.web.articles and physalis.web.shelf write them, and features as physalis.web.packing packs them.
+// Articles as physalis.web.articles.articles and physalis.web.articles.shelf write them, and features as physalis.web.server.packing packs them.
 import type { Check, Page as Experiment } from './pages';
 import type { Example, Feature, FeatureRow } from './records';
 
 /** Document, position, tokens with a character between them, and the codes that are not 0, each after its place. */
 type PackedExample = [number, number, string, number[]];
 
-/** See physalis.web.packing. */
+/** See physalis.web.server.packing. */
 export type Packed = Omit<Feature, 'groups'> & {
   between: string;
   groups: (Omit<Feature['groups'][number], 'examples'> & { examples: PackedExample[] })[];

@@ -1,5 +1,5 @@
-// The records of physalis.comments.records and physalis.web.comments, field by field, and what can be asked of the server.
-// tests/test_comments_page.py compares them.
+// The records of physalis.people.comments.records and physalis.web.people.comments, field by field, and what can be asked of the server.
+// tests/web/people/test_comments_page.py compares them.
 
 export interface FeatureAnchor {
   kind: 'feature';

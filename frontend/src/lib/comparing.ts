@@ -1,4 +1,4 @@
-// The records of physalis.comparing.records and physalis.web.compared, field by field. tests/test_comparing_page.py
+// The records of physalis.comparing.records and physalis.web.comparison.records, field by field. tests/web/comparison/test_comparing_page.py
 // compares the two.
 import type { Estimate, Histogram } from './records';
 
@@ -270,5 +270,5 @@ export function readAsked(query: string): Asked {
   };
 }
 
-/** Half at least of the parent's firing is gone: what physalis.comparing.lineage counts as absorbed. */
+/** Half at least of the parent's firing is gone: what physalis.comparing.growing counts as absorbed. */
 export const ABSORBED = 0.5;

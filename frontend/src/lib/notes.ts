@@ -1,5 +1,5 @@
-// The records of physalis.notes.records, field by field, who writes here, and what can be asked of the server.
-// tests/test_notes_page.py compares them.
+// The records of physalis.people.notes.records, field by field, who writes here, and what can be asked of the server.
+// tests/web/people/test_notes_page.py compares them.
 
 export interface Label {
   id: string;

@@ -1,4 +1,4 @@
-// The records of physalis.lab.pages and physalis.lab.checks, field by field. tests/test_lab_pages.py compares them.
+// The records of physalis.lab.pages and physalis.lab.checks, field by field. tests/web/lab/test_lab_pages.py compares them.
 
 export interface Axis {
   label: string;
@@ -138,7 +138,7 @@ export interface Check {
   passed: boolean;
 }
 
-/** What the index shows of an experiment; see physalis.web.lab. */
+/** What the index shows of an experiment; see physalis.web.lab.app. */
 export interface Card {
   id: string;
   title: string;

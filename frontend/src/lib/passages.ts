@@ -1,12 +1,12 @@
 // The words of an article that comments hang on: chosen by who reads, found again, and marked where they stand.
-// What counts as its words is the same here and in physalis.web.passages.
+// What counts as its words is the same here and in physalis.web.articles.passages.
 import type { PassageAnchor } from './comments';
 
 const SPACE = ' \t\n\r\f';
 const LEFT_OUT = 'sup, [data-figure], .talk';
 /** Characters around a passage that tell it from others with the same words. */
 const AROUND = 40;
-/** Of a passage, as physalis.comments.anchors has it. */
+/** Of a passage, as physalis.people.comments.anchors has it. */
 export const LONGEST = 1000;
 
 export type Quote = Pick<PassageAnchor, 'exact' | 'prefix' | 'suffix'>;

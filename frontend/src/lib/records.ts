@@ -1,4 +1,4 @@
-// The records of physalis.atlas.records, field by field. tests/test_web.py compares the two.
+// The records of physalis.atlas.records, field by field. tests/web/server/test_web.py compares the two.
 
 /** A measured number with its 95 % interval; no ends where there were too few documents for one. */
 export interface Estimate {
@@ -98,7 +98,7 @@ export interface Ablation {
 }
 
 /** The share of the code at the peak that goes when the token at `position` is another one. */
-export interface TokenNeed {
+export interface TokenOcclusion {
   position: number;
   share: number;
   low: number;
@@ -111,7 +111,7 @@ export interface LeaveOneOut {
   example: number;
   code: number;
   replacements: number;
-  needs: TokenNeed[];
+  needs: TokenOcclusion[];
 }
 
 /** What was found by editing the model or its text. */
@@ -121,7 +121,7 @@ export interface Causes {
 }
 
 /** How much a panel is worth: "causal", "tested", "correlational", or null where there is nothing to judge. */
-export interface Worth {
+export interface Evidence {
   panel: string;
   level: string | null;
   why: string;
@@ -138,7 +138,7 @@ export interface Feature extends FeatureRow {
   cofiring: Neighbour[];
   causes: Causes | null;
   unmeasured: string;
-  worth: Worth[];
+  worth: Evidence[];
 }
 
 export interface FeatureList {
@@ -184,7 +184,7 @@ export interface Summary {
   provenance: Record<string, string>;
 }
 
-/** Of physalis.web.metrics: a metric that lists sort and filter by, and how its values are spread over the features. */
+/** Of physalis.web.atlas.histograms: a metric that lists sort and filter by, and how its values are spread over the features. */
 export interface Metric {
   name: string;
   description: string;

@@ -1,5 +1,5 @@
-// The records of physalis.steering and physalis.web.steering, field by field, and edits as addresses spell them.
-// tests/test_steering_page.py compares them.
+// The records of physalis.steering and physalis.web.atlas.steering, field by field, and edits as addresses spell them.
+// tests/web/atlas/test_steering_page.py compares them.
 
 export interface Add {
   feature: number;

@@ -7,7 +7,7 @@ export interface Piece {
   title?: string;
 }
 
-/** At the end of a token whose last character the next one completes: physalis.characters.CUT. */
+/** At the end of a token whose last character the next one completes: physalis.corpora.characters.CUT. */
 export const CUT = '\u2060';
 const CUTS: Piece = { text: '¦', mark: true, title: 'The character that follows begins in this token: the cut lies inside it' };
 

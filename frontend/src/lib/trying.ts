@@ -1,5 +1,5 @@
-// The records of physalis.web.tried and physalis.finding, field by field, and questions as addresses spell them.
-// tests/test_try_page.py compares them.
+// The records of physalis.web.atlas.try_records and physalis.search, field by field, and questions as addresses spell them.
+// tests/web/atlas/test_try_page.py compares them.
 
 export interface Tryable {
   meaning: boolean;

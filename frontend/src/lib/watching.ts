@@ -1,4 +1,4 @@
-// The records of physalis.web.watched and physalis.atlas.glimpses, field by field. tests/test_watching.py compares them.
+// The records of physalis.web.watch.run and physalis.atlas.build.preview, field by field. tests/web/watch/test_watching.py compares them.
 import type { Example } from './records';
 
 /** Rows of the history as columns. */
@@ -29,7 +29,7 @@ export interface Watched {
   note: string;
 }
 
-export interface Glimpse {
+export interface Preview {
   id: number;
   headline: string;
   density: number;
@@ -43,7 +43,7 @@ export interface First {
   n_tokens: number;
   held_out: boolean;
   text: string;
-  features: Glimpse[];
+  features: Preview[];
   lack: string;
 }
 

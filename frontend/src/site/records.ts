@@ -1,4 +1,4 @@
-// What physalis.web.site writes into the pages of a published atlas, and how the views' paths lie among its files.
+// What physalis.web.publish.site writes into the pages of a published atlas, and how the views' paths lie among its files.
 import type { Figure, Packed, Told } from '../lib/articles';
 import type { Labelled } from '../lib/notes';
 import type { Question } from '../lib/question';

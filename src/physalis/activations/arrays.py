@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from physalis.device import CPU, free_memory
 from physalis.errors import BadInput
+from physalis.runtime.device import CPU, free_memory
 
 AT_ONCE = 8_192
 """Rows."""

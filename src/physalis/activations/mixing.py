@@ -17,8 +17,8 @@ import torch
 from jaxtyping import BFloat16, Float, Int64, UInt16
 from torch import Tensor
 
-from physalis.device import pinned
 from physalis.errors import BadInput
+from physalis.runtime.device import pinned
 
 BLOCK, BUFFER = 128, 16_384
 """Rows. A buffer this small stays in the processor's cache: blocks of 256 rows and buffers of 65,536 cost twice the

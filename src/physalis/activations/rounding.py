@@ -7,7 +7,7 @@ from jaxtyping import BFloat16, Float, Float32
 from torch import Tensor
 
 from physalis.activations.mixing import ahead
-from physalis.device import default_device
+from physalis.runtime.device import default_device
 
 
 def read_back(rows: BFloat16[Tensor, "*n d"], offset: Float32[Tensor, " d"] | None) -> Float[Tensor, "*n d"]:

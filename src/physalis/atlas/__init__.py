@@ -1,3 +1,3 @@
-"""Everything stored about a dictionary's features: built with torch (``atlas.building``), read without it."""
+"""Everything stored about a dictionary's features: built with torch (``atlas.build.building``), read without it."""
 
 from physalis.atlas.atlas import Atlas as Atlas

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from physalis import artifact, dataframes
-from physalis.atlas.opened import SORTS as SORTS
-from physalis.atlas.opened import Bounds, Opened
+from physalis import artifact
+from physalis.atlas.reader import SORTS as SORTS
+from physalis.atlas.reader import AtlasReader, Bounds
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
-from physalis.atlas.watch import Standing, Watch
-from physalis.displayed import Displayed
+from physalis.atlas.reopening import Standing, Watch
+from physalis.display import tables
+from physalis.display.reprs import Displayed
 from physalis.errors import BadInput
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Atlas(Displayed):
     def table(self) -> Any:
         """A pandas DataFrame with a row a feature, dead ones too, named by its id: its headline, what lists sort by and
         its place on the map. ``atlas.regions[i]`` names region i. Raises BadInput without pandas."""
-        return dataframes.columns(self._ask(lambda opened: opened.columns()), index="id")
+        return tables.columns(self._ask(lambda opened: opened.columns()), index="id")
 
     def map(self) -> Map:
         """Every living feature's place, and the regions' names."""
@@ -117,7 +118,7 @@ class Atlas(Displayed):
         """Have the system read the whole file into its memory, so that no page waits for the disk. Returns at once."""
         self._watch.read_ahead()
 
-    def _ask(self, question: Callable[[Opened], T]) -> T:
+    def _ask(self, question: Callable[[AtlasReader], T]) -> T:
         return self._watch.ask(question)
 
 
@@ -126,7 +127,7 @@ class _Kept(Generic[T]):
 
     def __init__(self, watch: Watch, make: Callable[[], T]) -> None:
         self._watch, self._make = watch, make
-        self._made: tuple[Opened, T] | None = None
+        self._made: tuple[AtlasReader, T] | None = None
 
     def __call__(self) -> T:
         now, made = self._watch.ask(lambda opened: opened), self._made

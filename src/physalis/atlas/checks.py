@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from physalis.atlas.pages import PageShape, StringTable, page_dtype
+from physalis.atlas.feature_pages import PageShape, StringTable, page_dtype
 from physalis.errors import BadInput
 
 LARGEST_PAGE = 1 << 22

@@ -5,8 +5,8 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
-from physalis import dataframes
-from physalis.displayed import Displayed
+from physalis.display import tables
+from physalis.display.reprs import Displayed
 
 R = TypeVar("R", bound="Record")
 
@@ -89,7 +89,7 @@ class Examples(Sequence[Example]):
         """A pandas DataFrame with a row an example: the ``level`` it was drawn from, its ``document``, the ``token``
         and ``code`` at its peak, the ``text`` before, with and after it, and all its ``tokens`` and ``codes``. Raises
         BadInput without pandas."""
-        return dataframes.table(
+        return tables.table(
             {
                 "level": group.name,
                 "document": each.document,
@@ -214,7 +214,7 @@ class Ablation(Record):
     """Those with a next token: one of the largest codes, and of every level one or more."""
 
 
-class TokenNeed(Record):
+class TokenOcclusion(Record):
     """The share of the code at an example's peak that goes when the token at ``position`` is another one: 1 all of it,
     below 0 the code grows. The mean of several replacements, and the least and the most that one of them did."""
 
@@ -234,7 +234,7 @@ class LeaveOneOut(Record):
     """At its peak, with every token as it is."""
     replacements: int
     """How many ordinary tokens stood in for each."""
-    needs: list[TokenNeed]
+    needs: list[TokenOcclusion]
 
 
 class Causes(Record):
@@ -245,7 +245,7 @@ class Causes(Record):
     """Empty where no example of the largest codes has text before its peak."""
 
 
-class Worth(Record):
+class Evidence(Record):
     """How much a panel of the page is worth as evidence."""
 
     panel: str
@@ -275,7 +275,7 @@ class Feature(FeatureRow, Displayed):
     """What editing the model showed; None where nothing was measured, and ``unmeasured`` says why."""
     unmeasured: str
     """Why ``causes`` is None, as a sentence; empty where it is not."""
-    worth: list[Worth]
+    worth: list[Evidence]
     """How much each panel is worth, one entry a panel."""
 
     @property
@@ -296,7 +296,7 @@ class FeatureList(Record):
 
     def table(self) -> Any:
         """A pandas DataFrame with a row a feature, named by its id. Raises BadInput without pandas."""
-        return dataframes.table(self.rows, index="id")
+        return tables.table(self.rows, index="id")
 
 
 class Map(Record, Displayed):

@@ -29,12 +29,12 @@ from physalis.cli import (
     training,
     verifying,
 )
-from physalis.cli.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, READ, SHARE, Verb, verb
-from physalis.cli.jobs import differing
-from physalis.cli.sentences import explain
-from physalis.cli.usage import write_usages
+from physalis.cli.arguments.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, READ, SHARE, Verb, verb
+from physalis.cli.arguments.sentences import explain
+from physalis.cli.arguments.usage import write_usages
+from physalis.cli.shown.jobs import differing
 from physalis.errors import AnotherJob, BadInput
-from physalis.stopping import SENTENCE, listening
+from physalis.runtime.signals import SENTENCE, listening
 
 app = cyclopts.App(
     name="physalis",
@@ -52,16 +52,18 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
         recording.record, training.train, atlases.evaluate, atlases.build_atlas, training.sweep, training.finetune,
         recording.plan, recording.model, atlases.demo, exchanging.convert,
     ),
-    READ: (serving.serve, serving.watch, steering.steer, steering.doses),
-    COMPARE: (training.autopsy, comparing.app, verifying.verify),
+    READ: (serving.serve, serving.watch, steering.steer, steering.dose_response),
+    COMPARE: (training.dead_features, comparing.app, verifying.verify),
     SHARE: (
-        verb(of="web.site.publish", example="physalis publish atlas --out site")(publishing.publish),
+        verb(of="web.publish.site.publish", example="physalis publish atlas --out site")(publishing.publish),
         publishing.export, comments.app, notes.app,
     ),
     LAB: (lab.app, lab.counterexample),
     MACHINE: (machine.doctor, machine.app, machine.completion),
 }  # fmt: skip
 """Every command, in the order of the work."""
+RENAMED = {"autopsy": "dead-features", "doses": "dose-response"}
+"""What commands were called in 0.1: they answer to it still, and say what they are called now."""
 
 for flag in ("--help", "--version"):
     app[flag].group = (OPTIONS,)
@@ -82,6 +84,10 @@ def main() -> None:
     if "--no-cache" in arguments:  # of every command that loads a model, and of the processes that it starts
         arguments.remove("--no-cache")
         os.environ["PHYSALIS_NO_CACHE"] = "1"
+    if arguments and arguments[0] in RENAMED:
+        now = RENAMED[arguments[0]]
+        print(f"physalis: `{arguments[0]}` is called `{now}` now.", file=sys.stderr)
+        arguments[0] = now
     with listening() as signals:
         try:
             if fills_a_folder(arguments):

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import MOST, Amount, Range, as_whole
-from physalis.cli.help import verb
-from physalis.cli.hints import beside, named, say_next
-from physalis.cli.options import (
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import MOST, Amount, Range, as_whole
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import (
     Computing,
     Dictionary,
     Json,
@@ -24,6 +23,7 @@ from physalis.cli.options import (
     Writes,
     given,
 )
+from physalis.cli.shown.hints import beside, named, say_next
 
 
 @verb(of="evaluation.evaluating.evaluate", example="physalis evaluate sae acts --out eval")
@@ -49,7 +49,7 @@ def evaluate(
     models = early.dictionary(dictionary).config.get("model")
     early.recordings(activations, writes)
     from physalis import evaluate as evaluate_
-    from physalis.cli import printing
+    from physalis.cli.shown import printing
 
     out = out or beside(dictionary, "evaluation")
     one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
@@ -61,7 +61,7 @@ def evaluate(
         say_next("build-atlas", dictionary, *read, "--evaluation", out, "--out", beside(dictionary, "atlas"))
 
 
-@verb(of="atlas.building.build_atlas", example="physalis build-atlas sae acts --evaluation eval --out atlas")
+@verb(of="atlas.build.building.build_atlas", example="physalis build-atlas sae acts --evaluation eval --out atlas")
 def build_atlas(
     dictionary: Dictionary,
     activations: Recordings,
@@ -95,7 +95,7 @@ def build_atlas(
     if evaluation is not None:
         artifact.read(evaluation, "evaluation")
     from physalis import build_atlas as build
-    from physalis.cli import printing
+    from physalis.cli.shown import printing
 
     subject = printing.model_of(activations[0], model, loading)
     options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
@@ -107,8 +107,8 @@ def build_atlas(
 
 @verb(
     of="cli.demo.run",
-    port="web.serving.serve_while.port",
-    proxy="web.serving.serve_while.proxies",
+    port="web.server.serving.serve_while.port",
+    proxy="web.server.serving.serve_while.proxies",
     example="physalis demo --tokens 100k --no-serve",
 )
 def demo(
@@ -129,11 +129,11 @@ def demo(
     """
     options = given(tokens=tokens, device=computing.device, dtype=computing.dtype)
     if serve and not json:
-        from physalis.cli.making import make_and_serve
+        from physalis.cli.demo_process import make_and_serve
 
         sys.exit(make_and_serve(out, **given(port=port, proxies=proxy), **options))
-    from physalis.cli import printing
     from physalis.cli.demo import run
+    from physalis.cli.shown import printing
 
     made = run(out, **options)
     printing.show(made.record() if json else made, json=json)

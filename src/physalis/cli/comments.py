@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.amounts import Count
-from physalis.cli.help import page
-from physalis.cli.options import Atlas_, Json, given
+from physalis.cli.arguments.amounts import Count
+from physalis.cli.arguments.help import page
+from physalis.cli.arguments.options import Atlas_, Json, given
 from physalis.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from physalis.comments import Database
-    from physalis.comments.records import Comment, Invited, Person, Record
+    from physalis.people.comments import Database
+    from physalis.people.comments.records import Comment, Invited, Person, Record
 
 app = cyclopts.App(name="comments", help="Who may comment on an atlas, and what is shown of it.")
 Id = Annotated[str, Parameter(name="ID", help="Id of the comment, which `comments queue` shows.")]
@@ -32,7 +32,7 @@ Origin = Annotated[
 
 @app.command(
     **page(
-        of="comments.invitations.Invitations.invite",
+        of="people.comments.invitations.Invitations.invite",
         example="physalis comments invite atlas 'Ada Lovelace' 'Analytical Engines'",
     )
 )
@@ -51,7 +51,7 @@ def invite(
 ) -> None:
     """Invite somebody to comment: prints the link to send, this once."""
     from physalis.atlas import Atlas
-    from physalis.comments import Database, Invitations, beside
+    from physalis.people.comments import Database, Invitations, beside
 
     address = _address(origin)
     Atlas.open(atlas)  # refuses a folder that is none
@@ -62,7 +62,7 @@ def invite(
 @app.command(name="list", **page(example="physalis comments list atlas"))
 def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
     """Say who was invited, and whether the link is open."""
-    from physalis.comments import Invitations
+    from physalis.people.comments import Invitations
 
     found = Invitations(_database(atlas)).all()
     if json:
@@ -74,10 +74,12 @@ def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
         print(f"{each.id}  {_who(each)}, {each.role}: {each.state}{until}")
 
 
-@app.command(**page(of="comments.invitations.Invitations.renew", example="physalis comments renew atlas b1f2a3c4d5e6"))
+@app.command(
+    **page(of="people.comments.invitations.Invitations.renew", example="physalis comments renew atlas b1f2a3c4d5e6")
+)
 def renew(atlas: Atlas_, id_: InvitationId, /, *, days: Days = None, origin: Origin = None, json: Json = False) -> None:
     """Make a new link for somebody who lost it: the old one ends."""
-    from physalis.comments import Invitations
+    from physalis.people.comments import Invitations
 
     address = _address(origin)
     _show_link(Invitations(_database(atlas)).renew(id_, **given(days=days)), address, json=json)
@@ -86,7 +88,7 @@ def renew(atlas: Atlas_, id_: InvitationId, /, *, days: Days = None, origin: Ori
 @app.command(**page(example="physalis comments revoke atlas b1f2a3c4d5e6"))
 def revoke(atlas: Atlas_, id_: InvitationId, /) -> None:
     """Close an invitation and end its sessions. What was written stays."""
-    from physalis.comments import Invitations
+    from physalis.people.comments import Invitations
 
     print(f"The invitation of {Invitations(_database(atlas)).revoke(id_).name} is revoked")
 
@@ -94,7 +96,7 @@ def revoke(atlas: Atlas_, id_: InvitationId, /) -> None:
 @app.command(**page(example="physalis comments queue atlas"))
 def queue(atlas: Atlas_, /, *, json: Json = False) -> None:
     """Show what waits to be published, oldest first."""
-    from physalis.comments import Comments
+    from physalis.people.comments import Comments
 
     waiting = Comments(_database(atlas)).queue(_owner())
     _show_comments(waiting, json=json)
@@ -112,7 +114,7 @@ def publish(
     json: Json = False,
 ) -> None:
     """Show a comment to everyone."""
-    from physalis.comments import Comments
+    from physalis.people.comments import Comments
 
     _show_comments([Comments(_database(atlas)).publish(_owner(), id_, version)], json=json)
 
@@ -120,7 +122,7 @@ def publish(
 @app.command(**page(example="physalis comments withdraw atlas c0ffee123456"))
 def withdraw(atlas: Atlas_, id_: Id, /, *, json: Json = False) -> None:
     """Take a comment back, for good, and hide its replies."""
-    from physalis.comments import Comments
+    from physalis.people.comments import Comments
 
     _show_comments([Comments(_database(atlas)).withdraw(_owner(), id_)], json=json)
 
@@ -131,7 +133,7 @@ def verify(atlas: Atlas_, /, *, json: Json = False) -> None:
 
     Ends with code 1 if there is any.
     """
-    from physalis.comments import Comments, Invitations
+    from physalis.people.comments import Comments, Invitations
 
     database = _database(atlas)
     found = [*Comments(database).verify(), *Invitations(database).verify()]
@@ -144,7 +146,7 @@ def verify(atlas: Atlas_, /, *, json: Json = False) -> None:
 
 
 def _database(atlas: Path) -> "Database":
-    from physalis.comments import find_beside
+    from physalis.people.comments import find_beside
 
     database = find_beside(atlas)
     if database is None:
@@ -154,14 +156,14 @@ def _database(atlas: Path) -> "Database":
 
 def _owner() -> "Person":
     """Whoever has the files, for whom this acts."""
-    from physalis.comments.records import Person
+    from physalis.people.comments.records import Person
 
     return Person(id="", name="who has the files", affiliation="", role="owner")
 
 
 def _address(origin: str | None) -> str:
-    from physalis.web.hosts import public_name
-    from physalis.web.serving import usual_address
+    from physalis.web.guard.hosts import public_name
+    from physalis.web.server.serving import usual_address
 
     address = origin or usual_address()
     public_name(address)  # refuses what is no origin, before anything is written
@@ -169,8 +171,8 @@ def _address(origin: str | None) -> str:
 
 
 def _show_link(made: "Invited", address: str, *, json: bool) -> None:
-    from physalis.comments.invitations import LINK
-    from physalis.web.comments import Sent
+    from physalis.people.comments.invitations import LINK
+    from physalis.web.people.comments import Sent
 
     link = f"{address}{LINK}{made.token}"
     if json:

@@ -6,10 +6,10 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import Amount
-from physalis.cli.help import page
-from physalis.cli.options import Device, Host, Json, Order, Origin, Out, Port, Proxy, Share, Token, given
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import Amount
+from physalis.cli.arguments.help import page
+from physalis.cli.arguments.options import Device, Host, Json, Order, Origin, Out, Port, Proxy, Share, Token, given
 
 app = cyclopts.App(name="compare", help="What dictionaries share, split and have alone; served, too.")
 
@@ -48,7 +48,7 @@ def pair(
     early.dictionary(a)
     early.dictionary(b)
     early.recordings(activations, writes)
-    from physalis.cli import comparisons
+    from physalis.cli.shown import comparisons
     from physalis.comparing.comparison import compare
 
     options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
@@ -58,7 +58,7 @@ def pair(
 
 @app.command(
     **page(
-        of="comparing.lineage.grow",
+        of="comparing.growing.grow",
         example="physalis train acts --features 4x --out narrow && "
         "physalis compare tree narrow sae --activations acts --out tree",
     )
@@ -83,8 +83,8 @@ def tree(
     for each in dictionaries:
         early.dictionary(each)
     early.recordings(activations, writes)
-    from physalis.cli import comparisons
-    from physalis.comparing.lineage import grow
+    from physalis.cli.shown import comparisons
+    from physalis.comparing.growing import grow
 
     options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
     grown = grow(dictionaries, activations, out=out, **options)
@@ -92,7 +92,8 @@ def tree(
 
 
 @app.command(
-    name="serve", **page(of="web.comparing.serve_comparison", proxy="proxies", example="physalis compare serve both")
+    name="serve",
+    **page(of="web.comparison.serving.serve_comparison", proxy="proxies", example="physalis compare serve both"),
 )
 def serve_compared(
     folder: Annotated[Path, Parameter(help="Folder that `compare pair` or `compare tree` wrote.")],
@@ -115,7 +116,7 @@ def serve_compared(
     Other machines need the --token.
     """
     from physalis.cli.serving import say_goodbye
-    from physalis.web.comparing import serve_comparison
+    from physalis.web.comparison.serving import serve_comparison
 
     serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin, proxies=proxy))
     say_goodbye()

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from physalis.artifact import JOB
 from physalis.atlas import Atlas
-from physalis.atlas.building import build_atlas
-from physalis.device import dtype_named
+from physalis.atlas.build.building import build_atlas
 from physalis.dictionaries import TopKConfig
 from physalis.evaluation import evaluate
 from physalis.models import load_model
 from physalis.recording import record
+from physalis.runtime.device import dtype_named
 from physalis.site import Site
-from physalis.training import train
+from physalis.training.training import train
 
 SITE = Site("resid_post", 9)
 FIRST_TOKENS, FIRST_EPOCHS = 20_000, 8

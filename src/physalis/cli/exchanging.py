@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import Positive
-from physalis.cli.help import verb
-from physalis.cli.options import Json, Loading, Out, given
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import Positive
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import Json, Loading, Out, given
 
 
 @verb(of="exchange.converting.convert", example="physalis convert sae --to saelens --out sae-for-saelens")
@@ -57,8 +57,8 @@ def convert(
     early.sites(site or [])
     early.sites(site_out or [])
     early.recordings(activations, writes)
-    from physalis.cli import verdicts
-    from physalis.cli.sources import opened
+    from physalis.cli.arguments.sources import opened
+    from physalis.cli.shown import verdicts
     from physalis.exchange import convert as convert_
 
     joined = opened(activations, writes) if activations else None

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.amounts import Count
-from physalis.cli.help import page
-from physalis.cli.options import Host, Json, Out, Port, Proxy, given
+from physalis.cli.arguments.amounts import Count
+from physalis.cli.arguments.help import page
+from physalis.cli.arguments.options import Host, Json, Out, Port, Proxy, given
 
 app = cyclopts.App(name="lab", help="Toy models whose truth is known, held against papers.")
 
@@ -25,7 +25,7 @@ def check(
 
     Each stands beside a control that must fail. Ends with code 1 if one does not pass.
     """
-    from physalis.cli import checks
+    from physalis.cli.shown import checks
     from physalis.lab.experiments import find_experiments
 
     experiments = find_experiments([*ids], slow=all_)
@@ -39,13 +39,13 @@ def publish(out: Out, /, *ids: Annotated[str, Parameter(help="Experiments, such 
 
     OUT becomes a site of plain files, to be opened or served by anything. Run again, only what has changed is run.
     """
-    from physalis.web.publishing import publish_lab
+    from physalis.web.lab.publishing import publish_lab
 
     publish_lab(out, [*ids] or None)
     print(out / "index.html")
 
 
-@app.command(name="serve", **page(of="web.lab.serve_lab", proxy="proxies", example="physalis lab serve lab"))
+@app.command(name="serve", **page(of="web.lab.app.serve_lab", proxy="proxies", example="physalis lab serve lab"))
 def serve_lab(
     folder: Annotated[Path, Parameter(help="Folder that `lab publish` wrote.")],
     /,
@@ -56,7 +56,7 @@ def serve_lab(
 ) -> None:
     """Show published pages in a browser."""
     from physalis.cli.serving import say_goodbye
-    from physalis.web.lab import serve_lab as serve_
+    from physalis.web.lab.app import serve_lab as serve_
 
     serve_(folder, **given(host=host, port=port, proxies=proxy))
     say_goodbye()
@@ -68,7 +68,7 @@ counterexample = cyclopts.App(name="counterexample", help="Beliefs, and the smal
 @counterexample.command(name="list", **page(example="physalis counterexample list"))
 def list_counterexamples(*, json: Json = False) -> None:
     """Name each counterexample and the belief that it refutes."""
-    from physalis.cli import counterexamples
+    from physalis.cli.shown import counterexamples
     from physalis.lab.counterexamples import COUNTEREXAMPLES
 
     counterexamples.show_list(COUNTEREXAMPLES, json=json)
@@ -79,7 +79,7 @@ def show_counterexample(
     id_: Annotated[str, Parameter(name="ID", help="A counterexample, such as CX-03.")], /, *, json: Json = False
 ) -> None:
     """Tell all of one: belief, model, truth, and what warns of it."""
-    from physalis.cli import counterexamples
+    from physalis.cli.shown import counterexamples
     from physalis.lab.counterexamples import find_counterexamples
 
     counterexamples.show_one(find_counterexamples([id_])[0], json=json)
@@ -98,7 +98,7 @@ def run_counterexamples(
 
     Ends with code 1 if one does not hold.
     """
-    from physalis.cli import counterexamples
+    from physalis.cli.shown import counterexamples
     from physalis.lab.counterexamples import find_counterexamples, measure
 
     found = find_counterexamples([*ids] or None)
@@ -111,7 +111,7 @@ def run_counterexamples(
 @counterexample.command(name="methods", **page(example="physalis counterexample methods"))
 def judge_methods(*, json: Json = False) -> None:
     """Say which traps physalis's own methods fall into."""
-    from physalis.cli import counterexamples
+    from physalis.cli.shown import counterexamples
     from physalis.lab.methods import OWN
     from physalis.lab.suite import run_suite
 

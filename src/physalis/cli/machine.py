@@ -5,24 +5,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.amounts import Range
-from physalis.cli.console import make_console, spelt
-from physalis.cli.help import page, verb
-from physalis.cli.options import Json
+from physalis.cli.arguments.amounts import Range
+from physalis.cli.arguments.help import page, verb
+from physalis.cli.arguments.options import Json
+from physalis.cli.shown.console import make_console, spelt
 
 if TYPE_CHECKING:
-    from physalis.cache import Kept
-    from physalis.machine import Machine
+    from physalis.machine.cache import Kept
+    from physalis.machine.doctor import Machine
 
 
-@verb(of="machine.examine", example="physalis doctor")
+@verb(of="machine.doctor.examine", example="physalis doctor")
 def doctor(*, json: Json = False) -> None:
     """Say what this machine has, and what is in the way.
 
     Processor, threads, card, memory, disk, cache, optional parts and library versions. Nothing is changed, and nothing
     outside the machine is asked.
     """
-    from physalis.machine import examine
+    from physalis.machine.doctor import examine
 
     found = examine()
     print(found.model_dump_json(indent=1)) if json else _tell(found)
@@ -33,10 +33,10 @@ app = cyclopts.App(name="cache", help="Models that were fetched or unpacked, and
 Names = Annotated[str, Parameter(help="What `cache list` lists; everything unless given.")]
 
 
-@app.command(name="list", **page(of="cache.cached", example="physalis cache list"))
+@app.command(name="list", **page(of="machine.cache.cached", example="physalis cache list"))
 def list_(*, json: Json = False) -> None:
     """List what is kept, its size, and when it was last read."""
-    from physalis.cache import cache_folder, cached
+    from physalis.machine.cache import cache_folder, cached
 
     found = cached()
     if json:
@@ -45,7 +45,7 @@ def list_(*, json: Json = False) -> None:
     _list(found)
 
 
-@app.command(name="prune", **page(of="cache.prune", example="physalis cache prune --older-than 30"))
+@app.command(name="prune", **page(of="machine.cache.prune", example="physalis cache prune --older-than 30"))
 def prune(
     *names: Names,
     older_than: Annotated[
@@ -61,7 +61,7 @@ def prune(
 
     Without --yes it is only listed. It is fetched or unpacked again when it is next needed.
     """
-    from physalis import cache
+    from physalis.machine import cache
 
     options = {} if older_than is None else {"older_than": older_than}
     found = (cache.prune if yes else cache.prunable)(names, **options)

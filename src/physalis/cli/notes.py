@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.cli.help import page
-from physalis.cli.options import Atlas_, Json, Out, given, writable
+from physalis.cli.arguments.help import page
+from physalis.cli.arguments.options import Atlas_, Json, Out, given, writable
 
 if TYPE_CHECKING:
     from physalis.atlas import Atlas
-    from physalis.notes import Notes
+    from physalis.people.notes import Notes
 
 app = cyclopts.App(name="notes", help="What people write about an atlas, as plain files and back.")
 
@@ -25,7 +25,7 @@ def export_notes(
     /,
 ) -> None:
     """Write the notes beside an atlas as lines that git can merge."""
-    from physalis.notes.files import export_notes as export
+    from physalis.people.notes.files import export_notes as export
 
     n = export(_notes(atlas)[1], folder)
     print(f"{folder} holds {n:,} records")
@@ -44,9 +44,9 @@ def import_notes(
     What would change or remove notes that are here, or is in the name of somebody who writes here, is left out without
     --trust.
     """
-    from physalis.cli import printing
-    from physalis.notes.files import import_additions
-    from physalis.notes.files import import_notes as import_
+    from physalis.cli.shown import printing
+    from physalis.people.notes.files import import_additions
+    from physalis.people.notes.files import import_notes as import_
 
     printing.show_fields((import_ if trust else import_additions)(_notes(atlas)[1], folder), json=json)
 
@@ -54,7 +54,7 @@ def import_notes(
 @app.command(name="merge", **page(example="physalis notes merge notes notes --out merged"))
 def merge_notes(*folders: Annotated[Path, Parameter(help="Folders that `notes export` wrote.")], out: Out) -> None:
     """Put several exported folders into one."""
-    from physalis.notes.files import merge_notes as merge
+    from physalis.people.notes.files import merge_notes as merge
 
     n = merge(folders, out)
     print(f"{out} holds {n:,} records")
@@ -76,8 +76,8 @@ def import_explanations(
     json: Json = False,
 ) -> None:
     """Take over explanations of Neuronpedia as labels."""
-    from physalis.cli import printing
-    from physalis.notes.neuronpedia import import_explanations as import_
+    from physalis.cli.shown import printing
+    from physalis.people.notes.neuronpedia import import_explanations as import_
 
     opened, notes = _notes(atlas)
     printing.show_fields(import_(notes, file, n_features=len(opened), **given(source=source)), json=json)
@@ -101,8 +101,8 @@ def import_list(
     json: Json = False,
 ) -> None:
     """Take over a quick list of Neuronpedia."""
-    from physalis.cli import printing
-    from physalis.notes.neuronpedia import import_list as import_
+    from physalis.cli.shown import printing
+    from physalis.people.notes.neuronpedia import import_list as import_
 
     opened, notes = _notes(atlas)
     made = import_(notes, text, author=author, n_features=len(opened), **given(name=name, source=source))
@@ -116,8 +116,8 @@ def rebind(atlas: Atlas_, /) -> None:
     From the same dictionary: labels stay with the numbers of their features.
     """
     from physalis.atlas import Atlas
-    from physalis.notes import beside
-    from physalis.notes import rebind as rebind_
+    from physalis.people.notes import beside
+    from physalis.people.notes import rebind as rebind_
 
     now = Atlas.open(atlas).manifest.hash
     before = rebind_(beside(atlas), atlas=now)
@@ -129,7 +129,7 @@ def rebind(atlas: Atlas_, /) -> None:
 
 def _notes(folder: Path) -> "tuple[Atlas, Notes]":
     from physalis.atlas import Atlas
-    from physalis.notes import Notes, beside
+    from physalis.people.notes import Notes, beside
 
     atlas = Atlas.open(folder)
     return atlas, Notes.open(beside(folder), atlas=atlas.manifest.hash)

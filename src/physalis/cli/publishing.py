@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from physalis.bounded import shown
-from physalis.cli.amounts import Count
-from physalis.cli.help import page
-from physalis.cli.options import Articles, Atlas_, Json, Out, given
+from physalis.artifact.untrusted import shown
+from physalis.cli.arguments.amounts import Count
+from physalis.cli.arguments.help import page
+from physalis.cli.arguments.options import Articles, Atlas_, Json, Out, given
 from physalis.errors import BadInput
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def publish(
     Names that people gave features, and comments that are published, stand on their pages.
     """
     from physalis.atlas import Atlas
-    from physalis.comments import Comments, find_beside
-    from physalis.web.serving import notes_of
-    from physalis.web.site import publish as publish_
+    from physalis.people.comments import Comments, find_beside
+    from physalis.web.publish.site import publish as publish_
+    from physalis.web.server.serving import notes_of
 
     opened, database = Atlas.open(atlas), find_beside(atlas)
     comments = Comments(database).published() if database else None
@@ -56,7 +56,7 @@ def publish(
     )
     made = publish_(opened, out, **options)
     if json:
-        from physalis.cli import printing
+        from physalis.cli.shown import printing
 
         return printing.show(made, json=True)
     print(out / "index.html")
@@ -64,7 +64,7 @@ def publish(
 
 @export.command(
     **page(
-        of="web.neuronpedia.export_neuronpedia",
+        of="exchange.formats.neuronpedia.export_neuronpedia",
         example="physalis export neuronpedia atlas --source-set res --creator Ada --out for-neuronpedia",
     )
 )
@@ -90,8 +90,8 @@ def neuronpedia(
     A source set with its features, activations and explanations.
     """
     from physalis.atlas import Atlas
-    from physalis.cli import printing
-    from physalis.web.neuronpedia import export_neuronpedia
+    from physalis.cli.shown import printing
+    from physalis.exchange.formats.neuronpedia import export_neuronpedia
 
     opened = Atlas.open(atlas)
     options = given(
@@ -104,7 +104,7 @@ def neuronpedia(
 
 @export.command(
     **page(
-        of="web.saedashboard.export_saedashboard",
+        of="exchange.formats.saedashboard.export_saedashboard",
         example="physalis export saedashboard atlas --sae-set res --out for-saedashboard",
     )
 )
@@ -120,8 +120,8 @@ def saedashboard(
 ) -> None:
     """Write SAEDashboard's batches of features."""
     from physalis.atlas import Atlas
-    from physalis.cli import printing
-    from physalis.web.saedashboard import export_saedashboard
+    from physalis.cli.shown import printing
+    from physalis.exchange.formats.saedashboard import export_saedashboard
 
     opened = Atlas.open(atlas)
     options = given(model_id=model_id, features=_chosen(features, atlas, opened))
@@ -131,7 +131,7 @@ def saedashboard(
 
 def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None:
     """The features that were named, as numbers or as a list of the notes beside the atlas."""
-    from physalis.web.serving import notes_of
+    from physalis.web.server.serving import notes_of
 
     if named is None:
         return None

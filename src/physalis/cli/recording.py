@@ -4,10 +4,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import Amount, Count, Features, Range
-from physalis.cli.help import verb
-from physalis.cli.options import (
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import Amount, Count, Features, Range
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import (
     Architecture,
     BatchSize,
     Epochs,
@@ -77,7 +77,7 @@ def record(
     sites = early.sites(site)
     early.text(text, field)
     from physalis import record as record_
-    from physalis.cli import printing
+    from physalis.cli.shown import printing
 
     outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
     options = given(
@@ -90,14 +90,14 @@ def record(
 @verb(example="physalis model smollm2")
 def model(name: Model_, /, *, trust_model_code: Trust = None, json: Json = False) -> None:
     """Say what a model is made of and which sites it has."""
-    from physalis.cli import inspections
+    from physalis.cli.shown import models
     from physalis.models import inspect_model
 
-    inspections.show(inspect_model(name, **given(trust_code=trust_model_code)), json=json)
+    models.show(inspect_model(name, **given(trust_code=trust_model_code)), json=json)
 
 
 @verb(
-    of="planning.plan", dictionary="architecture",
+    of="training.planning.plan", dictionary="architecture",
     example="physalis plan smollm2 --site L9.resid_post --tokens 2M --features 8x",
 )  # fmt: skip
 def plan(
@@ -125,8 +125,8 @@ def plan(
     reads, targets = (early.sites(each or []) for each in (site, writes))
     early.dictionary_shape(dictionary, features, k)
     from physalis import plan as plan_
-    from physalis.cli import printing
-    from physalis.cli.amounts import count_features
+    from physalis.cli.arguments.amounts import count_features
+    from physalis.cli.shown import printing
 
     subject = loading.load(model)
     n = None if features is None else count_features(features, sum(map(subject.width, reads)))

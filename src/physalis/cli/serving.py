@@ -7,10 +7,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis import artifact
-from physalis.cli import early
-from physalis.cli.amounts import Amount, Count
-from physalis.cli.help import verb
-from physalis.cli.options import Articles, Atlas_, Computing, Device, Host, Origin, Port, Proxy, Token, given
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import Amount, Count
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import Articles, Atlas_, Computing, Device, Host, Origin, Port, Proxy, Token, given
 
 
 def say_goodbye() -> None:
@@ -19,7 +19,7 @@ def say_goodbye() -> None:
 
 
 @verb(
-    of="web.serving.serve",
+    of="web.server.serving.serve",
     proxy="proxies",
     example="physalis serve atlas --dictionary sae --activations acts --author Ada",
 )
@@ -51,7 +51,7 @@ def serve(
     article: Articles = None,
     computing: Computing = Computing(),  # noqa: B008 (frozen)
 ) -> None:
-    """Show an atlas in a browser: read, search, try texts, steer, label.
+    """Show an atlas in a browser: read, search, try, steer, label.
 
     Comments are written by who was invited. Other machines need the --token.
     """
@@ -60,7 +60,7 @@ def serve(
         early.recordings(activations)
     if dictionary is not None or activations is None:  # else it is the options that are wrong, whatever the folder
         artifact.read(atlas, "atlas")
-    from physalis.web.serving import serve as serve_
+    from physalis.web.server.serving import serve as serve_
 
     beside = given(dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article)
     shown = given(host=host, port=port, token=token, origin=origin, proxies=proxy)
@@ -69,7 +69,7 @@ def serve(
     say_goodbye()
 
 
-@verb(of="web.serving.watch", proxy="proxies", example="physalis watch sae")
+@verb(of="web.server.serving.watch", proxy="proxies", example="physalis watch sae")
 def watch(
     run: Annotated[Path, Parameter(help="Folder named with --out of `train`, also before it is there.")],
     /,
@@ -92,7 +92,7 @@ def watch(
 
     Its curves, the time left, and the first of its features. Other machines need the --token.
     """
-    from physalis.web.serving import watch as watch_
+    from physalis.web.server.serving import watch as watch_
 
     options = given(features=features, examples=examples, tokens=tokens, host=host, port=port, token=token)
     watch_(run, **given(activations=activations, origin=origin, proxies=proxy, device=device), **options)

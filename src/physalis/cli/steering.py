@@ -1,14 +1,14 @@
-"""The commands `physalis steer` and `physalis doses`: what a model writes with features edited, and what that costs."""
+"""The commands `physalis steer` and `physalis dose-response`: what a model writes with features edited."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import Amount, Count, Range, as_whole
-from physalis.cli.help import verb
-from physalis.cli.options import Dictionary, Json, Loading, ModelAgain, Order, Writes, given
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import Amount, Count, Range, as_whole
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import Dictionary, Json, Loading, ModelAgain, Order, Writes, given
 from physalis.errors import BadInput
 
 
@@ -53,9 +53,9 @@ def steer(
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     about = early.dictionary(dictionary)
     from physalis import steering as steering_
-    from physalis.cli import steered
+    from physalis.cli.shown import steered
     from physalis.models.generation import Sampler
-    from physalis.origin import Origin
+    from physalis.placement.origin import Origin
 
     edits = [steering_.parse_edit(each) for each in edit]
     if model is not None:
@@ -73,8 +73,8 @@ def steer(
     steered.show_texts(steps, prompt=text or "", json=json)
 
 
-@verb(of="steering.doses.dose_response", example="physalis doses sae acts 3 --strength 10 --tokens 1k")
-def doses(
+@verb(of="steering.dose_curves.dose_response", example="physalis dose-response sae acts 3 --strength 10 --tokens 1k")
+def dose_response(
     dictionary: Dictionary,
     activations: Annotated[Path, Parameter(help="Folder that `record` wrote: what the dictionary reads.")],
     feature: Annotated[int, Parameter(help="Number of the feature.", converter=as_whole, validator=Range(0))],
@@ -110,7 +110,7 @@ def doses(
     """
     early.dictionary(dictionary)
     early.recordings(activations, reads, writes)
-    from physalis.cli import printing, steered
+    from physalis.cli.shown import printing, steered
     from physalis.steering import dose_response
 
     subject = printing.model_of(activations, model, loading)

@@ -1,14 +1,14 @@
-"""The commands `physalis train`, `sweep`, `finetune` and `autopsy`: dictionaries made, and asked why features died."""
+"""The commands `physalis train`, `sweep`, `finetune` and `dead-features`: dictionaries made, and why features died."""
 
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli import early
-from physalis.cli.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range, as_wholes
-from physalis.cli.help import SETTINGS, verb
-from physalis.cli.hints import beside, named, say_next
-from physalis.cli.options import (
+from physalis.cli.arguments import early
+from physalis.cli.arguments.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range, as_wholes
+from physalis.cli.arguments.defaults import defaults_of
+from physalis.cli.arguments.help import SETTINGS, verb
+from physalis.cli.arguments.options import (
     Architecture,
     BatchSize,
     Device,
@@ -27,7 +27,7 @@ from physalis.cli.options import (
     Writes,
     given,
 )
-from physalis.cli.stated import stated
+from physalis.cli.shown.hints import beside, named, say_next
 
 Set = Annotated[
     list[str] | None,
@@ -40,7 +40,8 @@ Set = Annotated[
 
 
 @verb(
-    of="training.train", dictionary="cli.sources.config_for.architecture", k="dictionaries.topk.TopKConfig.k",
+    of="training.training.train", dictionary="cli.arguments.sources.config_for.architecture",
+    k="dictionaries.architectures.topk.TopKConfig.k",
     example="physalis train acts --features 8x --k 32 --out sae",
 )  # fmt: skip
 def train(
@@ -69,11 +70,11 @@ def train(
     """
     early.recordings(activations, writes)
     early.dictionary_shape(dictionary, features, k)
-    early.settings(settings, [dictionary or stated("cli.sources.config_for")["architecture"]])
+    early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
     from physalis import artifact
     from physalis import train as train_
-    from physalis.cli import printing
-    from physalis.cli.sources import config_for, opened
+    from physalis.cli.arguments.sources import config_for, opened
+    from physalis.cli.shown import printing
 
     source = opened(activations, writes)
     config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
@@ -84,7 +85,7 @@ def train(
 
 
 @verb(
-    of="sweeping.sweep", dictionary="architectures", k="ks", seed="seeds",
+    of="sweeping.sweeping.sweep", dictionary="architectures", k="ks", seed="seeds",
     example="physalis sweep acts --dictionary topk --dictionary jumprelu --k 16 --k 32 --out sweep",
 )  # fmt: skip
 def sweep(
@@ -132,11 +133,11 @@ def sweep(
     early.recordings(activations, writes)
     for each in dictionary or ():
         early.dictionary_shape(each, None, None)
-    chosen = early.settings(settings, dictionary or stated("sweeping.sweep")["architectures"].split())
+    chosen = early.settings(settings, dictionary or defaults_of("sweeping.sweeping.sweep")["architectures"].split())
     from physalis import sweep as sweep_
-    from physalis.cli import printing
-    from physalis.cli.amounts import count_features
-    from physalis.cli.sources import opened
+    from physalis.cli.arguments.amounts import count_features
+    from physalis.cli.arguments.sources import opened
+    from physalis.cli.shown import printing
 
     source = opened(activations, writes)
     widths = [count_features(each, source.d_in) for each in features] if features else None
@@ -145,7 +146,7 @@ def sweep(
     printing.show(found, json=json)
 
 
-@verb(of="finetuning.finetune", example="physalis finetune sae acts --tokens 50k --out tuned")
+@verb(of="training.finetuning.finetune", example="physalis finetune sae acts --tokens 50k --out tuned")
 def finetune(
     dictionary: Dictionary,
     activations: Recordings,
@@ -173,8 +174,8 @@ def finetune(
     early.recordings(activations, writes)
     from physalis import artifact
     from physalis import finetune as finetune_
-    from physalis.cli import printing
-    from physalis.origin import recorded
+    from physalis.cli.shown import printing
+    from physalis.placement.origin import recorded
 
     source = recorded(about, activations, writes)
     options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
@@ -184,8 +185,8 @@ def finetune(
         say_next("evaluate", out, *activations, *named("--writes", writes), "--out", beside(out, "evaluation"))
 
 
-@verb(of="deaths.explaining.explain_deaths", example="physalis autopsy sae acts --steps 50")
-def autopsy(
+@verb(of="dead_features.explaining.explain_dead_features", example="physalis dead-features sae acts --steps 50")
+def dead_features(
     dictionary: Dictionary,
     activations: Recordings,
     /,
@@ -202,9 +203,11 @@ def autopsy(
     """
     about = early.dictionary(dictionary)
     early.recordings(activations, writes)
-    from physalis.cli import autopsies
-    from physalis.deaths import explain_deaths
-    from physalis.origin import recorded
+    from physalis.cli.shown import dead_features
+    from physalis.dead_features import explain_dead_features
+    from physalis.placement.origin import recorded
 
     source = recorded(about, activations, writes)
-    autopsies.show(explain_deaths(dictionary, source, **given(tokens=tokens, steps=steps, device=device)), json=json)
+    dead_features.show(
+        explain_dead_features(dictionary, source, **given(tokens=tokens, steps=steps, device=device)), json=json
+    )

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from physalis.cli.console import make_console
-from physalis.cli.help import verb
-from physalis.cli.options import Json
+from physalis.cli.arguments.help import verb
+from physalis.cli.arguments.options import Json
+from physalis.cli.shown.console import make_console
 
 
 @verb(example="physalis verify sae")

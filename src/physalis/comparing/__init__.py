@@ -1,5 +1,5 @@
 """Dictionaries of one site compared: two side by side (``comparing.comparison``), and a row of them from narrow to wide
-as a tree of features (``comparing.lineage``). Made with torch, read without it."""
+as a tree of features (``comparing.growing``). Made with torch, read without it."""
 
 from physalis.comparing.forest import Forest as Forest
-from physalis.comparing.opened import Comparison as Comparison
+from physalis.comparing.reader import Comparison as Comparison

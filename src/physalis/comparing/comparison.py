@@ -21,26 +21,26 @@ from torch import Tensor
 from physalis import artifact, metrics
 from physalis.artifact import Manifest
 from physalis.comparing import directions
-from physalis.comparing.counts import SCORES, histogram, matched, share
-from physalis.comparing.fired import Fired, pair_correlation
-from physalis.comparing.matching import MOST, Matching, correlations_by_chance, match_codes, match_directions
-from physalis.comparing.opened import ARRAYS, FATES, KIND, SUMMARY, Comparison
-from physalis.comparing.parents import Group, Parents, find_parents, groups, parents_by_chance
-from physalis.comparing.records import Estimate, Fate, Histogram, Matched, Side, Summary
-from physalis.comparing.subjects import (
+from physalis.comparing.codes import SparseCodes, pair_correlation
+from physalis.comparing.compared import (
+    ComparedDictionary,
     Read,
-    Subject,
     check_comparable,
     difference,
     estimate,
-    open_subject,
+    open_compared_dictionary,
     read,
     recordings,
     told,
 )
+from physalis.comparing.counts import SCORES, histogram, matched, share
+from physalis.comparing.matching import MOST, Matching, correlations_by_chance, match_codes, match_directions
+from physalis.comparing.parents import Group, Parents, find_parents, groups, parents_by_chance
+from physalis.comparing.reader import ARRAYS, FATES, KIND, SUMMARY, Comparison
+from physalis.comparing.records import Estimate, Fate, Histogram, Matched, Side, Summary
 from physalis.errors import BadInput
 from physalis.metrics import Firing
-from physalis.origin import Recorded, Recordings
+from physalis.placement.origin import Recorded, Recordings
 
 BINS = 40
 
@@ -71,7 +71,7 @@ def compare(
     """
     if not 0 < rate < 1:
         raise BadInput(f"A false-discovery rate lies between 0 and 1; received {rate:g}. Usual is 0.05.")
-    folder, one, two = Path(out), open_subject(a, device), open_subject(b, device)
+    folder, one, two = Path(out), open_compared_dictionary(a, device), open_compared_dictionary(b, device)
     check_comparable([one, two])
     acts = None if activations is None else recordings([one, two], activations, writes)
     inputs = {"a": one.about.hash, "b": two.about.hash}
@@ -112,8 +112,8 @@ class _Codes(NamedTuple):
 
 
 def _compared(
-    a: Subject,
-    b: Subject,
+    a: ComparedDictionary,
+    b: ComparedDictionary,
     acts: Recorded | None,
     inputs: dict[str, str],
     *,
@@ -165,7 +165,9 @@ def _unrelated(a: Tensor, b: Tensor, seed: int) -> dict[str, Float64[np.ndarray,
     }
 
 
-def _within(here: Subject, there: Subject, own: Read, other: Read, rate: float, seed: int) -> _Within:
+def _within(
+    here: ComparedDictionary, there: ComparedDictionary, own: Read, other: Read, rate: float, seed: int
+) -> _Within:
     parents = find_parents(other.fired, own.fired, there.directions, here.directions, rate=rate, seed=seed)
     chance, moved = parents_by_chance(other.fired, own.fired, parents, seed=seed + 1)
     return _Within(
@@ -194,7 +196,9 @@ def _in_place(pairs: Matching, n: int) -> Estimate:
     return share(int((pairs.found & (pairs.a == pairs.b)).sum()), n)
 
 
-def _columns(subject: Subject, pairs: Matching, codes: _Codes | None, first: tuple[int, int]) -> dict[str, np.ndarray]:
+def _columns(
+    subject: ComparedDictionary, pairs: Matching, codes: _Codes | None, first: tuple[int, int]
+) -> dict[str, np.ndarray]:
     """One entry a feature of the side that everything is seen from. ``first`` numbers its own groups and the other
     side's."""
     n = len(subject.directions)
@@ -237,7 +241,7 @@ def _spread(n: int, at: np.ndarray, values: np.ndarray, empty: float | bool) -> 
     return out
 
 
-def _side(subject: Subject, columns: dict[str, np.ndarray], codes: _Codes | None) -> Side:
+def _side(subject: ComparedDictionary, columns: dict[str, np.ndarray], codes: _Codes | None) -> Side:
     units = directions.units(subject.directions)
     mean = units.mean(0)
     lengths = subject.directions.norm(dim=1).numpy().astype(np.float64)
@@ -267,7 +271,7 @@ def _side(subject: Subject, columns: dict[str, np.ndarray], codes: _Codes | None
     )
 
 
-def _density(fired: Fired) -> Histogram:
+def _density(fired: SparseCodes) -> Histogram:
     edges, counts = metrics.log_density_histogram(Firing(torch.from_numpy(fired.n_fired), fired.n_tokens), BINS)
     return Histogram(edges=edges, counts=counts)
 

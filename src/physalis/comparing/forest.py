@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from physalis import artifact, dataframes
+from physalis import artifact
 from physalis.comparing.columns import Columns
-from physalis.comparing.opened import load_summary
+from physalis.comparing.reader import load_summary
 from physalis.comparing.records import Family, ForestSummary, Node, Tree
-from physalis.displayed import Displayed
+from physalis.display import tables
+from physalis.display.reprs import Displayed
 from physalis.errors import BadInput
 
 KIND = "lineage"
@@ -73,7 +74,7 @@ class Forest(Displayed):
             named[name] = np.where(parent >= 0, values, np.nan)
         named["n_children"] = [len(self._children(level, i)) for i in range(n)]
         named["heir"] = own[f"{level}.heir"].astype(bool) & (parent >= 0) if level else np.zeros(n, bool)
-        return dataframes.columns(named, index="feature")
+        return tables.columns(named, index="feature")
 
     def family(self, level: int, feature: int) -> Family:
         """A feature's ancestors, siblings and descendants. Raises BadInput if there is no such level or feature."""

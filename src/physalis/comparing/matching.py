@@ -19,7 +19,7 @@ from torch import Tensor
 
 from physalis.comparing import directions
 from physalis.comparing.chance import ROUNDS, judge
-from physalis.comparing.fired import Fired, beside, correlation, moves
+from physalis.comparing.codes import SparseCodes, beside, correlation, moves
 from physalis.comparing.records import Chance
 
 MOST = 20_000
@@ -91,7 +91,7 @@ def match_directions(
 
 
 def match_codes(
-    a: Fired, b: Fired, *, rate: float = 0.05, rounds: int = ROUNDS, most: int = MOST, seed: int = 0
+    a: SparseCodes, b: SparseCodes, *, rate: float = 0.05, rounds: int = ROUNDS, most: int = MOST, seed: int = 0
 ) -> Matching:
     """Pair features by the correlation of their codes over the same tokens; only those that fire ENOUGH take part.
 
@@ -123,7 +123,7 @@ def match_codes(
     return Matching(first, second, score, *judged, drawn, method)
 
 
-def correlations_by_chance(a: Fired, b: Fired, *, rounds: int, seed: int) -> Float64[np.ndarray, " drawn"]:
+def correlations_by_chance(a: SparseCodes, b: SparseCodes, *, rounds: int, seed: int) -> Float64[np.ndarray, " drawn"]:
     """Best correlations of the features of ``a`` that fire ENOUGH, or of ``directions.ROWS`` of them a round, with
     codes of ``b`` that stand elsewhere in the text."""
     rng = np.random.default_rng(seed)
@@ -135,7 +135,7 @@ def correlations_by_chance(a: Fired, b: Fired, *, rounds: int, seed: int) -> Flo
     return np.concatenate(found) if found else np.empty(0)
 
 
-def _best_correlations(a: Fired, b: Fired, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _best_correlations(a: SparseCodes, b: SparseCodes, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each row's best correlation and which of ``b`` it is with; and for each of ``b`` which row is its best, or -1."""
     best, which = np.empty(len(rows)), np.empty(len(rows), np.int64)
     back, highest = np.full(b.n_features, -1), np.zeros(b.n_features)

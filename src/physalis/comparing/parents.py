@@ -20,7 +20,7 @@ from torch import Tensor
 
 from physalis.comparing import directions
 from physalis.comparing.chance import ROUNDS, judge
-from physalis.comparing.fired import Beside, Fired, beside, moves
+from physalis.comparing.codes import Beside, SparseCodes, beside, moves
 from physalis.comparing.records import Chance
 from physalis.errors import BadInput
 
@@ -60,8 +60,8 @@ class Parents:
 
 
 def find_parents(
-    children: Fired,
-    parents: Fired,
+    children: SparseCodes,
+    parents: SparseCodes,
     write_children: Float[Tensor, "children d"],
     write_parents: Float[Tensor, "parents d"],
     *,
@@ -84,7 +84,9 @@ def find_parents(
     return _kept(children.n_features, rows, found, judged.chance, least)
 
 
-def parents_by_chance(children: Fired, parents: Fired, real: Parents, *, seed: int) -> tuple[Parents, Fired]:
+def parents_by_chance(
+    children: SparseCodes, parents: SparseCodes, real: Parents, *, seed: int
+) -> tuple[Parents, SparseCodes]:
     """What the same bar lets through where the parents' codes stand elsewhere in the text, and those codes. Cosines are
     not looked at."""
     rows = np.flatnonzero(children.often)
@@ -111,14 +113,16 @@ def _kept(n: int, rows: np.ndarray, found: _Found, chance: Chance, least: float)
     return empty
 
 
-def _scores(children: Fired, parents: Fired, here: Beside) -> np.ndarray:
+def _scores(children: SparseCodes, parents: SparseCodes, here: Beside) -> np.ndarray:
     """[rows, parents]: P(parent | child) beyond chance."""
     density = np.where(parents.often & (parents.density < 1), parents.density, np.nan)
     fires = here.together / children.n_fired[here.rows, None]
     return np.nan_to_num((fires - density) / (1 - density), copy=False)
 
 
-def _nearest(children: Fired, parents: Fired, rows: np.ndarray, units: tuple[Tensor, Tensor] | None) -> _Found:
+def _nearest(
+    children: SparseCodes, parents: SparseCodes, rows: np.ndarray, units: tuple[Tensor, Tensor] | None
+) -> _Found:
     pieces: list[_Found] = []
     total = np.maximum(parents.total, 1e-300)
     for here in beside(children, parents, rows):
@@ -139,7 +143,7 @@ def _nearest(children: Fired, parents: Fired, rows: np.ndarray, units: tuple[Ten
     return _Found(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
-def _by_chance(children: Fired, parents: Fired, rows: np.ndarray, rounds: int, seed: int) -> np.ndarray:
+def _by_chance(children: SparseCodes, parents: SparseCodes, rows: np.ndarray, rounds: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     found = [np.empty(0)]
     for by in moves(children.n_tokens, rounds, seed):
@@ -171,7 +175,7 @@ class Group(NamedTuple):
         return self.coverage >= COVERED and self.alone <= ALONE * self.coverage
 
 
-def groups(whole: Fired, parts: Fired, parents: Parents) -> list[Group]:
+def groups(whole: SparseCodes, parts: SparseCodes, parents: Parents) -> list[Group]:
     """Every feature of ``whole`` that is the parent of two features of ``parts`` or more."""
     found = []
     mark = np.zeros(whole.n_tokens, bool)

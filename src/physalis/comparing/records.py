@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from physalis import dataframes
-from physalis.displayed import Displayed
+from physalis.display import tables
+from physalis.display.reprs import Displayed
 
 Fate = Literal["shared", "split", "merged", "unique", "silent"]
 """What became of a feature, seen from its own dictionary.
@@ -206,7 +206,7 @@ class ComparedList(Record):
 
     def table(self) -> Any:
         """A pandas DataFrame with a row a feature, named by its id. Raises BadInput without pandas."""
-        return dataframes.table(self.rows, index="id")
+        return tables.table(self.rows, index="id")
 
 
 class Pairs(Record):

@@ -10,22 +10,22 @@ from safetensors.torch import save_file
 
 from physalis import artifact
 from physalis.artifact import Manifest
-from physalis.device import compute_dtype
 from physalis.dictionaries import weights
+from physalis.dictionaries.architectures.batchtopk import BatchTopK, BatchTopKConfig
+from physalis.dictionaries.architectures.crosscoder import Crosscoder, CrosscoderConfig
+from physalis.dictionaries.architectures.crosslayer import CrossLayer, CrossLayerConfig
+from physalis.dictionaries.architectures.gated import Gated, GatedConfig
+from physalis.dictionaries.architectures.jumprelu import JumpReLU, JumpReLUConfig
+from physalis.dictionaries.architectures.l1 import L1, L1Config
+from physalis.dictionaries.architectures.l1resampled import L1Resampled, L1ResampledConfig
+from physalis.dictionaries.architectures.listamatryoshka import ListaMatryoshka, ListaMatryoshkaConfig
+from physalis.dictionaries.architectures.matchingpursuit import MatchingPursuit, MatchingPursuitConfig
+from physalis.dictionaries.architectures.matryoshka import Matryoshka, MatryoshkaConfig
+from physalis.dictionaries.architectures.topk import TopK, TopKConfig
 from physalis.dictionaries.base import Dictionary, Loss, Shape, Tick
-from physalis.dictionaries.batchtopk import BatchTopK, BatchTopKConfig
-from physalis.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
-from physalis.dictionaries.crosslayer import CrossLayer, CrossLayerConfig
-from physalis.dictionaries.gated import Gated, GatedConfig
-from physalis.dictionaries.jumprelu import JumpReLU, JumpReLUConfig
-from physalis.dictionaries.l1 import L1, L1Config
-from physalis.dictionaries.l1resampled import L1Resampled, L1ResampledConfig
 from physalis.dictionaries.linear import Linear
-from physalis.dictionaries.listamatryoshka import ListaMatryoshka, ListaMatryoshkaConfig
-from physalis.dictionaries.matchingpursuit import MatchingPursuit, MatchingPursuitConfig
-from physalis.dictionaries.matryoshka import Matryoshka, MatryoshkaConfig
-from physalis.dictionaries.topk import TopK, TopKConfig
 from physalis.errors import BadInput
+from physalis.runtime.device import compute_dtype
 
 __all__ = [
     "ARCHITECTURES", "L1", "BatchTopK", "BatchTopKConfig", "CrossLayer", "CrossLayerConfig", "Crosscoder",

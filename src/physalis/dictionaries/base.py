@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from physalis.dictionaries.flattening import flat_codes, flat_rows, tensor_of, unflat
-from physalis.dictionaries.rows import Rows
+from physalis.dictionaries.kernels.rows import Rows
 from physalis.errors import BadInput
 from physalis.types import Batch, Codes, Frame
 
@@ -109,9 +109,7 @@ class Dictionary(nn.Module, ABC):
     def start(self, sample: Batch, *, seed: int) -> None:
         """Choose initial weights from data: at least as many rows as there are features is best."""
 
-    def forward(
-        self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]
-    ) -> Float[Tensor, "... d_out"]:
+    def forward(self, x: Float[Tensor, "... d_in"] | Float[np.ndarray, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """The dictionary's guess at what it predicts (``x`` itself, for an autoencoder) as ``evaluate`` judges it, skip
         path and layer norm included; float32. Raises BadInput as ``encode``."""
         x = tensor_of(x, self._like)

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physalis.dictionaries import rows
 from physalis.dictionaries.base import Dictionary, Shape, Tick
-from physalis.dictionaries.rows import Rows
+from physalis.dictionaries.kernels import rows
+from physalis.dictionaries.kernels.rows import Rows
 from physalis.types import Batch, Codes, Frame
 
 REVIVE_EVERY = 8  # tokens

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physalis.dictionaries import kernels, rows
-from physalis.dictionaries.rows import Outer, Rows
+from physalis.dictionaries.kernels import cpu, rows
+from physalis.dictionaries.kernels.rows import Outer, Rows
 from physalis.errors import BadInput
 from physalis.types import Codes
 
@@ -60,7 +60,7 @@ class _Squares(torch.autograd.Function):
         each = torch.empty(rests.shape[:2], device=target.device)
         if target.device.type == "cpu":
             arrays = (part.detach().numpy() for part in (values, ids, level, dec, target, rests, each))
-            kernels.nested_rests(*arrays)
+            cpu.nested_rests(*arrays)
         else:
             for i in range(n):
                 own = Codes(values * (level[ids.long()] == i), ids)
@@ -79,7 +79,7 @@ class _Squares(torch.autograd.Function):
         if values.device.type == "cpu":
             known = [part.detach().numpy() for part in (values, ids, level, ctx.dec, rests, g)]
             found = [part.numpy() for part in (reach, g_values, g_target, at)]
-            kernels.nested_gradients(*known, np.float32(ctx.carry), *found)  # pyright: ignore[reportCallIssue]
+            cpu.nested_gradients(*known, np.float32(ctx.carry), *found)  # pyright: ignore[reportCallIssue]
         else:
             reach = 2 * g[..., None] * rests / rests.shape[2]
             g_target = -reach.sum(0)

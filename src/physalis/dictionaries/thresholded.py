@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.dictionaries import candidates, rows
 from physalis.dictionaries.base import Shape, Tick
+from physalis.dictionaries.kernels import candidates, rows
+from physalis.dictionaries.kernels.rows import Rows
 from physalis.dictionaries.linear import Linear
-from physalis.dictionaries.rows import Rows
 from physalis.types import Batch, Codes
 
 _NEAR = 0.8

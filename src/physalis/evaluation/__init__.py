@@ -3,7 +3,7 @@
 from physalis.evaluation.baselines import LinearMap, too_wide
 from physalis.evaluation.evaluating import evaluate, measure
 from physalis.evaluation.evaluation import Evaluation
-from physalis.evaluation.rebuilding import Counted, reconstructions
+from physalis.evaluation.reconstruction import Counted, reconstructions
 from physalis.evaluation.splicing import Splicer, Unspliceable
 
 __all__ = [

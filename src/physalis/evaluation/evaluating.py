@@ -16,20 +16,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from physalis import artifact, device, dictionaries
+from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary, Linear
 from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap, too_wide
 from physalis.evaluation.evaluation import Evaluation
-from physalis.evaluation.rebuilding import Counted, reconstructions
+from physalis.evaluation.reconstruction import Counted, reconstructions
 from physalis.evaluation.splicing import MEAN, Splicer, Unspliceable
 from physalis.evaluation.trained import other_recording
 from physalis.metrics import RECONSTRUCTION, Interval, Sums, fvu, l0
 from physalis.models import Model
-from physalis.origin import Recordings, recorded
-from physalis.training import train
+from physalis.placement.origin import Recordings, recorded
+from physalis.runtime import device
+from physalis.training.training import train
 
 OWN, FROZEN, MAP = "", "frozen", "linear"
 REPEATED = ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")

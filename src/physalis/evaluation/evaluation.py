@@ -4,8 +4,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from physalis import artifact, dataframes
+from physalis import artifact
 from physalis.artifact import Manifest
+from physalis.display import tables
 from physalis.metrics import FIRING, RECONSTRUCTION, SPLICE
 
 OWN = "this dictionary"
@@ -36,7 +37,7 @@ class Evaluation(Manifest):
         dictionary", a baseline, or a site where the dictionary predicts several. Without an interval, ``low`` and
         ``high`` are missing. Raises BadInput without pandas."""
         sites = [(site, {"fvu": each}) for site, each in self.facts["sites"].items()]
-        return dataframes.table(
+        return tables.table(
             {"of": of, "metric": metric, "value": each["value"], "low": each["low"], "high": each["high"]}
             for of, metrics in [*self._measured(), *sites]
             for metric, each in metrics.items()

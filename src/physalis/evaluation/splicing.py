@@ -28,8 +28,8 @@ from physalis.evaluation.baselines import LinearMap
 from physalis.metrics import Splice, Sums
 from physalis.models import Model, Write
 from physalis.models.branching import Trunk
-from physalis.models.passing import depth
-from physalis.progress import progress
+from physalis.models.hooks import depth
+from physalis.runtime.progress import progress
 from physalis.site import Site
 
 TOLERANCE = 1e-5  # nats; more means that the splice itself changes the model

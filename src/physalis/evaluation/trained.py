@@ -6,7 +6,7 @@ from physalis import artifact
 from physalis.activations import KIND
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
-from physalis.origin import Recorded
+from physalis.placement.origin import Recorded
 
 FLATTERS = "Text that it was trained on flatters it."
 MOST = 100

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from physalis import artifact, bounded, dictionaries
-from physalis.artifact import Manifest
-from physalis.bounded import shown
-from physalis.device import default_device
+from physalis import artifact, dictionaries
+from physalis.artifact import Manifest, untrusted
+from physalis.artifact.untrusted import shown
 from physalis.errors import BadInput
-from physalis.exchange import (
+from physalis.exchange.checks import Check
+from physalis.exchange.formats import (
     circuit_tracer,
     dictionary_learning,
     gemma,
@@ -23,15 +23,15 @@ from physalis.exchange import (
     saelens,
     sparsify,
 )
-from physalis.exchange.checks import Check
 from physalis.exchange.imported import Imported
 from physalis.exchange.judging import Verdict, same_places, verdict
 from physalis.exchange.readings import measure, rows_of
 from physalis.models import Model
-from physalis.models.packages import own_name
+from physalis.models.sources.packages import own_name
 from physalis.recording import stream
+from physalis.runtime.device import default_device
 from physalis.site import Site
-from physalis.training import Source
+from physalis.training.training import Source
 
 READERS: tuple[ModuleType, ...] = (
     saelens, sparsify, dictionary_learning, llamascope, circuit_tracer, gemma, openai, plain,
@@ -69,7 +69,7 @@ def recognise(path: Path | str) -> str:
             "downloaded first: hf download OWNER/NAME --local-dir DIR, then convert the dictionary's own folder in DIR."
         )
     if not path.is_dir():
-        bounded.open_file(path).close()  # and no pipe, on which reading never ends
+        untrusted.open_file(path).close()  # and no pipe, on which reading never ends
     kind = artifact.kind_of(path) if (path / artifact.MANIFEST).is_file() else None
     if kind == "dictionary":
         return OURS

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from physalis import bounded
-from physalis.bounded import shown
+from physalis.artifact import untrusted
+from physalis.artifact.untrusted import shown
 from physalis.errors import BadInput
 from physalis.exchange import pickles
 
@@ -34,7 +34,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
     npz files are read with pickling off. Raises BadInput if the file cannot be read.
     """
-    bounded.open_file(path).close()
+    untrusted.open_file(path).close()
     if path.suffix == ".safetensors":
         try:
             return _real(load_file(path), path)
@@ -96,8 +96,8 @@ def settings(path: Path, **kinds: Kind) -> dict[str, Any]:
     names given is of another kind (as for ``checked``)."""
     if not path.exists():
         raise BadInput(f"There is no {path}. The format needs it: fetch it too, beside the weights.")
-    text = bounded.read_text(path, most=MOST_SETTINGS)
-    value = bounded.parse_json(text, path) if path.suffix == ".json" else bounded.parse_yaml(text, path)
+    text = untrusted.read_text(path, most=MOST_SETTINGS)
+    value = untrusted.parse_json(text, path) if path.suffix == ".json" else untrusted.parse_yaml(text, path)
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds {type(value).__name__}, not settings by name. Check the path.")
     return checked(value, path, **kinds)

@@ -22,10 +22,10 @@ from physalis.exchange.checks import Check, ok, unverifiable, wrong
 from physalis.exchange.imported import Claims, Imported
 from physalis.exchange.readings import HOPELESS, Measured
 from physalis.models import Model
-from physalis.origin import listed, place
-from physalis.recording.text import blocks
+from physalis.placement.origin import listed, place
+from physalis.recording.contexts import blocks
 from physalis.site import LAYERED, Site
-from physalis.training import Source
+from physalis.training.training import Source
 from physalis.types import Batch
 
 NEEDS = ("scale", "centring", "L0", "FVU", "site", "BOS", "dead features")

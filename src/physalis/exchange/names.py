@@ -10,9 +10,9 @@ from pathlib import Path
 from physalis.exchange.checks import Check, ok, unverifiable, wrong
 from physalis.exchange.imported import Claims, Imported
 from physalis.models import Model
-from physalis.models.packages import hub_name
+from physalis.models.sources.packages import hub_name
 from physalis.site import Site
-from physalis.training import Source
+from physalis.training.training import Source
 
 CHECK = "model"
 ALIASES = {

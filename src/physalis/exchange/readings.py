@@ -19,7 +19,7 @@ from physalis.dictionaries.thresholded import Thresholded
 from physalis.exchange import weights
 from physalis.exchange.checks import Check, ok, unverifiable, wrong
 from physalis.exchange.imported import Imported
-from physalis.training import Source
+from physalis.training.training import Source
 from physalis.types import Batch
 
 WORK = 2e11  # multiplications that a look may take

@@ -13,8 +13,8 @@ from physalis.artifact import Manifest
 from physalis.dictionaries import Crosscoder, CrossLayer, Dictionary, L1Resampled, Linear, MatchingPursuit
 from physalis.errors import BadInput
 from physalis.exchange.imported import hook_of
-from physalis.models.packages import hub_name
-from physalis.origin import listed
+from physalis.models.sources.packages import hub_name
+from physalis.placement.origin import listed
 
 
 def load(folder: Path) -> tuple[Dictionary, Manifest]:

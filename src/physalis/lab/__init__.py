@@ -1,7 +1,8 @@
 """Worlds whose truth is known, and how far a dictionary is from it."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from physalis.lazy import lazy
 
 if TYPE_CHECKING:
     from physalis.lab.absorption import absorbing_world, hedging_world, measure_absorption, measure_hedging
@@ -21,10 +22,4 @@ __all__ = [
     "oracle", "permuted", "random_directions", "score",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'physalis.lab' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"physalis.lab.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy(__name__, _HOME)

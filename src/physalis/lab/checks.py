@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
-from physalis.displayed import Displayed
+from physalis.display.reprs import Displayed
 from physalis.lab.pages import Page
 
 

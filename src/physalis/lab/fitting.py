@@ -12,7 +12,7 @@ from jaxtyping import Float
 from physalis import dictionaries
 from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary
 from physalis.errors import BadInput
-from physalis.training import Source, train
+from physalis.training.training import Source, train
 from physalis.types import Batch, Frame
 
 ARCHITECTURES_OF_ONE_SITE = tuple(k.__name__.lower() for k in ARCHITECTURES if k not in (Crosscoder, CrossLayer))

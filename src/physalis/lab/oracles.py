@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from physalis.dictionaries import TopK, TopKConfig, rows
+from physalis.dictionaries import TopK, TopKConfig
+from physalis.dictionaries.kernels import rows
 from physalis.dictionaries.linear import Linear
 from physalis.errors import BadInput
 from physalis.lab import recipes

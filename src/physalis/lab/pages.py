@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from physalis.displayed import Displayed
+from physalis.display.reprs import Displayed
 
 
 class Record(BaseModel):

@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from physalis import __version__, bounded
+from physalis import __version__
+from physalis.artifact import untrusted
+from physalis.artifact.folder import is_file, write
 from physalis.errors import BadInput
-from physalis.folder import is_file, write
 from physalis.lab.checks import Experiment
 from physalis.lab.pages import Page
-from physalis.progress import progress
+from physalis.runtime.progress import progress
 
 MOST = 64 << 20
 """Bytes of an experiment's record."""
@@ -62,7 +63,7 @@ def tell(experiment: Experiment) -> dict[str, Any]:
 
 def read_told(file: Path) -> dict[str, Any]:
     """What ``tell`` told, out of a file. Raises BadInput for one that is damaged, or holds something else."""
-    found = bounded.parse_json(bounded.read_bytes(file, most=MOST), file)
+    found = untrusted.parse_json(untrusted.read_bytes(file, most=MOST), file)
     try:
         Page.model_validate(found["page"])
         Checked.of(found["check"])

@@ -33,7 +33,7 @@ from physalis.lab.traps import (
     Trace,
     Trap,
 )
-from physalis.progress import progress
+from physalis.runtime.progress import progress
 
 __all__ = [
     "Ablation", "Attribution", "Coder", "Explainer", "FeatureFinder", "Line", "Network", "Parted", "Probe",

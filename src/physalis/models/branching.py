@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from physalis.models.hooks import Pass, Passed, Write, depth
 from physalis.models.model import Model
-from physalis.models.passing import Pass, Passed, Write, depth
 from physalis.site import Site
 
 LOGITS = Site("logits")

@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from physalis.errors import BadInput
 from physalis.models.model import Model, Write
-from physalis.models.prompting import room
+from physalis.models.text.prompting import room
 from physalis.site import Site
 
 LOGITS = Site("logits")

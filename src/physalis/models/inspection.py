@@ -7,9 +7,9 @@ from pydantic import BaseModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from physalis.models.families import PLACES, Family, family_of
-from physalis.models.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
 from physalis.models.model import Model
-from physalis.models.screening import screen_size
+from physalis.models.sources.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
+from physalis.models.sources.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
 
 

@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from physalis.characters import alone, in_text
+from physalis.corpora.characters import alone, in_text
 from physalis.errors import BadInput
-from physalis.interruption import check_interrupted, is_interruptible
-from physalis.models import tokens as tokens_
 from physalis.models.families import PLACES, Family
-from physalis.models.passing import ORDER, Pass, Passed, Write, depth, has_module
+from physalis.models.hooks import ORDER, Pass, Passed, Write, depth, has_module
+from physalis.models.text import tokens as tokens_
+from physalis.runtime.cancellation import check_interrupted, is_interruptible
 from physalis.site import Site
 
 

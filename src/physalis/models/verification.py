@@ -16,7 +16,7 @@ from physalis.errors import BadInput
 from physalis.models.families import Family, how_to_name
 from physalis.models.model import Model, Write
 from physalis.models.structure import find_family, probe
-from physalis.models.tokens import Tokenizer
+from physalis.models.text.tokens import Tokenizer
 from physalis.site import Site
 
 LOGITS = Site("logits")

@@ -12,7 +12,7 @@ from torch import Tensor
 from physalis.activations import Hygiene, MemoryShard, Span
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.progress import Advance
+from physalis.runtime.progress import Advance
 from physalis.site import Site
 
 PILOT = 8

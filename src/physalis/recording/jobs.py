@@ -21,8 +21,8 @@ from physalis.artifact import read_json, write_json
 from physalis.artifact.kinds import Layout
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.progress import Advance
 from physalis.recording.forward import Collected, collect
+from physalis.runtime.progress import Advance
 from physalis.site import Site
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from physalis.activations import Span
-from physalis.device import forget_peak_memory, peak_memory
 from physalis.models import Model
+from physalis.recording.contexts import check_sizes, n_contexts
 from physalis.recording.forward import collect, pilot
-from physalis.recording.text import check_sizes, n_contexts
+from physalis.runtime.device import forget_peak_memory, peak_memory
 from physalis.site import Site
 
 PASSES = 4

@@ -22,12 +22,10 @@ import numpy as np
 
 from physalis.activations import DOCUMENTS, KIND, LAYOUT, TOKENS, Activations, Hygiene, Span, lay_out, seal
 from physalis.artifact import MANIFEST, Manifest, claim, write_atomic
+from physalis.corpora import Trail
 from physalis.errors import BadInput
-from physalis.models import Model, Trail
-from physalis.progress import progress
-from physalis.recording.forward import pilot
-from physalis.recording.jobs import hygienes_to_dict, is_whole, read_layout, record_spans, write_layout
-from physalis.recording.text import (
+from physalis.models import Model
+from physalis.recording.contexts import (
     TEXT,
     check_sizes,
     check_text,
@@ -39,7 +37,10 @@ from physalis.recording.text import (
     write_text,
     written,
 )
+from physalis.recording.forward import pilot
+from physalis.recording.jobs import hygienes_to_dict, is_whole, read_layout, record_spans, write_layout
 from physalis.recording.workers import run_workers
+from physalis.runtime.progress import progress
 from physalis.site import Site
 
 CHEAP = (TEXT, TOKENS, DOCUMENTS, LAYOUT)

@@ -15,8 +15,8 @@ from physalis.activations import Span
 from physalis.errors import BadInput
 from physalis.models import Family, Model, load_model
 from physalis.recording.jobs import record_spans
+from physalis.runtime.signals import deaf
 from physalis.site import Site
-from physalis.stopping import deaf
 
 
 def run_workers(

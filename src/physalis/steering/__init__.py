@@ -1,7 +1,7 @@
 """Steering: a model run with some of its features edited: texts side by side, and what each strength does and costs."""
 
-from physalis.place import Place
-from physalis.steering.doses import DoseResponse, dose_response, measure
+from physalis.placement.place import Place
+from physalis.steering.dose_curves import DoseResponse, dose_response, measure
 from physalis.steering.edits import EDITS, Add, Cap, Clamp, Edit, Project, Scale, Steering, parse_edit
 from physalis.steering.texts import Step, chat, completion, steer
 

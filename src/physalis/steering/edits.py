@@ -32,9 +32,9 @@ from physalis import artifact, dictionaries
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model, Write
-from physalis.models.passing import depth
-from physalis.origin import Origin
-from physalis.place import Place
+from physalis.models.hooks import depth
+from physalis.placement.origin import Origin
+from physalis.placement.place import Place
 from physalis.site import Site
 
 LARGEST = 1e9

@@ -15,8 +15,8 @@ from torch import Tensor
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.generation import BY_CHANCE, Sampler, generate
-from physalis.models.prompting import begin, room
-from physalis.models.tokens import Decoder
+from physalis.models.text.prompting import begin, room
+from physalis.models.text.tokens import Decoder
 from physalis.steering.edits import Steering
 
 USUAL = 60

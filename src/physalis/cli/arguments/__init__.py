@@ -1,0 +1,1 @@
+"""arguments: how the command line is read: amounts, options, settings, and the sentence for what cannot be."""

@@ -1,0 +1,57 @@
+"""early: what can be judged before torch is there is judged then: a slip of the pen costs a second and not ten."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from physalis import artifact
+from physalis.artifact import Manifest
+from physalis.cli.arguments.amounts import amount
+from physalis.cli.arguments.settings import check_architecture, read_settings
+from physalis.errors import BadInput
+from physalis.site import Site
+
+
+def sites(names: Sequence[str]) -> list[Site]:
+    """Sites as they were named. Raises BadInput for a spelling that is none, and for one that is named twice."""
+    found = [Site.parse(each) for each in names]
+    for i, each in enumerate(found):
+        if each in found[:i]:
+            raise BadInput(f"The site {each} was given twice. Name each once.")
+    return found
+
+
+def text(source: str, field: str | None) -> None:
+    """Open the text and read its first document. Raises BadInput if there is none; what is on the hub is not asked."""
+    from physalis.corpora.sources import documents, files
+
+    if source != "stdlib" and files(source) is not None:
+        next(documents(source, field=field), None)
+
+
+def recordings(*folders: Path | Iterable[Path] | None) -> list[Manifest]:
+    """The manifests of folders of activations. Raises BadInput for one that holds none."""
+    named = [each for given in folders for each in ([given] if isinstance(given, Path) else given or ())]
+    return [artifact.read(each, "activations") for each in named]
+
+
+def dictionary(folder: Path) -> Manifest:
+    """The manifest of a dictionary's folder. Raises BadInput if it holds none."""
+    return artifact.read(folder, "dictionary")
+
+
+def dictionary_shape(architecture: str | None, features: str | None, k: int | None) -> None:
+    """Raise BadInput for an architecture that there is not, or a k that is not below a number of features."""
+    if architecture is not None:
+        check_architecture(architecture)
+    if k is not None and features is not None and not features.strip().lower().endswith("x"):
+        if k >= (n := amount(features)):
+            raise BadInput(
+                f"k = {k} must be smaller than the number of features, {n}: otherwise nothing is sparse. Lower --k or "
+                "raise --features."
+            )
+
+
+def settings(given: Sequence[str] | None, architectures: Sequence[str]) -> dict[str, Any]:
+    """What was given with ``--set`` of these architectures. Raises BadInput for what none of them has."""
+    return read_settings(given or (), architectures)

@@ -1,0 +1,22 @@
+"""say_next(): the command that follows, as a line that works as pasted."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from physalis.cli.shown.console import spelt
+
+
+def say_next(*words: str | Path) -> None:
+    """Print it in one line, however narrow the terminal is: one that was wrapped could not be pasted."""
+    print(f"Next: physalis {spelt(shlex.join(map(str, words)))}")
+
+
+def named(option: str, given: Sequence[str | Path] | None) -> list[str | Path]:
+    """The words of an option that was given several times, or not at all."""
+    return [word for each in given or () for word in (option, each)]
+
+
+def beside(folder: Path, what: str) -> Path:
+    """A folder for what is made of the one in ``folder``."""
+    return folder.with_name(f"{folder.name}-{what}") if folder.name else Path(what)

@@ -1,0 +1,4 @@
+"""architectures: one architecture a file: its frozen config above a class with ``encode``, ``loss`` and ``constrain``.
+
+``dictionaries.ARCHITECTURES`` lists them; what several share is a floor below, in ``dictionaries``.
+"""

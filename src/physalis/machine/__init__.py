@@ -1,0 +1,1 @@
+"""machine: what matters here of this machine (``doctor``), and what is kept on it (``cache``)."""

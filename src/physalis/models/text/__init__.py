@@ -1,0 +1,3 @@
+"""text: what a model asks of text: ids of its tokenizer (``tokens``), how a text begins (``prompting``), and
+documents as contexts of equal length (``packing``).
+"""

@@ -1,0 +1,1 @@
+"""people: what people write about an atlas: their notes (``notes``), and the comments of guests (``comments``)."""

@@ -1,0 +1,4 @@
+"""runtime: the process and its machine: signals, work that is cancelled, progress, and the device that computes.
+
+Everything above asks here and nowhere else; ``signals`` is imported first of all and takes no time.
+"""

@@ -1,0 +1,390 @@
+"""train(): the only training loop in the package. One read of the activations feeds every dictionary in the list.
+
+1. Batches come shuffled over the whole training part, centred and scaled by the constants the source keeps.
+2. Each dictionary computes its loss on the batch, Adam takes a step, the dictionary's constraint is applied. Where
+   memory does not hold a batch it goes through in pieces, and the step is still one of the whole batch.
+3. Features that have not fired for ``dead_after`` tokens are named dead to the loss, which may revive them.
+4. A checkpoint holds weights, moments, counters and the position in the data: a run that was killed goes on from there
+   and ends with the same bytes.
+
+Dictionaries, moments and batches are on one device, to which the next batch is copied while a card computes. The job
+does not name the device: what is asked for is the same anywhere, and numbers differ by rounding alone, as between two
+kinds of processor. So a folder opens anywhere, and a run may go on elsewhere; bytes are the same where the device is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from physalis import artifact, dictionaries
+from physalis.artifact import Manifest
+from physalis.dictionaries.base import Dictionary, Shape, Tick
+from physalis.errors import BadInput
+from physalis.runtime.device import chosen, is_out_of_memory, moved, ranking_dtype, repeatable
+from physalis.runtime.progress import progress
+from physalis.training import history
+from physalis.training.adam import Adam
+from physalis.training.checkpoints import Checkpoint, resume, state_of
+from physalis.types import Batch, Frame
+
+METRICS, LAST_FIRED = history.METRICS, "last_fired.safetensors"
+LOG_EVERY = 10  # steps
+FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
+
+
+@runtime_checkable
+class Part(Protocol):
+    """The rows to train on."""
+
+    @property
+    def n_tokens(self) -> int: ...
+
+    def n_batches(self, size: int, *, epochs: int = 1) -> int: ...
+
+    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A source that holds text out."""
+
+    @property
+    def held_out(self) -> Part: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What ``train`` reads: Activations, several of them as Pairs, a Stream, or the Samples of a world."""
+
+    @property
+    def train(self) -> Part: ...
+
+    @property
+    def frame(self) -> Frame: ...
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def d_out(self) -> int: ...
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the dictionary's manifest says about where it reads: site, model, hygiene; or the world."""
+        ...
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what was read, by role."""
+        ...
+
+
+def train(
+    source: Source,
+    configs: Sequence[Shape],
+    outs: Sequence[str | Path],
+    *,
+    epochs: int = 3,
+    batch_size: int = 2048,
+    lr: float | None = None,
+    warmup: int | None = None,
+    decay: float = 0.5,
+    dead_after: int | None = None,
+    frozen: Literal["dec", "enc"] | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    device: torch.device | str | None = None,
+) -> list[Dictionary]:
+    """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
+
+    ``lr`` is ``learning_rate(d_out)`` times the architecture's ``pace`` unless given; it rises over ``warmup`` steps (a
+    twentieth of the run, at most 100) and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens
+    without firing make a feature dead; a twentieth of the run, at most 10M, unless given.
+    ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
+    the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
+    dictionary starts from (``seed`` unless given). It happens on ``device``, the best that there is unless given, and
+    what is returned is there too; like what is stored, it reads raw activations.
+
+    Run again after a kill, it goes on from the last checkpoint and gives the same bytes. Raises BadInput if there are
+    fewer tokens than a batch, if widths do not fit, for a config with layer norm, or if a folder holds something else.
+    """
+    device = chosen(device)
+    folders = [Path(out) for out in outs]
+    seeds = [seed] * len(configs) if seeds is None else seeds
+    names = [dictionaries.architecture_of(config).__name__ for config in configs]
+    if batch_size < 1 or epochs < 1 or not (lr is None or 0 < lr < float("inf")):
+        asked = f"received {batch_size}, {epochs} and {lr}"
+        raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
+    steps = source.train.n_batches(batch_size, epochs=epochs)
+    if (n := source.train.n_tokens) < batch_size or steps < 1:
+        few = f"There are {n:,} training tokens, fewer than one batch of {batch_size:,}."
+        raise BadInput(f"{few} Record more text, or lower --batch-size.")
+    dead_after = dead_after or min(10_000_000, steps * batch_size // 20)
+    rates = [learning_rate(source.d_out) * dictionaries.architecture_of(c).pace if lr is None else lr for c in configs]
+    warmup = min(100, steps // 20) if warmup is None else warmup
+    training = {
+        "epochs": epochs, "batch_size": batch_size, "steps": steps, "warmup": warmup, "decay": decay,
+        "dead_after": dead_after, "frozen": frozen, "order": seed,
+    }  # fmt: skip
+    with ExitStack() as stack:
+        jobs, done = [], []
+        for folder, name, config, rate, own in zip(folders, names, configs, rates, seeds, strict=True):
+            _check(config, source)
+            job = {
+                "architecture": name, "dictionary": asdict(config), "training": training | {"lr": rate},
+                "inputs": source.inputs, "seed": own,
+            }  # fmt: skip
+            jobs.append(job)
+            done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
+        checkpoint = Checkpoint(folders[0], jobs)
+        if all(done):
+            checkpoint.drop()  # a kill may have come just before
+            return [dictionaries.load(folder, device=device) for folder in folders]
+        stack.enter_context(repeatable(device))
+        frame = source.frame.to(device)
+
+        def framed(batches: Iterable[Batch]) -> Iterator[Batch]:
+            return map(frame.apply, moved(batches, device))
+
+        made = [dictionaries.make(name, asdict(config)).to(device) for name, config in zip(names, configs, strict=True)]
+        rows = max(c.n_features for c in configs)
+        sample = first(framed(source.train.batches(batch_size, seed=seed)), rows)
+        for dictionary, own in zip(made, seeds, strict=True):
+            dictionary.compute_in(ranking_dtype(device))
+            begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
+        del sample
+        runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
+        start = resume(checkpoint, runs, folders, steps=steps, every=LOG_EVERY)
+        batches = framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start))
+        state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
+        logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
+        schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
+        title = "train" if frozen is None else f"baseline: random {frozen}oder"
+        with progress(title, steps * batch_size, "tokens", done=start * batch_size) as advance:
+            for step, batch in zip(range(start, steps), batches, strict=False):
+                for run, schedule, log in zip(runs, schedules, logs, strict=True):
+                    row = run.descend(batch, step, schedule, dead_after)
+                    if row is not None:
+                        log.write(row)
+                advance(len(batch.x), note=runs[0].note)
+                checkpoint.keep(lambda done=step + 1: state_of(runs, done))
+        last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
+        for folder, run, job in zip(folders, runs, jobs, strict=True):
+            run.dictionary.finish(last)
+            _finish(folder, run, job, source, frame)
+        checkpoint.drop()
+    return [dictionaries.load(folder, device=device) for folder in folders]
+
+
+def unseen(source: Source, batch_size: int) -> Part:
+    """The rows that thresholds are set on after the last step: held-out text where there is enough. On rows that were
+    read several times fewer features fire than on any others, by a tenth after three passes, and L0 would be off by
+    that much. One number is set, for all features alike."""
+    if isinstance(source, Judged) and source.held_out.n_batches(batch_size) * batch_size >= FINISH_ROWS:
+        return source.held_out
+    return source.train
+
+
+def learning_rate(d_out: int) -> float:
+    """The rate to rise to where directions have ``d_out`` elements: .12 / sqrt(d_out).
+
+    Adam moves every element by about the rate, so a step turns a direction of length 1 by about rate * sqrt(d_out): the
+    rule says by which angle, whatever the width. It is .005 at 576, where 6e-3 was best of four on SmolLM2 (docs/
+    training.md), and .012 at 96, where worlds whose truth is known show what a rate recovers.
+    """
+    return 0.12 / d_out**0.5
+
+
+def begin(dictionary: Dictionary, sample: Batch, *, frozen: Literal["dec", "enc"] | None, seed: int) -> None:
+    """Give a dictionary the weights that training starts from."""
+    if frozen is None:
+        dictionary.start(sample, seed=seed)
+    else:
+        _linear(dictionary).start_frozen(sample, frozen, seed=seed)
+
+
+def first_rows(sample: Batch, n_features: int, batch_size: int) -> Batch:
+    """What a dictionary of that many features starts from, whatever the sizes of those it is trained beside: as many
+    batches as it has features."""
+    x, y = (part[: -(-n_features // batch_size) * batch_size] for part in sample)
+    return Batch(x, x if sample.y is sample.x else y)
+
+
+def _check(config: Shape, source: Source) -> None:
+    if config.layer_norm:
+        raise BadInput(
+            "layer_norm is for dictionaries converted from tools that train with it; here centring and scale are "
+            "folded into the weights instead. Leave layer_norm out."
+        )
+    if (config.d_in, config.d_out) != (source.d_in, source.d_out):
+        raise BadInput(
+            f"The activations have width {source.d_in} in and {source.d_out} out; the dictionary wants {config.d_in} "
+            f"in and {config.d_out} out. Make the config with d_in = {source.d_in} and d_out = {source.d_out}."
+        )
+
+
+def _linear(dictionary: Dictionary) -> dictionaries.Linear:
+    if not isinstance(dictionary, dictionaries.Linear):
+        raise BadInput(f"{type(dictionary).__name__} has no frozen baseline: its parts are not one matrix each.")
+    return dictionary
+
+
+class Schedule:
+    """The learning rate of each step: a linear rise, a plateau, a linear fall to 0."""
+
+    def __init__(self, *, lr: float, warmup: int, decay: float, steps: int) -> None:
+        self.lr, self.warmup, self.decay, self.steps = lr, warmup, decay, steps
+
+    def __call__(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        fall = min(1.0, (self.steps - step) / (self.decay * self.steps)) if self.decay else 1.0
+        return self.lr * rise * fall
+
+
+class Run:
+    """One dictionary in training: its optimiser and when each feature last fired."""
+
+    def __init__(self, dictionary: Dictionary, *, seed: int = 0) -> None:
+        self.dictionary, self.seed = dictionary, seed
+        self.adam = Adam((n, p) for n, p in dictionary.named_parameters() if p.requires_grad)
+        self.seen = 0
+        device = next(dictionary.parameters()).device
+        self.last_fired = torch.zeros(dictionary.config.n_features, dtype=torch.int64, device=device)
+        self.row: dict[str, Any] = {}
+        self.pieces = 1
+        """In how many pieces a batch goes through the dictionary."""
+
+    def descend(self, batch: Batch, step: int, schedule: Schedule, dead_after: int) -> dict[str, Any] | None:
+        """One step on one batch. Returns a row of metrics every LOG_EVERY steps."""
+        tick = Tick(step, step / schedule.steps, self.seen - self.last_fired >= dead_after)
+        replaced = self.dictionary.replace(batch, tick, seed=self.seed)
+        if replaced is not None:
+            self.adam.forget(("enc", "dec", "b_enc"), replaced)
+            self.last_fired[replaced] = self.seen
+        self.seen += len(batch.x)
+        terms, fired = self._gradients(batch, tick)
+        rate = schedule(step)
+        self.adam.step(rate)
+        self.dictionary.constrain()
+        if step % LOG_EVERY and step + 1 != schedule.steps:
+            return None
+        values = {name: float(value) for name, value in terms.items()}
+        if not all(value == value and abs(value) < 1e6 for value in values.values()):
+            raise BadInput(
+                f"Training diverged at step {step}: {values}. Lower --lr (now {schedule.lr:g}) and use a new --out."
+            )
+        l0 = fired / len(batch.x)
+        self.row = {"step": step, "tokens": self.seen, **values, "l0": l0, "dead": int(tick.dead.sum()), "lr": rate}
+        if self.pieces > 1:
+            self.row["pieces"] = self.pieces
+        return self.row
+
+    def _gradients(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
+        """Gradients of the batch's loss, in as many pieces as memory asks for: (terms, codes that fired)."""
+        while True:
+            before = {name: value.clone() for name, value in self.dictionary.named_buffers()}
+            try:
+                return self._accumulate(batch, tick)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or 2 * self.pieces > len(batch.x):
+                    raise
+            # outside the handler, whose traceback holds the tensors that did not fit
+            self.adam.drop_gradients()
+            for name, value in self.dictionary.named_buffers():
+                value.copy_(before[name])
+            self.pieces *= 2
+
+    def _accumulate(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
+        total: dict[str, torch.Tensor] = {}
+        fired = 0
+        for x, y in zip(batch.x.chunk(self.pieces), batch.y.chunk(self.pieces), strict=True):
+            share = len(x) / len(batch.x)
+            loss = self.dictionary.loss(Batch(x, x if batch.y is batch.x else y), tick)
+            (share * torch.stack(list(loss.terms.values())).sum()).backward()
+            fires = loss.codes.values.detach() > 0
+            ids = loss.codes.ids[fires].long()
+            self.last_fired[ids] = self.seen
+            fired += len(ids)
+            for name, value in loss.terms.items():
+                total[name] = total.get(name, 0) + share * value.detach()
+        return total, fired
+
+    @property
+    def note(self) -> str | None:
+        """The last row, in a few words."""
+        return f"fvu {self.row['fvu']:.3f}, {self.row['dead']} dead" if self.row else None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}
+        return weights | self.adam.state() | {"last_fired": self.last_fired}
+
+    def facts(self) -> dict[str, Any]:
+        """What else is needed to go on exactly."""
+        return {"seen": self.seen, "row": self.row, "pieces": self.pieces}
+
+    def load(self, state: dict[str, torch.Tensor], step: int, facts: dict[str, Any]) -> None:
+        """Go on from ``state()`` and ``facts()`` after ``step`` steps."""
+        self.dictionary.load_state_dict({name[2:]: value for name, value in state.items() if name.startswith("w.")})
+        self.adam.load(state, step)
+        self.last_fired.copy_(state["last_fired"])
+        self.seen, self.row, self.pieces = facts["seen"], facts["row"], facts["pieces"]
+
+
+def first(batches: Iterable[Batch], rows: int) -> Batch:
+    """So many rows, in whole batches, or all that there are. Raises BadInput if there are none."""
+    held: list[Batch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(len(b.x) for b in held) >= rows:
+            break
+    if not held:
+        raise BadInput("The source has no training rows.")
+    x = torch.cat([b.x for b in held])
+    return Batch(x, x if held[0].y is held[0].x else torch.cat([b.y for b in held]))
+
+
+def peek(checkpoint: Path, index: int, job: dict[str, Any]) -> tuple[int, Dictionary]:
+    """The steps done and the dictionary of a run in progress, ``index`` among those of its checkpoint. It reads
+    rows inside the frame of the run's source. ``job`` is the run's own. Raises FileNotFoundError where there is no
+    checkpoint yet, BadInput where it is damaged.
+    """
+    dictionary = dictionaries.make(job["architecture"], job["dictionary"])
+    try:
+        with safe_open(checkpoint, "pt") as f:
+            state = {name: f.get_tensor(f"{index}.w.{name}") for name in dictionary.state_dict()}
+            step = int(f.metadata()["step"])
+        dictionary.load_state_dict(state)
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{checkpoint.name} is damaged: what it holds cannot be shown ({type(error).__name__})."
+        ) from error
+    dictionary.requires_grad_(False)
+    dictionary.compute_in(ranking_dtype(torch.device("cpu")))
+    return step, dictionary
+
+
+def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source, frame: Frame) -> None:
+    (folder / history.PACE).unlink(missing_ok=True)
+    run.dictionary.fold(frame)
+    name = dictionaries.save(run.dictionary, folder)
+    fired = {"last_fired": run.last_fired.cpu()}  # tokens that were seen by then; 0: never
+    artifact.write_atomic(folder / LAST_FIRED, lambda temporary: save_file(fired, temporary))
+    artifact.finish(
+        folder,
+        Manifest(
+            kind="dictionary",
+            config={key: job[key] for key in ("architecture", "dictionary", "training")} | source.origin,
+            seed=job["seed"],
+            inputs=source.inputs,
+            facts={"n_tokens": run.seen, "last": run.row},
+        ),
+        [name, METRICS, LAST_FIRED],
+    )

@@ -1,0 +1,1 @@
+"""lab: the lab's pages, served (``app``) and as plain files (``publishing``)."""

@@ -1,0 +1,1 @@
+"""people: what people write, over the web: their notes (``notes``) and comments (``comments``)."""

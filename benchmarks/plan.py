@@ -31,7 +31,7 @@ from physalis.activations import Activations, Pairs
 from physalis.dictionaries.kernels.rows import release_buffers
 from physalis.models import load_model
 from physalis.recording import record
-from physalis.runtime.device import forget_peak_memory, peak_memory, used_memory
+from physalis.runtime.device import forget_peak_memory, peak_memory, release_unused_memory, used_memory
 from physalis.site import Site
 from physalis.training import planning
 from physalis.training.training import train
@@ -107,6 +107,7 @@ def trained(asked: Asked) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run(asked.k + 64, f"{folder}/small", source.train.n_tokens // 4, 1)  # compiles
         release_buffers()
+        release_unused_memory()
         before = used_memory()
         forget_peak_memory()
         started = time.perf_counter()

@@ -326,7 +326,7 @@ def test_pieces_do_not_matter(made: Made, tmp_path: Path, monkeypatch: pytest.Mo
     from physalis.atlas.build import profiles, stored_codes
 
     monkeypatch.setattr(stored_codes, "SEGMENT", 2_000)
-    monkeypatch.setattr(stored_codes.Firings.blocks, "__defaults__", (3_000,))
+    monkeypatch.setattr(stored_codes.StoredCodes.blocks, "__defaults__", (3_000,))
     monkeypatch.setattr(profiles, "PART", 7)
     build_atlas(made.dictionary, made.activations, made.model, tmp_path / "atlas")
     assert contents(tmp_path / "atlas") == contents(made.atlas)

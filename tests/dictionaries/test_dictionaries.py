@@ -314,7 +314,7 @@ def test_dead_features_are_resampled_on_what_is_rebuilt_worst():
 
 
 def test_the_penalty_follows_the_l0():
-    asked = dictionaries.asked.Asked()
+    asked = dictionaries.l0_control.L0Control()
     asked.begin(1.0)
     many = [float(asked(torch.tensor(16.0), 8)) for _ in range(20)]
     assert many[0] > 1 and many[-1] > many[0], "grows while too many fire"

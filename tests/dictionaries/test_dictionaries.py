@@ -379,7 +379,7 @@ def test_rows_of_another_width_are_a_sentence(kind):
 
 
 def test_what_is_asked_for_falls_to_k():
-    falling = dictionaries.asked.falling
+    falling = dictionaries.l0_control.falling
     at = [falling(8, Tick(0, progress, torch.zeros(1)), start=4.0, over=0.5) for progress in (0.0, 0.25, 0.5, 0.9)]
     assert at == pytest.approx([32, 16, 8, 8])
 

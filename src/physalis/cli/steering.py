@@ -103,7 +103,7 @@ def dose_response(
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:
-    """Measure what adding a feature does at each strength, and costs.
+    """Measure what adding a feature does, and costs, by strength.
 
     How much likelier its target becomes, at what cost in perplexity, beside a random direction, the difference of means
     and a prompt.

@@ -180,7 +180,7 @@ def test_the_rule_for_what_is_found_is_benjamini_and_hochbergs():
 
 @pytest.mark.parametrize("pairs", [1 << 22, 100])
 def test_what_two_do_together_is_summed_sparsely_and_right(pairs, monkeypatch):
-    monkeypatch.setattr(codes, "PAIRS", pairs)
+    monkeypatch.setattr("physalis.comparing.codes.PAIRS", pairs)
     a, b = codes(7, 0.05, 0), codes(30, 0.1, 1)
     one, two = a.codes.toarray().astype(np.float64), b.codes.toarray().astype(np.float64)
     rows = np.array([5, 0, 3])

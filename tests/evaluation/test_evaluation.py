@@ -10,7 +10,7 @@ from physalis import artifact, metrics
 from physalis.activations import Activations, Pairs
 from physalis.cli.shown import printing
 from physalis.errors import BadInput
-from physalis.evaluation import Counted, LinearMap, evaluate, evaluating, reconstructions
+from physalis.evaluation import Counted, Evaluation, LinearMap, evaluate, evaluating, reconstructions
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
@@ -229,7 +229,7 @@ def test_what_does_not_belong_together_is_refused(tiny, tiny_text, tiny_activati
 def test_run_again_it_is_only_read(tiny, tiny_activations, tiny_dictionary, tiny_evaluation, monkeypatch):
     monkeypatch.setattr(evaluating, "Splicer", None)
     again = evaluate(tiny_dictionary, tiny_activations.folder, tiny, out=tiny_evaluation, splice_tokens=320)
-    assert again == artifact.read(tiny_evaluation, "evaluation")
+    assert again == Evaluation.open(tiny_evaluation)
 
 
 def test_what_is_printed_says_what_it_stands_on(facts, tiny_evaluation, capsys):

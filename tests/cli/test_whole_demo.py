@@ -32,9 +32,7 @@ def running(folder):
     ):
         try:
             told = folder / "said"
-            found = until(
-                lambda: run.poll() is not None or re.search(r"http://[\d.:]+/", told.read_text()), LONGEST_S
-            )
+            found = until(lambda: run.poll() is not None or re.search(r"http://[\d.:]+/", told.read_text()), LONGEST_S)
             assert run.poll() is None, told.read_text()
             yield run, found[0].rstrip("/")
         finally:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import ten_layers
 from tree import ROOT
 
 import physalis
+from physalis.models import Model
 from physalis.models.tiny import tiny_model
 
 
@@ -107,16 +109,37 @@ def test_what_is_wrong_is_seen():
 
 SMALLER = {"300_000": "3_000", "1404": "104", "340": "34"}
 """Numbers on pages that are of a larger model: tokens, features."""
-RUN = {
-    "README": (0,), "comments": (0,), "comparing": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,),
-    "notes": (0, 1), "pairs": (0,), "publishing": (0,), "steering": (0,), "verifying": (0,),
+FROM_NOTHING = {"README": (0,), "pairs": (0,)}
+"""Blocks that begin with a model and no folder, and read its layer 9."""
+FROM_FOLDERS = {
+    "comments": (0,), "comparing": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,), "notes": (0, 1),
+    "publishing": (0,), "steering": (0,), "verifying": (0,),
 }  # fmt: skip
-"""Blocks that take about a second with a tiny model."""
+"""Blocks that go on with what is there. All of these take about a second with a tiny model."""
+
+
+def execute(page: str, ns: tuple[int, ...], monkeypatch, load: Callable[..., Model]) -> None:
+    """Run blocks of a page one after another, with one model, whatever it is called."""
+    monkeypatch.setattr(physalis, "load_model", load)
+    monkeypatch.setattr("physalis.models.load_model", load)
+    monkeypatch.setattr(physalis, "serve", lambda *_: None)
+    names: dict[str, Any] = {"ph": physalis, "model": load("smollm2"), "__builtins__": builtins}
+    for block in (block for block in BLOCKS if block.page == page and block.n in ns):
+        code = block.code
+        for number, smaller in SMALLER.items():
+            code = code.replace(number, smaller)
+        exec(compile(code, f"{page}.md", "exec"), names)
+
+
+@pytest.mark.parametrize(("page", "ns"), FROM_NOTHING.items(), ids=FROM_NOTHING)
+def test_quick_ones_run_from_nothing(page, ns, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    execute(page, ns, monkeypatch, ten_layers.loaded)
 
 
 @pytest.fixture
 def made(tiny_activations, tiny_dictionary, tiny_atlas, widths, tmp_path, monkeypatch):
-    """The working folder holds what pages name, and there is one model, whatever it is called."""
+    """The working folder holds what pages name."""
     for name, source in {
         "acts": tiny_activations.folder, "sae": tiny_dictionary, "atlas": tiny_atlas.folder,
         "sae-seed-0": widths[0], "sae-seed-1": widths[1], "physalis-demo/dictionary": tiny_dictionary,
@@ -125,26 +148,11 @@ def made(tiny_activations, tiny_dictionary, tiny_atlas, widths, tmp_path, monkey
         shutil.copytree(source, tmp_path / name)
     (tmp_path / "commas.md").write_text("# Commas\n\nFeature 12.\n")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
-@pytest.mark.parametrize(("page", "ns"), RUN.items(), ids=RUN)
+@pytest.mark.parametrize(("page", "ns"), FROM_FOLDERS.items(), ids=FROM_FOLDERS)
 def test_quick_ones_run(page, ns, made, monkeypatch, capsys):
-    deep = page in ("README", "pairs")  # they read layer 9, and begin with no folder
-    if deep:
-        for name in ("acts", "sae", "atlas"):
-            shutil.rmtree(made / name)
-    model = ten_layers.loaded if deep else lambda *_, **__: tiny_model()
-    monkeypatch.setattr(physalis, "load_model", model)
-    monkeypatch.setattr("physalis.models.load_model", model)
-    monkeypatch.setattr(physalis, "serve", lambda *_: None)
-    names: dict[str, Any] = {"ph": physalis, "model": tiny_model(), "__builtins__": builtins}
-    for block in BLOCKS:
-        if block.page == page and block.n in ns:
-            code = block.code
-            for number, smaller in SMALLER.items():
-                code = code.replace(number, smaller)
-            exec(compile(code, f"{page}.md", "exec"), names)
+    execute(page, ns, monkeypatch, lambda *_, **__: tiny_model())
 
 
 def test_the_pages_make_a_site_without_a_warning(tmp_path):

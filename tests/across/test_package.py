@@ -11,6 +11,7 @@ import tomllib
 import venv
 import zipfile
 from collections import defaultdict
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def required(lines: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
+@cache
 def imported() -> dict[str, set[Path]]:
     """Each distribution that the source imports from, with the files that do."""
     homes, found = packages_distributions(), defaultdict(set)
@@ -63,6 +65,7 @@ def test_each_extra_is_one_that_doctor_knows():
     assert {*PROJECT["optional-dependencies"]} - {"dev"} == {*EXTRAS}
 
 
+@pytest.mark.slow
 def test_nothing_that_is_always_imported_is_optional():
     """Everything imports where no extra is installed, but for the modules that are what the extra is for."""
     files = {path for name in ("anywidget", "datasets", "pandas", "triton") for path in imported()[name]}

@@ -95,7 +95,7 @@ def test_an_architecture(copy, tmp_path):
     said = json.loads((tmp_path / "sae" / "manifest.json").read_text())
     assert said["config"]["architecture"] == "Plain" and said["facts"]["last"]["fvu"] < 1
     assert "Plain" in copy.run("-c", "import physalis; print(type(physalis.load('sae')).__name__)")
-    assert "wrong" not in copy.run("-m", "physalis", "verify", "sae").lower()
+    copy.run("-m", "physalis", "verify", "sae")  # code 1 if something is wrong
 
 
 def test_a_model_family(copy):

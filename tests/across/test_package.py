@@ -98,8 +98,7 @@ def test_hooks_and_workflow_do_what_ci_does():
     lints = [line for line in ci if re.match(r"\.venv/bin/python -m (ruff|pyright)", line)]
     assert [hook["entry"] for hook in local["hooks"]] == lints
     flow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    assert ".ci/run" in [step.get("run") for step in flow["jobs"]["all"]["steps"]]
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert "bash .ci/run" in [step.get("run") for step in flow["jobs"]["all"]["steps"]]
 
 
 def run(*command: str | Path, cwd: Path) -> str:

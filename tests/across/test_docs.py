@@ -112,10 +112,10 @@ SMALLER = {"300_000": "3_000", "1404": "104", "340": "34"}
 FROM_NOTHING = {"README": (0,), "pairs": (0,)}
 """Blocks that begin with a model and no folder, and read its layer 9."""
 FROM_FOLDERS = {
-    "comments": (0,), "comparing": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,), "notes": (0, 1),
+    "comments": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,), "notes": (0, 1),
     "publishing": (0,), "steering": (0,), "verifying": (0,),
 }  # fmt: skip
-"""Blocks that go on with what is there. All of these take about a second with a tiny model."""
+"""Blocks that go on with what is there. All of these take seconds with a tiny model."""
 
 
 def execute(page: str, ns: tuple[int, ...], monkeypatch, load: Callable[..., Model]) -> None:
@@ -131,6 +131,7 @@ def execute(page: str, ns: tuple[int, ...], monkeypatch, load: Callable[..., Mod
         exec(compile(code, f"{page}.md", "exec"), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "ns"), FROM_NOTHING.items(), ids=FROM_NOTHING)
 def test_quick_ones_run_from_nothing(page, ns, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -150,6 +151,7 @@ def made(tiny_activations, tiny_dictionary, tiny_atlas, widths, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "ns"), FROM_FOLDERS.items(), ids=FROM_FOLDERS)
 def test_quick_ones_run(page, ns, made, monkeypatch, capsys):
     execute(page, ns, monkeypatch, lambda *_, **__: tiny_model())

@@ -1,8 +1,9 @@
 """The command line: one short function a verb. Each reads its arguments, calls one public function, prints the record.
 
-No option has a default here: an option that is not given is not passed on, so the defaults are those in the public
-functions' signatures, which ``--help`` reads. Data goes to standard output, everything else to standard error. torch is
-imported late, so that ``--help`` is instant.
+An option that is not given is not passed on, so defaults are those in the public functions' signatures, which
+``--help`` reads. What these have no default for (a folder to write; a width of 8 features a dimension, in
+``arguments.amounts``; an architecture, in ``arguments.sources``) is decided here and said by ``--help``. Data goes to
+standard output, everything else to standard error. torch is imported late, so that ``--help`` is instant.
 """
 
 import inspect

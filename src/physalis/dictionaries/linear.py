@@ -31,14 +31,15 @@ class Linear(Dictionary):
     skip: nn.Parameter | None
     """[d_out, d_in], where the config asks for it."""
 
-    def _make(self, shape: Shape) -> None:
-        self.enc = Rows(torch.zeros(shape.n_features, shape.d_in))
-        self.dec = Rows(torch.zeros(shape.n_features, shape.d_out))
+    def _make(self, config: Shape) -> None:
+        self.config = config
+        self.enc = Rows(torch.zeros(config.n_features, config.d_in))
+        self.dec = Rows(torch.zeros(config.n_features, config.d_out))
         self.dec.on_sphere = True
-        self.b_enc = nn.Parameter(torch.zeros(shape.n_features))
-        self.b_dec = nn.Parameter(torch.zeros(shape.d_out))
-        self.register_buffer("centre", torch.zeros(shape.d_in))
-        self.skip = nn.Parameter(torch.zeros(shape.d_out, shape.d_in)) if shape.skip else None
+        self.b_enc = nn.Parameter(torch.zeros(config.n_features))
+        self.b_dec = nn.Parameter(torch.zeros(config.d_out))
+        self.register_buffer("centre", torch.zeros(config.d_in))
+        self.skip = nn.Parameter(torch.zeros(config.d_out, config.d_in)) if config.skip else None
 
     @property
     def W_enc(self) -> Float[Tensor, "d_in features"]:

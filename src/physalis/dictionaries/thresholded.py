@@ -27,9 +27,9 @@ class Thresholded(Linear):
     threshold: Tensor
     """[features], never negative."""
 
-    def _make(self, shape: Shape) -> None:
-        super()._make(shape)
-        self.register_buffer("threshold", torch.zeros(shape.n_features))
+    def _make(self, config: Shape) -> None:
+        super()._make(config)
+        self.register_buffer("threshold", torch.zeros(config.n_features))
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         return candidates.above(x, self.enc, self.b_enc, self.threshold)

@@ -27,7 +27,6 @@ class BatchTopK(Thresholded):
 
     def __init__(self, config: BatchTopKConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
 
     def loss(self, batch: Batch, tick: Tick) -> Loss:

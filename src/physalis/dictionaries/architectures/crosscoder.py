@@ -41,7 +41,6 @@ class Crosscoder(Thresholded):
 
     def __init__(self, config: CrosscoderConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
 
     def parts(self) -> list[Float[Tensor, "features d_site"]]:

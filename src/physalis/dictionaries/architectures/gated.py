@@ -27,7 +27,6 @@ class Gated(Linear):
 
     def __init__(self, config: GatedConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.r_mag = nn.Parameter(torch.zeros(config.n_features))
         self.b_mag = nn.Parameter(torch.zeros(config.n_features))

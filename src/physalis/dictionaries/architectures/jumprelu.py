@@ -41,7 +41,6 @@ class JumpReLU(Thresholded):
 
     def __init__(self, config: JumpReLUConfig) -> None:
         super().__init__()
-        self.config = config
         Linear._make(self, config)
         self.threshold = nn.Parameter(torch.zeros(config.n_features))
         self.register_buffer("width", torch.zeros(()))

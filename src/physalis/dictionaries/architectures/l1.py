@@ -27,7 +27,6 @@ class L1(Linear):
 
     def __init__(self, config: L1Config) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.dec.on_sphere = False
         self.asked = L0Control()

@@ -35,7 +35,6 @@ class L1Resampled(Linear):
 
     def __init__(self, config: L1ResampledConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.asked = L0Control()
         self._tied = config.d_in == config.d_out

@@ -58,7 +58,6 @@ class ListaMatryoshka(Thresholded):
 
     def __init__(self, config: ListaMatryoshkaConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.widths = nested.widths(config.widths, config.n_features)
         self.step = nn.Parameter(torch.tensor(config.step))

@@ -43,7 +43,6 @@ class MatchingPursuit(Linear):
 
     def __init__(self, config: MatchingPursuitConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.enc = self.dec
         self.b_enc.requires_grad_(False)

@@ -34,7 +34,6 @@ class Matryoshka(Thresholded):
 
     def __init__(self, config: MatryoshkaConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
         self.widths = nested.widths(config.widths, config.n_features)
 

@@ -26,7 +26,6 @@ class TopK(Linear):
 
     def __init__(self, config: TopKConfig) -> None:
         super().__init__()
-        self.config = config
         self._make(config)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:

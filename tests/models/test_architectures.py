@@ -135,10 +135,8 @@ def test_a_site_that_is_not_there_is_named_with_those_that_are() -> None:
 
 def test_blocks_of_two_kinds_have_their_own_sites() -> None:
     model = open_model(build("nemotron_h"), Ids(), name="x")
-    kinds = {
-        tuple(s.site.name for s in model.sites() if s.site.layer == i and s.site.name in LAYERED)
-        for i in range(model.n_layers)
-    }
+    sites = [each.site for each in model.sites() if each.site.name in LAYERED]
+    kinds = {tuple(site.name for site in sites if site.layer == i) for i in range(model.n_layers)}
     assert ("resid_pre", "z", "attn_out", "resid_post") in kinds and len(kinds) > 1
     assert not faults(model, probe(Ids(), 160))
 

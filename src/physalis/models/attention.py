@@ -21,6 +21,9 @@ from physalis.site import Site
 ATTENTION = ("q", "k", "v", "attn_pattern")
 """Sites that are read where the kernel is called."""
 
+WITH_KEYS = ("k", "v", "attn_pattern")
+"""Those that keys and values of earlier passes have a part in."""
+
 WITH_PATTERNS = ("eager", "sdpa")
 """Kernels whose masks ``eager_attention_forward`` can be given; others leave sliding windows to the kernel."""
 

@@ -1,17 +1,28 @@
 """hooks: one forward pass: what its hooks do where the tensors of a module's call go by."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from physalis.errors import BadInput
 from physalis.models.norms import Norm
+from physalis.runtime.cancellation import check_interrupted
 from physalis.site import INNER, LAYERED, Site
 
 Write = Callable[[Tensor], Tensor]
 """Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
+
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """A Write that wants to know the tokens of a pass before what it writes of it."""
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
 
 IN_A_BLOCK = (
     "resid_pre", "attn_norm_scale", "q", "k", "v", "attn_pattern", "z", "attn_post_norm_scale", "attn_out",
@@ -111,8 +122,8 @@ class _Settled(torch.autograd.Function):
 
 
 def settled(through: Tensor, value: Tensor, same: Tensor) -> Tensor:
-    """``through``, and its gradient everywhere, but where ``same`` the bits of ``value``: what the model itself makes of
-    what was not changed."""
+    """``through``, and its gradient everywhere, but where ``same`` the bits of ``value``: what the model itself makes
+    of what was not changed."""
     return _Settled.apply(through, value, same)  # type: ignore[return-value]  # torch does not say what it returns
 
 
@@ -156,3 +167,14 @@ def has_module(block: nn.Module, path: str) -> bool:
     for name in path.split("."):
         at = None if at is None else at._modules.get(name)
     return at is not None
+
+
+def interrupting(*_: Any) -> None:
+    """The hook that lets a pass be ended between blocks."""
+    check_interrupted()
+
+
+def only(positions: slice, _: nn.Module, args: tuple) -> tuple:
+    """What the unembedding is to read: the stream at some positions, "contexts context width"."""
+    x, *others = args
+    return x[:, positions], *others

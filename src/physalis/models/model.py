@@ -7,7 +7,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,24 +16,26 @@ from torch.utils.hooks import RemovableHandle
 
 from physalis.corpora.characters import alone, in_text
 from physalis.errors import BadInput
-from physalis.models.attention import ATTENTION, Tap
+from physalis.models.attention import ATTENTION, WITH_KEYS, Tap
 from physalis.models.families import PARTS, PLACES, Family
-from physalis.models.hooks import ORDER, Pass, Passed, Write, depth, has_module
+from physalis.models.freezing import NOTHING, Frozen
+from physalis.models.hooks import (
+    ORDER,
+    OfTokens,
+    Pass,
+    Passed,
+    Write,
+    depth,
+    has_module,
+    interrupting,
+    only,
+)  # fmt: skip
 from physalis.models.identity import fingerprint
 from physalis.models.norms import Norm, gain_of
-from physalis.models.places import AT_A_MODULE, SCALES, ModelSite, listed, path_of
+from physalis.models.places import AT_A_MODULE, ModelSite, listed, module_of, path_of
 from physalis.models.text import tokens as tokens_
-from physalis.runtime.cancellation import check_interrupted, is_interruptible
+from physalis.runtime.cancellation import is_interruptible
 from physalis.site import INNER, Site, slip
-
-
-@runtime_checkable
-class OfTokens(Protocol):
-    """A Write that wants to know the tokens of a pass before what it writes of it."""
-
-    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
-    def __call__(self, x: Tensor, /) -> Tensor: ...
-
 
 POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context")
 """The config's fields that say how long an input may be, by whatever name the architecture has for it."""
@@ -61,7 +63,7 @@ class Model:
         self.family = family
         self._config: Any = hf.config
         self._norms: dict[Site, Norm | None] = {}
-        self._blocks = list(_module(hf, family.blocks, family).children())
+        self._blocks = list(module_of(hf, family.blocks, family).children())
         if not self._blocks:
             raise BadInput(f"{name} has no layers: nothing can be read in it. Give a model with at least one.")
         named: Any = hf  # the unembedding's attribute changes between releases; this method finds it in all of them
@@ -69,7 +71,7 @@ class Model:
         for name in (*PLACES, *PARTS):
             for path in family.paths(name):
                 if not any(has_module(block, path) for block in self._blocks):
-                    _module(self._blocks[0], path, family)
+                    module_of(self._blocks[0], path, family)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.dtype} on {self.device})"
@@ -239,8 +241,8 @@ class Model:
         return self.family.resid_mid is None and None not in (self.family.attn_out, self.family.mlp_out)
 
     def width(self, site: Site) -> int:
-        """The size of the last axis at a site. Raises BadInput for a site that this model does not have, and for one that
-        has no row for each position: attention patterns."""
+        """The size of the last axis at a site. Raises BadInput for a site that this model does not have, and for one
+        that has no row for each position: attention patterns."""
         self.check(site)
         if site.name == "attn_pattern":
             raise BadInput(
@@ -273,11 +275,13 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        freeze: Frozen = NOTHING,
         past: Any = None,
         logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """One forward pass: the tensor at every site of ``read``, "contexts context width" in the model's dtype and on
-        its device, after what ``write`` put there.
+        its device (scales in float32, patterns "contexts heads query key"), after what ``write`` put there or
+        ``freeze`` holds there: a value of ``freeze``, constant also where the pass is differentiated.
 
         The pass stops after the deepest site that is read or written; nothing of it is kept between calls, unless
         ``past`` is one of transformers' caches: then ``tokens`` go on from what it holds, and it grows. That takes a
@@ -286,7 +290,9 @@ class Model:
         for a site that the model does not have; inside ``interruptible``, what ends the work.
         """
         with torch.no_grad():
-            return self.run_with_gradients(tokens, read=read, write=write, past=past, logits_at=logits_at)
+            return self.run_with_gradients(
+                tokens, read=read, write=write, freeze=freeze, past=past, logits_at=logits_at
+            )
 
     def run_with_gradients(
         self,
@@ -294,18 +300,24 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        freeze: Frozen = NOTHING,
         past: Any = None,
         logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """``run`` whose results can be differentiated with respect to what ``write`` put there: for training something
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
         that asks for gradients keep nothing for them."""
-        read = set(read)
+        read, write = set(read), freeze.beside(write)
         sites = sorted({*read, *write}, key=depth)
         for site in sites:
             self.check(site)
         if not sites:
             return {}
+        if past is not None and (kept_by := [site for site in sites if site.name in WITH_KEYS]):
+            raise BadInput(
+                f"{kept_by[0]} is not read or written in a pass that goes on from earlier ones: their keys and values "
+                "are kept as they were. Leave past out and give all tokens again, or choose another site."
+            )
         for each in write.values():
             if isinstance(each, OfTokens):
                 each.begin(tokens)
@@ -313,10 +325,10 @@ class Model:
         handles: list[Handle] = []
         try:
             if is_interruptible():
-                handles += [block.register_forward_pre_hook(_ask) for block in self._blocks]
+                handles += [block.register_forward_pre_hook(interrupting) for block in self._blocks]
             handles += self._hooks(passing, sites)
             if logits_at != EVERYWHERE:
-                handles.append(self._unembed.register_forward_pre_hook(partial(_only, logits_at)))
+                handles.append(self._unembed.register_forward_pre_hook(partial(only, logits_at)))
             kept = {} if past is None else {"past_key_values": past}
             logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
             if Site("logits") in passing.left:
@@ -331,8 +343,18 @@ class Model:
                 handle.remove()
         return passing.got
 
+    def freeze(self, tokens: Int[Tensor, "contexts context"], sites: Iterable[Site] | None = None) -> Frozen:
+        """What a pass over ``tokens`` gives at ``sites``, to be held constant by others: if none are named, everywhere
+        what norms divide by and where heads look, which leaves nothing but the MLPs that is not linear in the stream.
+
+        Raises BadInput for a site that the model does not have."""
+        if sites is None:
+            inside = filter(self._has, self._modules)
+            sites = [site for site in inside if site.name == "attn_pattern" or site.name.endswith("norm_scale")]
+        return Frozen(self.run(tokens, read=sites))
+
     def _hooks(self, passing: Pass, sites: Iterable[Site]) -> Iterator[Handle]:
-        """Puts ``passing`` where sites are, one after another. Raises BadInput for one that this model does not have."""
+        """Puts ``passing`` where sites are, one by one. Raises BadInput for one that this model does not have."""
         sites = sorted(sites, key=depth)
         for site in sites:
             self.check(site)
@@ -372,27 +394,7 @@ class Model:
                 f"{self.name} has no direct path from the residual stream to the logits: between its last block and "
                 "its unembedding there is more than a norm. What a direction promotes cannot be said of this model."
             )
-        norm = _module(self.hf, self.family.final_norm, self.family)
+        norm = module_of(self.hf, self.family.final_norm, self.family)
         gain, centred = gain_of(norm, self.d_model, self.device)
         W = self._unembed.weight.detach().float() * (gain * self.family.logit_scale)
         return W - W.mean(dim=1, keepdim=True) * centred
-
-
-def _ask(*_: Any) -> None:
-    check_interrupted()
-
-
-def _only(positions: slice, _: nn.Module, args: tuple) -> tuple:
-    """What the unembedding is to read: the stream at some positions, "contexts context width"."""
-    x, *others = args
-    return x[:, positions], *others
-
-
-def _module(root: nn.Module, path: str, family: Family) -> Any:
-    try:
-        return root.get_submodule(path)
-    except AttributeError as error:
-        raise BadInput(
-            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} "
-            f"does not have ({error}). print(model) shows the real names; give load_model a Family with them."
-        ) from error

@@ -36,9 +36,9 @@ class Norm:
         bias = norm(torch.stack([x, -x])[None])[0].mean(0)
         unit = x - x.mean() * centred
         unit = unit / unit.pow(2).mean().sqrt()
-        small = (norm(SMALL * unit[None, None])[0, 0] - bias) * gain
-        ratio = (small.sum() / (unit * gain * gain).sum()).double()
-        eps = max(0.0, float(SMALL**2 * (ratio**-2 - 1)))
+        small = norm(SMALL * unit[None, None])[0, 0] - bias
+        ratio = float((small * unit * gain).sum() / (unit * gain).pow(2).sum())
+        eps = max(0.0, SMALL**2 * (ratio**-2 - 1)) if ratio else 0.0
         found = cls(gain, bias, centred, float(f"{eps:.3g}"))
         probe = torch.randn(1, 4, width, generator=torch.Generator().manual_seed(0)).to(device)
         made = found.divided(probe, found.scale(probe))
@@ -59,8 +59,8 @@ class Norm:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is called a norm. By its name: an RMS norm without a gain is hard to tell from other functions by
-    its values on a few tokens."""
+    """Whether a module is called a norm. By its name: an RMS norm without a gain is hard to tell from other functions
+    by its values on a few tokens."""
     return "norm" in type(module).__name__.lower()
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from physalis.errors import BadInput
 from physalis.models.attention import ATTENTION, shows_attention
 from physalis.models.families import PARTS, PLACES, Family
 from physalis.models.hooks import has_module
@@ -30,13 +32,25 @@ class ModelSite:
 
     site: Site
     width: int | None
-    """The size of its last axis, of "contexts context width"; None for attention patterns, "contexts heads query key"."""
+    """The size of its last axis, of "contexts context width"; None for attention patterns, which are "contexts heads
+    query key"."""
     order: int
     """Its turn in a forward pass, from 0."""
     feeds: tuple[Site, ...]
     """The sites that are computed from it with none between."""
     module: str | None
     """The module of its block where it is; None for the stream itself."""
+
+
+def module_of(root: nn.Module, path: str, family: Family) -> Any:
+    """The module at a path that a family names. Raises BadInput where there is none."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError as error:
+        raise BadInput(
+            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} "
+            f"does not have ({error}). print(model) shows the real names; give load_model a Family with them."
+        ) from error
 
 
 def path_of(family: Family, block: nn.Module, name: str) -> str | None:
@@ -94,9 +108,9 @@ def feeds(names: Sequence[str], name: str, *, parallel: bool) -> list[str]:
     after = list(edges.get(name, ()))
     if parallel and name == "attn_norm_scale" and "mlp_norm_scale" not in names:
         after.append("mlp_in")
-    found = (
-        each for next_ in after for each in ([next_] if next_ in names else feeds(names, next_, parallel=parallel))
-    )
+    found: list[str] = []
+    for other in after:
+        found += [other] if other in names else feeds(names, other, parallel=parallel)
     return list(dict.fromkeys(found))
 
 

@@ -13,8 +13,8 @@ from physalis.site import Site, slip
 
 
 def sites(names: Sequence[str]) -> list[Site]:
-    """Sites as they were named. Raises BadInput for a spelling that is none, for a slip of the pen in a name that models
-    share, and for one that is named twice; whether the model has them, it says itself."""
+    """Sites as they were named. Raises BadInput for a spelling that is none, for a slip of the pen in a name that
+    models share, and for one that is named twice; whether the model has them, it says itself."""
     found = [Site.parse(each) for each in names]
     for i, each in enumerate(found):
         if (said := slip(each)) is not None:

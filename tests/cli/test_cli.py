@@ -82,7 +82,7 @@ def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_p
             "tiny has no site named somewhere. Choose one of embed",
         ),
         (["record", "tiny", "--site", "L1.residpost", "--text", "TEXT", "--out", "OUT"], "Was resid_post meant"),
-        (["record", "tiny", "--site", "L1.attn_pattern", "--text", "TEXT", "--out", "OUT"], "attn_pattern has no width"),
+        (["record", "tiny", "--site", "L1.attn_pattern", "--text", "TEXT", "--out", "OUT"], "pattern has no width"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "EMPTY", "--out", "OUT"], "empty"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "SHORT", "--out", "OUT"], "shorter|fewer"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "nowhere/at-all.txt", "--out", "OUT"], "nowhere"),

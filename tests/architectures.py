@@ -17,9 +17,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from physalis.errors import BadInput
 from physalis.models import ByteTokenizer, Model
-from physalis.models.model import ORDER
+from physalis.models.hooks import ORDER
 from physalis.models.verification import open_model
-from physalis.site import Site
+from physalis.site import LAYERED, Site
 
 D, VOCAB = 32, 160
 ALL = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
@@ -172,7 +172,7 @@ def judge(model_type: str) -> Judged:
     except BadInput as error:
         return Judged(model_type, "refused", str(error).split(": ", 1)[-1].split(". Name its")[0])
     check(model)
-    names = {name for name in ORDER if any(site.name == name for site in model.sites())}
+    names = {each.site.name for each in model.sites()} & set(LAYERED)  # those inside are where modules show them
     whole = {"attn_out", "z", "mlp_in", "mlp_out"} <= names and ("resid_mid" in names or model.family.resid_mid is None)
     opens = "all" if whole else "some" if names - {"resid_pre", "resid_post"} else "stream"
     return Judged(model_type, opens, ", ".join(name for name in ORDER if name in names))
@@ -187,8 +187,11 @@ def check(model: Model) -> None:
     """Every site against transformers' own hidden states and against the modules called by hand."""
     draw = torch.Generator().manual_seed(7)
     tokens = torch.randint(10, VOCAB, (2, 17), generator=draw)
-    sites = model.sites()
+    sites = [each.site for each in model.sites()]
     got = model.run(tokens, read=sites)
+    for each in model.sites():
+        if each.width is not None:
+            assert got[each.site].shape == (*tokens.shape, each.width), each.site
     out = model.hf(tokens, output_hidden_states=True, use_cache=False)
     same(got[Site("logits")], out.logits, "logits")
     states = list(out.hidden_states or ())

@@ -79,8 +79,10 @@ def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_p
         (["record", "tiny", "--site", "L99.resid_post", "--text", "TEXT", "--out", "OUT"], "layers, L0 to"),
         (
             ["record", "tiny", "--site", "somewhere", "--text", "TEXT", "--out", "OUT"],
-            "Cannot read 'somewhere' as a site",
+            "tiny has no site named somewhere. Choose one of embed",
         ),
+        (["record", "tiny", "--site", "L1.residpost", "--text", "TEXT", "--out", "OUT"], "Was resid_post meant"),
+        (["record", "tiny", "--site", "L1.attn_pattern", "--text", "TEXT", "--out", "OUT"], "pattern has no width"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "EMPTY", "--out", "OUT"], "empty"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "SHORT", "--out", "OUT"], "shorter|fewer"),
         (["record", "tiny", "--site", "L1.resid_post", "--text", "nowhere/at-all.txt", "--out", "OUT"], "nowhere"),

@@ -142,8 +142,11 @@ class Subject:
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def subject(request: pytest.FixtureRequest) -> Subject:
+    return opened(request.param)
+
+
+def opened(case: Case) -> Subject:
     torch.set_num_threads(1)
-    case: Case = request.param
     torch.manual_seed(0)
     if case.name == "physalis_tiny":
         hf = Tiny(TinyConfig(n_layers=LAYERS, d_model=D))

@@ -27,7 +27,7 @@ def test_what_a_config_says_is_what_the_model_says(folder: Path) -> None:
     assert (made.architecture, made.layers, made.width, made.found) == ("llama", 2, 32, "table")
     assert made.vocabulary == model.vocab_size
     assert made.parameters == sum(p.numel() for p in model.hf.parameters())
-    assert {name: each.width for name, each in made.sites.items()} == {s.name: model.width(s) for s in model.sites()}
+    assert {name: each.width for name, each in made.sites.items()} == {s.site.name: s.width for s in model.sites()}
     assert all(each.layers in (None, [0, 1]) for each in made.sites.values())
     assert made.sites["z"].module == "self_attn.o_proj"
 
@@ -53,7 +53,9 @@ def test_the_command_prints_a_line_for_each_site(folder: Path, capsys: pytest.Ca
     assert "llama" in said and "2 layers of width 32, 4 heads" in said
     assert "L0.z to L1.z" in said and "model.layers, self_attn.o_proj" in said
     app(["model", str(folder), "--json"], result_action="return_value")
-    assert json.loads(capsys.readouterr().out)["sites"]["resid_post"] == {"width": 32, "layers": [0, 1], "module": None}
+    assert json.loads(capsys.readouterr().out)["sites"]["resid_post"] == {
+        "width": 32, "layers": [0, 1], "module": None, "feeds": ["the next resid_pre", "final_norm_scale", "logits"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "missing.gguf"])
@@ -69,5 +71,5 @@ def test_a_model_that_does_not_predict_text_is_a_sentence(folder: Path) -> None:
 
 
 def test_the_tiny_model_has_all_sites() -> None:
-    assert set(inspect_model("tiny").sites) == {site.name for site in load_model("tiny", device="cpu").sites()}
-    assert Site("z", 0) in load_model("tiny", device="cpu").sites()
+    assert set(inspect_model("tiny").sites) == {each.site.name for each in load_model("tiny", device="cpu").sites()}
+    assert Site("z", 0) in {each.site for each in load_model("tiny", device="cpu").sites()}

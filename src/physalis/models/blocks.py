@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from physalis.models.hooks import stream_key
+from physalis.models.norms import is_norm
 
 MOST_PARTS = 40
 """Outputs of a block's modules that are tried in sums, shallowest first."""
@@ -29,6 +30,8 @@ class Call:
     begin: int
     out: Tensor | None = None
     """"rows d_model", None if what it returns has another width."""
+    made: Tensor | None = None
+    """What it returned, as it was."""
     end: int = -1
 
     @property
@@ -48,6 +51,9 @@ class Places:
     mlp_in: list[str] = field(default_factory=list)
     mlp_out: list[str] = field(default_factory=list)
     resid_mid: list[str] = field(default_factory=list)
+    attn_norm: list[str] = field(default_factory=list)
+    mlp_norm: list[str] = field(default_factory=list)
+    mlp_gate: list[str] = field(default_factory=list)
     attn_scale: float = 1.0
     mlp_scale: float = 1.0
 
@@ -79,6 +85,7 @@ def places(pre: Tensor, post: Tensor, calls: list[Call]) -> Places:
     if attention is not None:
         found.attn_out, found.attn_scale = _same(attention.call, calls), attention.scale
         branch = _branch(attention.call, calls)
+        found.attn_norm = _norms(_outermost(branch, calls).given, pre, calls)
         found.z = _projections(branch, calls) if _is_attention(branch, calls) else []
     mid = pre
     if len(parts) > 1 and parts[0] is attention:
@@ -95,7 +102,11 @@ def places(pre: Tensor, post: Tensor, calls: list[Call]) -> Places:
     if mlp is not None:
         found.mlp_out, found.mlp_scale = _same(mlp.call, calls), mlp.scale
         assert mid is not None
-        found.mlp_in = _entries(_branch(mlp.call, calls), calls, mid)
+        branch = _branch(mlp.call, calls)
+        found.mlp_in = _entries(branch, calls, mid)
+        entry = next((c.given for c in calls if c.path in found.mlp_in), None)
+        found.mlp_norm = [path for path in _norms(entry, mid, calls) if path not in found.attn_norm]
+        found.mlp_gate = _gates(branch, calls)
     return found
 
 
@@ -159,8 +170,34 @@ def _branch(call: Call, calls: Sequence[Call]) -> Call:
 
 
 def _is_norm(call: Call) -> bool:
-    # By its name: an RMS norm without a gain is hard to tell from other functions by its values on a few tokens.
-    return "norm" in type(call.module).__name__.lower()
+    return is_norm(call.module)
+
+
+def _norms(read: Tensor | None, stream: Tensor, calls: Sequence[Call]) -> list[str]:
+    """The norms of the stream whose output is what is read."""
+    if read is None:
+        return []
+    return [
+        c.path for c in calls
+        if _is_norm(c) and c.out is not None and c.given is not None and c.given.shape == stream.shape
+        and torch.equal(c.given, stream) and c.out.shape == read.shape and torch.equal(c.out, read)
+    ]  # fmt: skip
+
+
+def _gates(mlp: Call, calls: Sequence[Call]) -> list[str]:
+    """The nonlinearity of an MLP whose last map reads what that makes times what another map, or half of it, makes."""
+    inside = [c for c in calls if c.path != mlp.path and mlp.contains(c)]
+    last = [c.given for c in inside if c.out is not None and c.given is not None and torch.equal(c.out, mlp.out)]  # type: ignore[arg-type]
+    bent = [c for c in inside if c.made is not None and not list(c.module.parameters()) and c.path.count(".") == 1]
+    for gate in bent:
+        assert gate.made is not None
+        for other in (c.made for c in inside if c is not gate and c.made is not None):
+            for half in (other, *other.chunk(2, dim=-1)):
+                if half.shape == gate.made.shape:
+                    made = gate.made * half
+                    if any(made.numel() == x.numel() and torch.equal(made.reshape(x.shape), x) for x in last):
+                        return [gate.path]
+    return []
 
 
 def _outermost(call: Call, calls: Sequence[Call]) -> Call:

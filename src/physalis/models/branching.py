@@ -82,7 +82,7 @@ class Trunk:
         self, tokens: Int[Tensor, "n context"], *, read: Iterable[Site] = (), write: Mapping[Site, Write] = {}
     ) -> tuple[Float[Tensor, "n context width"], dict[Site, Tensor]]:
         model, found = self.model, []
-        passing = Pass(set(read), write, deepest=LOGITS, shape=tokens.shape)
+        passing = Pass(set(read), write, until=[LOGITS], shape=tokens.shape)
 
         def end(_: nn.Module, args: tuple) -> None:
             found.append(args[0])
@@ -90,9 +90,7 @@ class Trunk:
 
         handles = [model._unembed.register_forward_pre_hook(end)]
         try:
-            for site in sorted({*passing.read, *write}, key=depth):
-                model.check(site)
-                handles.append(model._hook(passing, site))
+            handles += model._hooks(passing, {*passing.read, *write})
             model.hf(tokens, use_cache=False)
         except Passed:
             pass

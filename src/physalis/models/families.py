@@ -12,6 +12,9 @@ Paths = str | tuple[str, ...] | None
 PLACES = ("attn_out", "z", "mlp_in", "mlp_out", "resid_mid")
 """The sites that are at a module of a block."""
 
+PARTS = ("attn_norm", "mlp_norm", "mlp_gate")
+"""Modules of a block that have places inside, where the block has them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -37,6 +40,12 @@ class Family:
     """Its output, times ``mlp_scale``, is what the MLP adds to the residual stream."""
     resid_mid: Paths
     """The norm before the MLP: its input is the stream between attention and MLP. None if they run side by side."""
+    attn_norm: Paths = None
+    """The norm before attention: it reads the stream as it enters the block, and attention reads what it makes."""
+    mlp_norm: Paths = None
+    """The norm before the MLP, where it is not the one before attention."""
+    mlp_gate: Paths = None
+    """The nonlinearity of a gated MLP: what it makes is multiplied, neuron by neuron, with another projection."""
     parallel_if: str | None = None
     """The config flag under which a model has no ``resid_mid`` although the row names one."""
     attn_scale: float = 1.0
@@ -47,13 +56,13 @@ class Family:
     """What is multiplied into what the unembedding makes of the final norm (Cohere's logit scale)."""
 
     def paths(self, name: str) -> tuple[str, ...]:
-        """The paths at which blocks may have the place ``name``, one of ``PLACES``."""
+        """The paths at which blocks may have the place ``name``, one of ``PLACES`` and ``PARTS``."""
         given: Paths = getattr(self, name)
         return () if given is None else (given,) if isinstance(given, str) else given
 
 
 LLAMA = Family(
-    model_types=("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3"),
+    model_types=("llama", "mistral", "qwen2", "qwen3", "smollm3"),
     blocks="model.layers",
     final_norm="model.norm",
     attn_out="self_attn",
@@ -61,7 +70,12 @@ LLAMA = Family(
     mlp_in="mlp",
     mlp_out="mlp",
     resid_mid="post_attention_layernorm",
+    attn_norm="input_layernorm",
+    mlp_norm="post_attention_layernorm",
+    mlp_gate="mlp.act_fn",
 )
+
+PHI3 = replace(LLAMA, model_types=("phi3",), mlp_gate="mlp.activation_fn")
 
 GEMMA = Family(  # a second norm stands after attention and after the MLP, before each is added
     model_types=("gemma2", "gemma3_text"),
@@ -72,6 +86,9 @@ GEMMA = Family(  # a second norm stands after attention and after the MLP, befor
     mlp_in="mlp",
     mlp_out="post_feedforward_layernorm",
     resid_mid="pre_feedforward_layernorm",
+    attn_norm="input_layernorm",
+    mlp_norm="pre_feedforward_layernorm",
+    mlp_gate="mlp.act_fn",
 )
 
 GEMMA3 = replace(  # with its vision tower, as on the hub from 4B up: the text model is one level deeper
@@ -87,6 +104,8 @@ GPT2 = Family(
     mlp_in="mlp",
     mlp_out="mlp",
     resid_mid="ln_2",
+    attn_norm="ln_1",
+    mlp_norm="ln_2",
 )
 
 GPT_NEOX = Family(
@@ -99,6 +118,8 @@ GPT_NEOX = Family(
     mlp_out="mlp",
     resid_mid="post_attention_layernorm",
     parallel_if="use_parallel_residual",
+    attn_norm="input_layernorm",
+    mlp_norm="post_attention_layernorm",
 )
 
 PHI = Family(
@@ -110,6 +131,7 @@ PHI = Family(
     mlp_in="mlp",
     mlp_out="mlp",
     resid_mid=None,
+    attn_norm="input_layernorm",
 )
 
 TINY = Family(
@@ -121,9 +143,11 @@ TINY = Family(
     mlp_in="mlp",
     mlp_out="mlp",
     resid_mid="mlp_norm",
+    attn_norm="attn_norm",
+    mlp_norm="mlp_norm",
 )
 
-FAMILIES: tuple[Family, ...] = (LLAMA, GEMMA, GEMMA3, GPT2, GPT_NEOX, PHI, TINY)
+FAMILIES: tuple[Family, ...] = (LLAMA, PHI3, GEMMA, GEMMA3, GPT2, GPT_NEOX, PHI, TINY)
 
 
 def family_of(model_type: str) -> Family | None:

@@ -1,39 +1,54 @@
 """hooks: one forward pass: what its hooks do where the tensors of a module's call go by."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from physalis.errors import BadInput
-from physalis.site import LAYERED, Site
+from physalis.models.norms import Norm
+from physalis.runtime.cancellation import check_interrupted
+from physalis.site import INNER, LAYERED, Site
 
 Write = Callable[[Tensor], Tensor]
 """Takes the tensor at a site, "contexts context width", and returns its replacement, of the same shape."""
 
-ORDER = {
-    name: i for i, name in enumerate(("resid_pre", "z", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post"))
-}
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """A Write that wants to know the tokens of a pass before what it writes of it."""
+
+    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+IN_A_BLOCK = (
+    "resid_pre", "attn_norm_scale", "q", "k", "v", "attn_pattern", "z", "attn_post_norm_scale", "attn_out",
+    "resid_mid", "mlp_norm_scale", "mlp_in", "mlp_gate", "mlp_post_norm_scale", "mlp_out", "resid_post",
+)  # fmt: skip
+ORDER = {name: i for i, name in enumerate(IN_A_BLOCK)}
 """The order in which a block reaches its sites."""
-assert set(ORDER) == set(LAYERED)
+assert set(ORDER) == {*LAYERED, *INNER}
 
 
 class Passed(Exception):
-    """Raised in the hook of the deepest site; ends the forward pass."""
+    """Raised in the hook of the last site that was asked for; ends the forward pass."""
 
 
 class Pass:
-    """One call of ``run``: what its hooks do. Each writes, then keeps, then ends the pass at the deepest site."""
+    """One call of ``run``: what its hooks do. Each writes, then keeps, then ends the pass if it was the last."""
 
     def __init__(
-        self, read: set[Site], write: Mapping[Site, Write], *, deepest: Site, shape: Sequence[int] | None = None
+        self, read: set[Site], write: Mapping[Site, Write], *, until: Iterable[Site], shape: Sequence[int] | None = None
     ) -> None:
-        """``shape`` is that of the tokens: for models that lay some tensors out as one row of tokens after another."""
+        """The pass ends when all sites of ``until`` have gone by. ``shape`` is that of the tokens: for models that lay
+        some tensors out as one row of tokens after another."""
         self.read = read
         self.shape = shape
         self.write = write
-        self.deepest = deepest
+        self.left = set(until)
         self.got: dict[Site, Tensor] = {}
 
     def visit(self, site: Site, x: Tensor) -> Tensor:
@@ -42,7 +57,8 @@ class Pass:
         if site in self.read:
             # Some models add to a tensor in place after it passed here.
             self.got[site] = x if site.name == "logits" else x.clone()
-        if site == self.deepest and site.name != "logits":
+        self.left.discard(site)
+        if not self.left and site.name != "logits":
             raise Passed
         return x
 
@@ -77,14 +93,46 @@ class Pass:
         if new is seen:
             return x
         if scale != 1.0:  # what is not changed stays as it was, to the last bit
-            new = torch.where(new == seen, x.reshape(new.shape), new / scale)
+            new = settled(new / scale, x.reshape(new.shape), new == seen)
         return new.reshape(x.shape)
+
+    def dividing(
+        self, site: Site, norm: Norm, _: nn.Module, args: tuple, kwargs: dict[str, Any], out: Tensor
+    ) -> Tensor | None:
+        """Where a norm has divided: what it divided by, float32, is what is read and written."""
+        key = stream_key(args, kwargs)
+        x = args[key] if isinstance(key, int) else kwargs[key or ""]
+        scale = norm.scale(x)
+        seen = scale if self.shape is None else scale.reshape(*self.shape, 1)
+        new = self.visit(site, seen)
+        if new is seen:
+            return None
+        new = new.reshape(scale.shape)
+        return settled(norm.divided(x, new), out, new == scale)
+
+
+class _Settled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, through: Tensor, value: Tensor, same: Tensor) -> Tensor:
+        return torch.where(same, value, through)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None
+
+
+def settled(through: Tensor, value: Tensor, same: Tensor) -> Tensor:
+    """``through``, and its gradient everywhere, but where ``same`` the bits of ``value``: what the model itself makes
+    of what was not changed."""
+    return _Settled.apply(through, value, same)  # type: ignore[return-value]  # torch does not say what it returns
 
 
 def depth(site: Site) -> tuple[float, int]:
+    """Where in a pass a site is reached: a number that grows. Places of a block that other models do not share stand at
+    its end."""
     if site.layer is None:
-        return (-1, 0) if site.name == "embed" else (float("inf"), 0)
-    return site.layer, ORDER[site.name]
+        return (-1, 0) if site.name == "embed" else (float("inf"), site.name == "logits")
+    return site.layer, ORDER.get(site.name, len(ORDER))
 
 
 def _written(site: Site, x: Tensor, fn: Write) -> Tensor:
@@ -119,3 +167,14 @@ def has_module(block: nn.Module, path: str) -> bool:
     for name in path.split("."):
         at = None if at is None else at._modules.get(name)
     return at is not None
+
+
+def interrupting(*_: Any) -> None:
+    """The hook that lets a pass be ended between blocks."""
+    check_interrupted()
+
+
+def only(positions: slice, _: nn.Module, args: tuple) -> tuple:
+    """What the unembedding is to read: the stream at some positions, "contexts context width"."""
+    x, *others = args
+    return x[:, positions], *others

@@ -4,24 +4,28 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from physalis.models.families import PLACES, Family, family_of
+from physalis.models.families import family_of
 from physalis.models.model import Model
 from physalis.models.sources.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
 from physalis.models.sources.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
+from physalis.site import Site
 
 
 class SitesOfAName(BaseModel):
     """The sites that share a name."""
 
-    width: int
-    """The size of their last axis."""
+    width: int | None
+    """The size of their last axis; None for attention patterns, a weight for each head, query and key."""
     layers: list[int] | None
     """The layers that have it; None for a site that a model has once."""
     module: str | None
-    """Where it is, as a path within a block; None for sites of the stream itself."""
+    """Where it is, as a path within a block (of the last norm, from the root); None for sites of the stream itself."""
+    feeds: list[str]
+    """What is computed from it with no site between."""
 
 
 class Inspection(BaseModel):
@@ -69,7 +73,8 @@ def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
                 )
     if family is None:
         return _inspection(load_model(name, trust_code=trust_code), found="numbers")
-    return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")
+    with FakeTensorMode(allow_non_fake_inputs=True):  # shapes of a pass, without numbers
+        return _inspection(Model(hf, ByteTokenizer(), name=name, family=family), found="table")
 
 
 def _inspection(model: Model, *, found: str) -> Inspection:
@@ -77,13 +82,17 @@ def _inspection(model: Model, *, found: str) -> Inspection:
     text: Any = getattr(config, "get_text_config", lambda: config)()
     scales = {"attn_out": family.attn_scale, "mlp_out": family.mlp_scale, "logits": family.logit_scale}
     sites: dict[str, SitesOfAName] = {}
-    for site in model.sites():
-        layers = None if site.layer is None else []
+    for each in model.sites():
+        name, layer = each.site.name, each.site.layer
+        feeds = list(dict.fromkeys(_fed(each.site, other) for other in each.feeds))
         at = sites.setdefault(
-            site.name, SitesOfAName(width=model.width(site), layers=layers, module=_module(family, site.name))
+            name, SitesOfAName(width=each.width, layers=None if layer is None else [], module=each.module, feeds=feeds)
         )
-        if at.layers is not None and site.layer is not None:
-            at.layers.append(site.layer)
+        at.feeds += [other for other in feeds if other not in at.feeds]
+        if each.module is not None and each.module not in (at.module or "").split(" or "):
+            at.module = f"{at.module} or {each.module}"
+        if at.layers is not None and layer is not None:
+            at.layers.append(layer)
     return Inspection(
         name=model.name,
         architecture=str(text.model_type),
@@ -101,5 +110,6 @@ def _inspection(model: Model, *, found: str) -> Inspection:
     )
 
 
-def _module(family: Family, name: str) -> str | None:
-    return " or ".join(family.paths(name)) if name in PLACES else None
+def _fed(site: Site, other: Site) -> str:
+    """The name of a site that another feeds, as it is said for all layers at once."""
+    return f"the next {other.name}" if site.layer is not None and other.layer == site.layer + 1 else other.name

@@ -5,12 +5,9 @@
 3. When the last site has been passed the hook raises, and the rest of the model is never computed.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,41 +16,32 @@ from torch.utils.hooks import RemovableHandle
 
 from physalis.corpora.characters import alone, in_text
 from physalis.errors import BadInput
-from physalis.models.families import PLACES, Family
-from physalis.models.hooks import ORDER, Pass, Passed, Write, depth, has_module
-from physalis.models.text import tokens as tokens_
-from physalis.runtime.cancellation import check_interrupted, is_interruptible
-from physalis.site import Site
-
-
-@runtime_checkable
-class OfTokens(Protocol):
-    """A Write that wants to know the tokens of a pass before what it writes of it."""
-
-    def begin(self, tokens: Int[Tensor, "contexts context"]) -> None: ...
-    def __call__(self, x: Tensor, /) -> Tensor: ...
-
-
-COMPUTES = (
-    "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "hidden_activation",
-    "activation_function", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layer_types", "sliding_window",
-    "rope_parameters", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping",
-    "use_parallel_residual", "partial_rotary_factor", "rotary_pct",
+from physalis.models.attention import ATTENTION, WITH_KEYS, Tap
+from physalis.models.families import PARTS, PLACES, Family
+from physalis.models.freezing import NOTHING, Frozen
+from physalis.models.hooks import (
+    ORDER,
+    OfTokens,
+    Pass,
+    Passed,
+    Write,
+    depth,
+    has_module,
+    interrupting,
+    only,
 )  # fmt: skip
-"""The config's fields that decide what is computed beyond the parameters. Not all fields: those change from one
-release of transformers to the next, and an upgrade must not turn a model into another one."""
+from physalis.models.identity import fingerprint
+from physalis.models.norms import Norm, gain_of
+from physalis.models.places import AT_A_MODULE, ModelSite, listed, module_of, path_of
+from physalis.models.text import tokens as tokens_
+from physalis.runtime.cancellation import is_interruptible
+from physalis.site import INNER, Site, slip
 
 POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context")
 """The config's fields that say how long an input may be, by whatever name the architecture has for it."""
 
-COMPUTES_IN_SOME = (
-    "alibi", "attention_multiplier", "attention_types", "embedding_multiplier", "full_attention_interval",
-    "layers_block_type", "logit_scale", "logits_scaling", "new_decoder_architecture", "norm_topk_prob",
-    "num_experts_per_tok", "parallel_attn", "residual_multiplier", "rotary_dim", "routed_scaling_factor",
-    "scale_depth", "scale_emb", "top_k",
-)  # fmt: skip
-"""Likewise, of architectures that have them."""
-
+Handle = RemovableHandle | Tap
+"""Something that was put into a model for one pass, and is removed after it."""
 
 EVERYWHERE = slice(None)
 """Every position of a context."""
@@ -74,15 +62,16 @@ class Model:
         self.tokenizer = tokenizer
         self.family = family
         self._config: Any = hf.config
-        self._blocks = list(_module(hf, family.blocks, family).children())
+        self._norms: dict[Site, Norm | None] = {}
+        self._blocks = list(module_of(hf, family.blocks, family).children())
         if not self._blocks:
             raise BadInput(f"{name} has no layers: nothing can be read in it. Give a model with at least one.")
         named: Any = hf  # the unembedding's attribute changes between releases; this method finds it in all of them
         self._unembed = named.get_output_embeddings()
-        for name in PLACES:
+        for name in (*PLACES, *PARTS):
             for path in family.paths(name):
                 if not any(has_module(block, path) for block in self._blocks):
-                    _module(self._blocks[0], path, family)
+                    module_of(self._blocks[0], path, family)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.dtype} on {self.device})"
@@ -149,15 +138,7 @@ class Model:
     def fingerprint(self) -> str:
         """sha256 of the architecture and of every parameter's name, shape and a sample of its values. The same on every
         device and in every dtype that bfloat16 values survive."""
-        h = hashlib.sha256()
-        config = self._config.to_dict()
-        decides = {k: config.get(k) for k in COMPUTES} | {k: config[k] for k in COMPUTES_IN_SOME if k in config}
-        h.update(json.dumps(decides, sort_keys=True, default=str).encode())
-        for name, p in self.hf.named_parameters():
-            flat = p.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 64)].to("cpu", torch.bfloat16).view(torch.int16)
-            h.update(f"{name} {tuple(p.shape)}".encode() + sample.numpy().tobytes())
-        return h.hexdigest()
+        return fingerprint(self.hf)
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:
@@ -199,32 +180,58 @@ class Model:
                 f"{self.name} has {self.n_layers} layers, L0 to L{self.n_layers - 1}; received {site}. "
                 f"Choose a layer in that range, for instance L{self.n_layers // 3}.{site.name}."
             )
-        if site.name not in PLACES or self._place(site) is not None:
+        if self._has(site):
             return
-        if site.name == "resid_mid" and self._parallel:
+        if site.name == "resid_mid" and self._parallel and site.layer is not None:
             raise BadInput(
                 f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by "
                 f"side. Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
             )
-        has = [str(other) for other in self.sites() if other.layer == site.layer]
-        raise BadInput(
-            f"{self.name} has no {site}: in this architecture no module of that layer is known to compute it alone. "
-            f"Choose one of {', '.join(has)}."
-        )
+        has = [str(other) for other in self._modules if other.layer == site.layer and self._has(other)]
+        why = slip(site)
+        if why is None and site.layer is not None and site.name in ORDER:
+            why = (
+                f"{self.name} has no {site}: in this architecture no module of that layer is known to compute it alone."
+            )
+        raise BadInput(f"{why or f'{self.name} has no site named {site}.'} Choose one of {', '.join(has)}.")
 
-    def sites(self) -> list[Site]:
-        """Every site that this model has, in the order in which a pass reaches them."""
-        layered = [Site(name, layer) for layer in range(self.n_layers) for name in ORDER]
-        kept = [site for site in layered if site.name not in PLACES or self._place(site) is not None]
-        return [Site("embed"), *kept, Site("logits")]
+    def sites(self) -> tuple[ModelSite, ...]:
+        """Every site that this model has, in the order in which a pass reaches them, with its width and what it feeds.
 
-    def _place(self, site: Site) -> nn.Module | None:
-        """The module of its block at which a site is; None if the block has none."""
-        assert site.layer is not None
-        if site.name == "resid_mid" and self._parallel:
-            return None
-        block = self._blocks[site.layer]
-        return next((block.get_submodule(p) for p in self.family.paths(site.name) if has_module(block, p)), None)
+        To know the widths inside attention and MLP, a first call computes one token."""
+        sites = list(filter(self._has, self._modules))
+        widths = {site: self._width(site) for site in sites if site.name != "attn_pattern"}
+        return tuple(listed(sites, widths, self._modules, parallel=self._parallel))
+
+    @cached_property
+    def _modules(self) -> dict[Site, str | None]:
+        """Where in its block each site is, in the order in which a pass reaches them; None for those of the stream."""
+        found: dict[Site, str | None] = {Site("embed"): None}
+        for layer, block in enumerate(self._blocks):
+            for name in ORDER:
+                path = path_of(self.family, block, name) if name in AT_A_MODULE else None
+                if name not in AT_A_MODULE or path is not None and not (name == "resid_mid" and self._parallel):
+                    found[Site(name, layer)] = path
+        if self.family.final_norm is not None:
+            found[Site("final_norm_scale")] = self.family.final_norm
+        return found | {Site("logits"): None}
+
+    def _has(self, site: Site) -> bool:
+        if site not in self._modules:
+            return False
+        untried = not site.name.endswith("norm_scale") or self.device.type == "meta"
+        return untried or self._norm(site) is not None
+
+    def _at(self, site: Site) -> nn.Module:
+        """The module at which a site of ``AT_A_MODULE``, or the last norm, is."""
+        root = self.hf if site.layer is None else self._blocks[site.layer]
+        return root.get_submodule(self._modules[site] or "")
+
+    def _norm(self, site: Site) -> Norm | None:
+        """What the norm computes whose scale a site is; None if that is no norm's. Tried when it is first asked."""
+        if site not in self._norms:
+            self._norms[site] = Norm.of(self._at(site), self.d_model, self.device)
+        return self._norms[site]
 
     @property
     def _parallel(self) -> bool:
@@ -234,14 +241,33 @@ class Model:
         return self.family.resid_mid is None and None not in (self.family.attn_out, self.family.mlp_out)
 
     def width(self, site: Site) -> int:
-        """The size of the last axis at a site."""
+        """The size of the last axis at a site. Raises BadInput for a site that this model does not have, and for one
+        that has no row for each position: attention patterns."""
         self.check(site)
+        if site.name == "attn_pattern":
+            raise BadInput(
+                f"{site} has no width: it is a weight for each head, query and key, and not one row a position. "
+                "Model.run reads it; to record, steer or explain, choose a site with rows, such as "
+                f"L{site.layer}.z (what the heads mix with these weights) or L{site.layer}.q."
+            )
+        return self._width(site)
+
+    def _width(self, site: Site) -> int:
         if site.name == "logits":
             return self.vocab_size
         if site.name == "z":  # the heads need not span d_model; the projection's input says (Conv1D keeps it first)
-            weight: Any = getattr(self._place(site), "weight", None)
+            weight: Any = getattr(self._at(site), "weight", None)
             return weight.numel() // self.d_model
-        return self.d_model
+        if site.name.endswith("norm_scale"):
+            return 1
+        return self._inner_widths[site] if site.name in INNER else self.d_model
+
+    @cached_property
+    def _inner_widths(self) -> dict[Site, int]:
+        """Those that no weight says: they are looked up in a pass of one token."""
+        token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        inside = [site for site in self._modules if site.name in (*ATTENTION[:3], "mlp_gate")]
+        return {site: x.shape[-1] for site, x in self.run(token, read=inside).items()}
 
     def run(
         self,
@@ -249,11 +275,13 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        freeze: Frozen = NOTHING,
         past: Any = None,
         logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """One forward pass: the tensor at every site of ``read``, "contexts context width" in the model's dtype and on
-        its device, after what ``write`` put there.
+        its device (scales in float32, patterns "contexts heads query key"), after what ``write`` put there or
+        ``freeze`` holds there: a value of ``freeze``, constant also where the pass is differentiated.
 
         The pass stops after the deepest site that is read or written; nothing of it is kept between calls, unless
         ``past`` is one of transformers' caches: then ``tokens`` go on from what it holds, and it grows. That takes a
@@ -262,7 +290,9 @@ class Model:
         for a site that the model does not have; inside ``interruptible``, what ends the work.
         """
         with torch.no_grad():
-            return self.run_with_gradients(tokens, read=read, write=write, past=past, logits_at=logits_at)
+            return self.run_with_gradients(
+                tokens, read=read, write=write, freeze=freeze, past=past, logits_at=logits_at
+            )
 
     def run_with_gradients(
         self,
@@ -270,35 +300,42 @@ class Model:
         *,
         read: Iterable[Site] = (),
         write: Mapping[Site, Write] = {},
+        freeze: Frozen = NOTHING,
         past: Any = None,
         logits_at: slice = EVERYWHERE,
     ) -> dict[Site, Tensor]:
         """``run`` whose results can be differentiated with respect to what ``write`` put there: for training something
         outside the model against what it computes. The model itself stays frozen, and layers before the first tensor
         that asks for gradients keep nothing for them."""
-        read = set(read)
+        read, write = set(read), freeze.beside(write)
         sites = sorted({*read, *write}, key=depth)
         for site in sites:
             self.check(site)
         if not sites:
             return {}
+        if past is not None and (kept_by := [site for site in sites if site.name in WITH_KEYS]):
+            raise BadInput(
+                f"{kept_by[0]} is not read or written in a pass that goes on from earlier ones: their keys and values "
+                "are kept as they were. Leave past out and give all tokens again, or choose another site."
+            )
         for each in write.values():
             if isinstance(each, OfTokens):
                 each.begin(tokens)
-        passing = Pass(read, write, deepest=sites[-1], shape=tokens.shape)
-        handles: list[RemovableHandle] = []
+        passing = Pass(read, write, until=sites, shape=tokens.shape)
+        handles: list[Handle] = []
         try:
             if is_interruptible():
-                handles += [block.register_forward_pre_hook(_ask) for block in self._blocks]
-            for site in sites:
-                if site.name != "logits":
-                    handles.append(self._hook(passing, site))
+                handles += [block.register_forward_pre_hook(interrupting) for block in self._blocks]
+            handles += self._hooks(passing, sites)
             if logits_at != EVERYWHERE:
-                handles.append(self._unembed.register_forward_pre_hook(partial(_only, logits_at)))
+                handles.append(self._unembed.register_forward_pre_hook(partial(only, logits_at)))
             kept = {} if past is None else {"past_key_values": past}
             logits = self.hf(tokens.to(self.device), use_cache=past is not None, **kept).logits
-            assert sites[-1].name == "logits", f"the forward pass never reached {sites[-1]}"
-            passing.visit(sites[-1], logits)
+            if Site("logits") in passing.left:
+                passing.visit(Site("logits"), logits)
+            if passing.left:
+                never = ", ".join(sorted(map(str, passing.left)))
+                raise BadInput(f"A forward pass of {self.name} never reached {never}: leave that out.")
         except Passed:
             pass
         finally:
@@ -306,19 +343,45 @@ class Model:
                 handle.remove()
         return passing.got
 
-    def _hook(self, passing: "Pass", site: Site) -> RemovableHandle:
+    def freeze(self, tokens: Int[Tensor, "contexts context"], sites: Iterable[Site] | None = None) -> Frozen:
+        """What a pass over ``tokens`` gives at ``sites``, to be held constant by others: if none are named, everywhere
+        what norms divide by and where heads look, which leaves nothing but the MLPs that is not linear in the stream.
+
+        Raises BadInput for a site that the model does not have."""
+        if sites is None:
+            inside = filter(self._has, self._modules)
+            sites = [site for site in inside if site.name == "attn_pattern" or site.name.endswith("norm_scale")]
+        return Frozen(self.run(tokens, read=sites))
+
+    def _hooks(self, passing: Pass, sites: Iterable[Site]) -> Iterator[Handle]:
+        """Puts ``passing`` where sites are, one by one. Raises BadInput for one that this model does not have."""
+        sites = sorted(sites, key=depth)
+        for site in sites:
+            self.check(site)
+        tapped = {site.layer for site in sites if site.name in ATTENTION}
+        for site in sites:
+            if site.name in ATTENTION:
+                if site.layer in tapped:  # one for all of a layer
+                    tapped.discard(site.layer)
+                    of = [each for each in sites if each.name in ATTENTION and each.layer == site.layer]
+                    yield Tap(self._at(site), passing, of)
+            elif site.name != "logits":
+                yield self._hook(passing, site)
+
+    def _hook(self, passing: Pass, site: Site) -> Handle:
         block = self._blocks[site.layer or 0]
         if site.name in ("embed", "resid_pre"):
             return block.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
         if site.name == "resid_post":
             return block.register_forward_hook(partial(passing.leaving, site))
-        module = self._place(site)
-        assert module is not None
+        module = self._at(site)
         if site.name in ("z", "mlp_in"):
             return module.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
         if site.name == "resid_mid":
             return module.register_forward_pre_hook(partial(passing.entering_mid, site), with_kwargs=True)
-        scale = {"attn_out": self.family.attn_scale, "mlp_out": self.family.mlp_scale}[site.name]
+        if (norm := self._norms.get(site)) is not None:
+            return module.register_forward_hook(partial(passing.dividing, site, norm), with_kwargs=True)
+        scale = {"attn_out": self.family.attn_scale, "mlp_out": self.family.mlp_scale}.get(site.name, 1.0)
         return module.register_forward_hook(partial(passing.leaving, site, scale=scale))
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
@@ -331,43 +394,7 @@ class Model:
                 f"{self.name} has no direct path from the residual stream to the logits: between its last block and "
                 "its unembedding there is more than a norm. What a direction promotes cannot be said of this model."
             )
-        norm = _module(self.hf, self.family.final_norm, self.family)
-        gain, centred = _gain(norm, self.d_model, self.device)
+        norm = module_of(self.hf, self.family.final_norm, self.family)
+        gain, centred = gain_of(norm, self.d_model, self.device)
         W = self._unembed.weight.detach().float() * (gain * self.family.logit_scale)
         return W - W.mean(dim=1, keepdim=True) * centred
-
-
-@torch.no_grad()
-def _gain(norm: nn.Module, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What a norm multiplies each coordinate with, and 1 where it takes the mean away, else 0, float32.
-
-    Found by calling it: some multiply by their weight, some by 1 + weight, some have none."""
-    norm = deepcopy(norm).float()
-    x = torch.linspace(64, 128, width, device=device)
-    x[1::2] *= -1
-    ones = torch.ones_like(x)
-    plus, minus, up, down = norm(torch.stack([x, -x, ones, -ones])[None])[0]
-    odd = (plus - minus) / 2  # without the bias
-    centred = ((up - down).abs().max() < 1e-3 * odd.abs().max()).float()
-    x = x - x.mean() * centred
-    return odd / (x / x.pow(2).mean().sqrt()), centred
-
-
-def _ask(*_: Any) -> None:
-    check_interrupted()
-
-
-def _only(positions: slice, _: nn.Module, args: tuple) -> tuple:
-    """What the unembedding is to read: the stream at some positions, "contexts context width"."""
-    x, *others = args
-    return x[:, positions], *others
-
-
-def _module(root: nn.Module, path: str, family: Family) -> Any:
-    try:
-        return root.get_submodule(path)
-    except AttributeError as error:
-        raise BadInput(
-            f"The family for {'/'.join(family.model_types)} names a module {path!r} that {type(root).__name__} "
-            f"does not have ({error}). print(model) shows the real names; give load_model a Family with them."
-        ) from error

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from physalis.errors import BadInput
 from physalis.models.blocks import Call, Places, places, proportional
-from physalis.models.families import PLACES, Family, how_to_name
+from physalis.models.families import PARTS, PLACES, Family, how_to_name
 from physalis.models.hooks import has_module, stream_key
 
 N_TOKENS = 12
@@ -147,6 +147,7 @@ class _Block:
         call.end = self.time
         first = next((x for x in (out if isinstance(out, tuple) else (out,)) if isinstance(x, Tensor)), None)
         assert self.pre is not None
+        call.made = first
         if first is not None and first.shape[-1:] == self.pre.shape[-1:] and first.numel() == self.pre.numel():
             call.out = first.reshape(self.pre.shape).clone()
         self.calls.append(call)
@@ -234,7 +235,7 @@ def _joined(blocks: Sequence[nn.Module], found: Sequence[Places]) -> dict[str, A
     for members in kinds.values():
         most = Counter(found[i].key() for i in members).most_common(1)[0][0]
         seen.append((blocks[members[0]], next(found[i] for i in members if found[i].key() == most)))
-    row: dict[str, Any] = {name: _paths([(b, getattr(p, name)) for b, p in seen]) for name in PLACES}
+    row: dict[str, Any] = {name: _paths([(b, getattr(p, name)) for b, p in seen]) for name in (*PLACES, *PARTS)}
     for name in ("attn", "mlp"):
         scales = {getattr(p, f"{name}_scale") for _, p in seen if getattr(p, f"{name}_out")}
         row[f"{name}_scale"] = scales.pop() if len(scales) == 1 else 1.0

@@ -68,8 +68,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "contexts context d_model"]) -> Float[Tensor, "contexts context d_model"]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out(z.transpose(1, 2).flatten(2))
+        return self.out(self.attend(q, k, v).transpose(1, 2).flatten(2))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The values mixed, of queries, keys and values "contexts heads context d_head"."""
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def weights(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """By which weights they are mixed, "contexts heads query key"."""
+        hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
+        return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(hidden, float("-inf")).softmax(-1)
 
 
 class Block(nn.Module):

@@ -17,7 +17,7 @@ from physalis.models.families import Family, how_to_name
 from physalis.models.model import Model, Write
 from physalis.models.structure import find_family, probe
 from physalis.models.text.tokens import Tokenizer
-from physalis.site import Site
+from physalis.site import LAYERED, Site
 
 LOGITS = Site("logits")
 
@@ -61,7 +61,7 @@ def without(family: Family, names: Iterable[str]) -> Family:
 @torch.no_grad()
 def faults(model: Model, tokens: Tensor) -> dict[Site, str]:
     """The sites that are not what they are called, with what is wrong with each. Empty if all are right."""
-    sites = model.sites()
+    sites = _tried(model)
     plain = model.hf(tokens.to(model.device), use_cache=False).logits
     got = model.run(tokens, read=sites, write={site: lambda x: x for site in sites})
     found: dict[Site, str] = {}
@@ -89,6 +89,11 @@ def faults(model: Model, tokens: Tensor) -> dict[Site, str]:
     if not _near(end[:1], end[1:]):
         found[last] = "the logits depend on more than what is written here"
     return found
+
+
+def _tried(model: Model) -> list[Site]:
+    """Those on the way of the stream. What lies inside attention, MLP and norms is where the modules say so."""
+    return [each for each in model._modules if each.name in (*LAYERED, "embed", "logits")]
 
 
 DECIDES: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (
@@ -120,7 +125,7 @@ def _written(model: Model, tokens: Tensor, got: dict[Site, Tensor], at: Sequence
         writes[site] = lambda x, new=new: new.to(x.dtype).expand(x.shape)
     # The logits are a large part of a pass, and are looked at only where the last of the stream is written.
     last = Site("resid_post", model.n_layers - 1)
-    read = [site for site in model.sites() if site != LOGITS or last in writes]
+    read = [site for site in _tried(model) if site != LOGITS or last in writes]
     return model.run(tokens, read=read, write=writes) if writes else {}
 
 

@@ -9,13 +9,16 @@ from physalis.artifact import Manifest
 from physalis.cli.arguments.amounts import amount
 from physalis.cli.arguments.settings import check_architecture, read_settings
 from physalis.errors import BadInput
-from physalis.site import Site
+from physalis.site import Site, slip
 
 
 def sites(names: Sequence[str]) -> list[Site]:
-    """Sites as they were named. Raises BadInput for a spelling that is none, and for one that is named twice."""
+    """Sites as they were named. Raises BadInput for a spelling that is none, for a slip of the pen in a name that
+    models share, and for one that is named twice; whether the model has them, it says itself."""
     found = [Site.parse(each) for each in names]
     for i, each in enumerate(found):
+        if (said := slip(each)) is not None:
+            raise BadInput(said)
         if each in found[:i]:
             raise BadInput(f"The site {each} was given twice. Name each once.")
     return found

@@ -23,11 +23,13 @@ def show(made: Inspection, *, json: bool) -> None:
     for name, scale in made.multipliers.items():
         console.print(f"what makes {name} is multiplied by {scale:g}")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for title in ("site", "width", "where"):
+    for title in ("site", "width", "feeds", "where"):
         table.add_column(title, justify="right" if title == "width" else "left")
     for name, each in made.sites.items():
-        where = f"{made.blocks}, {each.module}" if each.module else made.blocks if each.layers else ""
-        table.add_row(_range(name, each.layers), f"{each.width:,}", where)
+        of_all = name == "final_norm_scale"
+        where = f"{made.blocks}, {each.module}" if each.module and not of_all else made.blocks if each.layers else ""
+        width = "keys" if each.width is None else f"{each.width:,}"
+        table.add_row(_range(name, each.layers), width, ", ".join(each.feeds), each.module if of_all else where)
     console.print(table)
     if made.parallel:
         console.print("There is no resid_mid: attention and MLP read the same stream side by side.")

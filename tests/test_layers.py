@@ -31,8 +31,7 @@ LATE = {
 TORCH_FREE = (
     "", ".artifact", ".atlas", ".cli", ".comparing", ".corpora.sources", ".display.reprs", ".display.tables", ".lab",
     ".machine.cache", ".people.comments", ".people.notes", ".site", ".training.history", ".web.atlas.app",
-    ".web.contents.opening",
-    ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
+    ".web.contents.opening", ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

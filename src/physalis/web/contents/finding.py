@@ -25,6 +25,8 @@ class Found(NamedTuple):
 
     kind: Kind
     folder: Path
+    name: str
+    """Its folder's, from the one in which all of them lie."""
     prefix: str
     """Where its room begins, such as "/a/commas"."""
 
@@ -43,7 +45,7 @@ def find(folders: Sequence[Path]) -> list[Found]:
     for kind, place in sorted(places.values(), key=lambda each: KINDS.index(each[0])):
         prefix = _prefix(kind, place, taken)
         taken.add(prefix)
-        found.append(Found(kind, place, prefix))
+        found.append(Found(kind, place, os.path.relpath(place.resolve(), around(folders)), prefix))
     return found
 
 

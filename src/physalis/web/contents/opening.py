@@ -143,7 +143,7 @@ def _with_entry(found: Found, atlas: Atlas, beside: Beside, forests: Sequence[Fo
     """An atlas, with the first tree that has a place for its dictionary."""
     hash = atlas.manifest.inputs.get("dictionary")
     forest = next((each for each in forests if hash in {width.hash for width in each.summary.widths}), None)
-    return partial(records.of_atlas, found, atlas), _of_atlas(found, atlas, beside, forest)
+    return atlas.kept(lambda: records.of_atlas(found, atlas)), _of_atlas(found, atlas, beside, forest)
 
 
 def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None) -> Room:

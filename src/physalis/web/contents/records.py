@@ -44,7 +44,8 @@ class Entry(Record):
     """Its room; empty where it could not be opened."""
     model: str
     site: str
-    architecture: str
+    dictionaries: str
+    """Their architecture, or what tells them apart."""
     sizes: list[int]
     """Features of each dictionary in it; of a lab, its experiments."""
     fvu: list[float]
@@ -73,7 +74,7 @@ def of_atlas(found: Found, atlas: Atlas) -> Entry:
     picture = Picture(kind="dots", x=x, y=y, group=[map.region[i] for i in few], part=[]) if x else None
     fvu = told.metrics.get("fvu")
     return entry_of(
-        found, name=told.name, model=told.model, site=told.site, architecture=told.architecture,
+        found, model=told.model, site=told.site, dictionaries=told.architecture,
         sizes=[told.n_features], fvu=[] if fvu is None else [fvu.value], picture=picture,
     )  # fmt: skip
 
@@ -84,8 +85,7 @@ def of_comparison(found: Found, comparison: Comparison) -> Entry:
     sides = (told.a, told.b)
     shares = [[side.fates[fate].value if fate in side.fates else 0.0 for fate in FATES] for side in sides]
     return entry_of(
-        found, name=f"{told.a.name} and {told.b.name}", model=told.model or "", site=told.site or "",
-        architecture=" and ".join(dict.fromkeys(side.architecture for side in sides)),
+        found, model=told.model or "", site=told.site or "", dictionaries=f"{told.a.name} and {told.b.name}",
         sizes=[side.n_features for side in sides], fvu=[side.fvu.value for side in sides if side.fvu is not None],
         picture=_bars(shares),
     )  # fmt: skip
@@ -96,8 +96,8 @@ def of_tree(found: Found, forest: Forest) -> Entry:
     told = forest.summary
     widest = max(width.n_features for width in told.widths)
     return entry_of(
-        found, name=found.folder.resolve().name, model=told.model or "", site=told.site or "",
-        architecture=" and ".join(dict.fromkeys(width.architecture for width in told.widths)),
+        found, model=told.model or "", site=told.site or "",
+        dictionaries=" and ".join(dict.fromkeys(width.architecture for width in told.widths)),
         sizes=[width.n_features for width in told.widths],
         picture=_bars([[(width.n_features / widest) ** 0.5] for width in told.widths]),
     )  # fmt: skip
@@ -106,21 +106,21 @@ def of_tree(found: Found, forest: Forest) -> Entry:
 def of_lab(found: Found) -> Entry:
     """A published lab."""
     n = sum(1 for file in found.folder.glob("*.html") if file.name != "index.html")
-    return entry_of(found, name=found.folder.resolve().name, sizes=[n])
+    return entry_of(found, sizes=[n])
 
 
 def of_unread(found: Found, why: str) -> Entry:
     """What could not be opened, and why."""
-    return entry_of(found, name=found.folder.resolve().name, lack=why).model_copy(update={"path": ""})
+    return entry_of(found, lack=why).model_copy(update={"path": ""})
 
 
 def entry_of(
-    found: Found, *, name: str, model: str = "", site: str = "", architecture: str = "", sizes: Sequence[int] = (),
+    found: Found, *, model: str = "", site: str = "", dictionaries: str = "", sizes: Sequence[int] = (),
     fvu: Sequence[float] = (), state: str = "", picture: Picture | None = None, lack: str = "",
 ) -> Entry:  # fmt: skip
     """What all have."""
     return Entry(
-        kind=found.kind, name=name, path=f"{found.prefix}/", model=model, site=site, architecture=architecture,
+        kind=found.kind, name=found.name, path=f"{found.prefix}/", model=model, site=site, dictionaries=dictionaries,
         sizes=[*sizes], fvu=[*fvu], state=state, made=_made(found.folder), picture=picture, lack=lack,
     )  # fmt: skip
 

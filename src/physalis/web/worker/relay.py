@@ -104,7 +104,7 @@ class Passed(Response):
         client, request = self._relay.client, self._request
         headers = [(name, value) for name, value in request.headers.raw if name in PASSED]
         query = quote(request.scope["query_string"], safe=AS_IT_IS).encode()
-        path = request.url.path.removeprefix(request.scope["root_path"])  # a worker serves one atlas alone
+        path = request.url.path.removeprefix(request.scope.get("root_path", ""))  # a worker serves one atlas alone
         url = httpx.URL(path=path, query=query)
         asked = client.build_request(request.method, url, headers=headers, content=self._sent)
         try:

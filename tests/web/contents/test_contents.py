@@ -109,6 +109,14 @@ def test_what_cannot_be_opened_is_told_and_spoils_nothing(client):
     assert "/tmp" not in torn["lack"] and client.get("/a/torn/").status_code == 404
 
 
+def test_what_is_damaged_later_is_told_too(results, tmp_path):
+    house = shutil.copytree(results / "sae", tmp_path / "house" / "sae").parent
+    client = TestClient(open_app(house))
+    assert client.get("/api/contents").json()["entries"][0]["lack"] == ""
+    (house / "sae" / artifact.JOB).write_text('{"kind": "atlas"}')
+    assert "holds an artefact of kind 'atlas'" in client.get("/api/contents").json()["entries"][0]["lack"]
+
+
 def test_atlases_stand_by_comparisons_and_trees(client):
     rows = client.get("/c/both-two/api/comparison/features?side=b&limit=5").json()["rows"]
     assert all(row["known"]["headline"] for row in rows)
@@ -151,7 +159,7 @@ def test_notes_of_every_atlas_are_written_in_one_name(results, tmp_path):
     client = TestClient(open_app(house, author="Ada"))
     assert client.post("/a/atlas/api/notes/labels", json={"feature": 3, "text": "commas"}).status_code == 201
     file = notes_beside((house / "atlas").resolve())
-    assert Notes.open(file, atlas=Atlas.open(house / "atlas").manifest.hash).labels([3])
+    assert 3 in Notes.open(file, atlas=Atlas.open(house / "atlas").manifest.hash).all_labels()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +172,8 @@ def test_notes_of_every_atlas_are_written_in_one_name(results, tmp_path):
         (["."], {"activations": "acts"}, "alone steer nothing"),
         (["."], {"articles": ["a.md"]}, "Articles are about one atlas, and 2 are served"),
         (["forest", "both & two"], {"dictionary": "sae"}, "None of the 0 atlases here is of"),
+        (["deep"], {"articles": ["nowhere.md"]}, "nowhere.md"),
+        (["both & two", "deep"], {"tree": "forest"}, "no place for the dictionary of any of the 1 atlases"),
         (["forest"], {"dictionary": "sae"}, "is no atlas but a tree"),
         (["lab"], {"tree": "forest"}, "is no atlas but a lab"),
         (["torn"], {}, "torn"),

@@ -59,7 +59,7 @@ def open_app(
     name, opened = around(given).name or "physalis", _together(found, beside)
 
     def told() -> Contents:
-        return Contents(name=name, entries=[entry() for entry, _ in opened])
+        return Contents(name=name, entries=[_now(each, tells) for each, (tells, _) in zip(found, opened, strict=True)])
 
     return app_of([contents_room(told), *(room for _, room in opened if room is not None)])
 
@@ -108,19 +108,22 @@ def _together(found: Sequence[Found], beside: Beside) -> list[tuple[Tells, Room 
             f"Articles are about one atlas, and {len(atlases)} are served. Serve theirs alone: physalis serve ATLAS "
             "--article FILE."
         )
+    if beside.tree is not None and not any(_place(forests[:1], atlas) for atlas in atlases.values()):
+        raise BadInput(
+            f"{beside.tree} has no place for the dictionary of any of the {len(atlases)} atlases here. Grow one with "
+            "it: physalis compare tree."
+        )
     modelled = _modelled(atlases, beside)
-    if modelled is not None:  # what is wrong with the model that was asked for is no fault of its atlas
-        told[modelled] = _with_entry(modelled, atlases[modelled], beside, forests)
     for each in found:
-        if each in told:
-            continue
+        own = beside if each is modelled else replace(beside, dictionary=None)
         try:
             if each in atlases:
-                told[each] = _with_entry(each, atlases[each], replace(beside, dictionary=None), forests)
-            else:
+                told[each] = _with_entry(each, atlases[each], own, _place(forests, atlases[each]))
+            elif each not in told:
                 told[each] = _entry_of(each), _of_other(each, [*atlases.values()])
-            told[each][0]()
         except BadInput as error:
+            if own.dictionary is not None or each in atlases and own.articles:
+                raise  # about what was asked for beside it
             told[each] = _unread(each, error)
     return [told[each] for each in found]
 
@@ -139,10 +142,13 @@ def _modelled(atlases: Mapping[Found, Atlas], beside: Beside) -> Found | None:
     )
 
 
-def _with_entry(found: Found, atlas: Atlas, beside: Beside, forests: Sequence[Forest]) -> tuple[Tells, Room]:
-    """An atlas, with the first tree that has a place for its dictionary."""
+def _place(forests: Sequence[Forest], atlas: Atlas) -> Forest | None:
+    """The first tree that has a place for an atlas's dictionary."""
     hash = atlas.manifest.inputs.get("dictionary")
-    forest = next((each for each in forests if hash in {width.hash for width in each.summary.widths}), None)
+    return next((each for each in forests if hash in {width.hash for width in each.summary.widths}), None)
+
+
+def _with_entry(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None) -> tuple[Tells, Room]:
     return atlas.kept(lambda: records.of_atlas(found, atlas)), _of_atlas(found, atlas, beside, forest)
 
 
@@ -188,3 +194,11 @@ def _entry_of(found: Found) -> Tells:
 
 def _unread(found: Found, error: BadInput) -> tuple[Tells, None]:
     return partial(records.of_unread, found, to_visitor(error)), None
+
+
+def _now(found: Found, tells: Tells) -> Entry:
+    """An entry, also of what was damaged meanwhile."""
+    try:
+        return tells()
+    except BadInput as error:
+        return records.of_unread(found, to_visitor(error))

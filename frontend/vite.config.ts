@@ -1,4 +1,4 @@
-// Four products from the same views: the pages of the servers (default: of an atlas; `--mode compare`), one module a view for notebooks
+// Four products from the same views: the pages of the servers (default: of an atlas; `--mode compare`, `--mode contents`), one module a view for notebooks
 // (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
 // published atlas (`--mode site`) share.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -61,15 +61,15 @@ export default defineConfig(({ mode }) => {
     };
   }
   // Apart, so that each page is one script and one style: two inputs would share a third.
-  const compare = mode === 'compare';
+  const other = ['compare', 'contents'].includes(mode);
   return {
     base: '/static/',
     plugins: [svelte(), licences([...FONTS, ...BUNDLED])],
     build: {
       outDir: `${OUT}/app`,
-      emptyOutDir: !compare,
+      emptyOutDir: !other,
       assetsInlineLimit: 0,
-      rolldownOptions: { input: compare ? 'compare.html' : 'index.html' },
+      rolldownOptions: { input: other ? `${mode}.html` : 'index.html' },
     },
     server: { proxy: { '/api': 'http://127.0.0.1:8123' } },
   };

@@ -23,6 +23,7 @@ LATE = {
     "lazy.py",
     *(f"{room}/__init__.py" for room in ("corpora", "lab", "models", "training")),
     "web/server/serving.py",
+    "web/contents/opening.py",
     "web/notebooks/showing.py",
     *(f"cli/{name}.py" for name in _COMMANDS),
 }
@@ -30,7 +31,7 @@ LATE = {
 TORCH_FREE = (
     "", ".artifact", ".atlas", ".cli", ".comparing", ".corpora.sources", ".display.reprs", ".display.tables", ".lab",
     ".machine.cache", ".people.comments", ".people.notes", ".site", ".training.history", ".web.atlas.app",
-    ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
+    ".web.contents.opening", ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))

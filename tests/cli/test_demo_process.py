@@ -15,7 +15,8 @@ from fastapi import FastAPI
 
 from physalis.cli import demo_process
 from physalis.errors import BadInput
-from physalis.web.server.serving import STOPPED, bind, open_app, serve_while
+from physalis.web.contents.opening import open_app
+from physalis.web.server.serving import STOPPED, bind, serve_while
 from physalis.web.watch.app import create_relay_app
 
 

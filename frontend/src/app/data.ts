@@ -9,6 +9,7 @@ import type { Tryable } from '../lib/trying';
 
 /** What the server puts into the page so that it shows without a second request; see physalis.web.atlas.app. */
 interface Inlined {
+  base?: string;
   error?: string;
   mishap?: boolean;
   summary?: Summary;
@@ -32,6 +33,9 @@ const element = document.getElementById('page');
 const inlined: Inlined = element ? JSON.parse(element.textContent || '{}') : {};
 if (inlined.article) inlined.article.html = written();
 
+/** Where these pages begin on their server, such as "/a/commas"; nothing for "/". Paths of pages and records are told without it. */
+export const base = inlined.base ?? '';
+
 /** An answer that is a sentence. */
 export class Refused extends Error {}
 
@@ -39,7 +43,7 @@ export class Refused extends Error {}
 export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, { ...init, headers: { accept: 'application/json', ...init.headers } });
+    response = await fetch(base + path, { ...init, headers: { accept: 'application/json', ...init.headers } });
   } catch {
     throw new Refused('The server does not answer. Was it stopped? Start it again with “physalis serve”, then reload.');
   }

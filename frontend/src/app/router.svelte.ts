@@ -36,9 +36,12 @@ export interface Trail {
   ids: number[];
 }
 
+/** The page that the address names, from where these pages begin. */
+const here = () => location.pathname.slice(data.base.length) + location.search;
+
 class Router {
   page = $state.raw<Page | undefined>();
-  path = $state(location.pathname + location.search);
+  path = $state(here());
   waiting = $state(false);
   trail = $state.raw<Trail | undefined>();
   private turn = 0;
@@ -46,7 +49,7 @@ class Router {
   constructor() {
     history.scrollRestoration = 'manual';
     addEventListener('popstate', () => {
-      const path = location.pathname + location.search;
+      const path = here();
       // Another place in the same article: the browser goes there by itself.
       if (this.page?.view !== 'article' || path !== this.path) void this.show(path, history.state?.scroll ?? 0);
     });
@@ -55,12 +58,17 @@ class Router {
   /** Go to a page. `replace` keeps the history as it is: for what changes while typing. */
   async go(path: string, { replace = false } = {}): Promise<void> {
     if (path.startsWith('/features/random')) path = `/features/${await data.random().catch(() => 0)}`;
-    if (replace) history.replaceState(history.state, '', path);
+    if (replace) this.note(path);
     else {
       history.replaceState({ scroll: scrollY }, '');
-      history.pushState({}, '', path);
+      history.pushState({}, '', data.base + path);
     }
     await this.show(path, replace ? undefined : 0);
+  }
+
+  /** Have the address say where one is, without going there. */
+  note(path: string): void {
+    history.replaceState(history.state, '', data.base + path);
   }
 
   /** From now on along a list that someone made. */

@@ -1,6 +1,6 @@
 // What the server does with a model: texts as they are written, and measurements that take a while.
 import type { DoseResponse, Edit, Step } from '../lib/steering';
-import { Refused } from './data';
+import { base, Refused } from './data';
 
 export interface SteerRequest {
   text?: string;
@@ -12,7 +12,7 @@ export interface SteerRequest {
 }
 
 async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
-  const response = await fetch(path, {
+  const response = await fetch(base + path, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), signal,
   });
   if (response.ok) return response;

@@ -1,11 +1,11 @@
 // What the server reads with its model: texts in, features out.
 import { MODES, type Answers, type Mode, type Questions, type TryFeatures, type Traced } from '../lib/trying';
-import { Refused } from './data';
+import { base, Refused } from './data';
 
 async function ask<T>(path: string, init: RequestInit): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(base + path, init);
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new Refused('The server does not answer. Was it stopped? Start it again with “physalis serve”, then ask again.');

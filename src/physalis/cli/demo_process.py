@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from physalis.cli.arguments.options import given
 from physalis.cli.arguments.sentences import explain
 from physalis.runtime.signals import deaf
-from physalis.web.server.serving import open_app, serve_while
+from physalis.web.server.serving import serve_while
 
 FIRST = (
     "A first look, on the beginning of the text only: features that a minute of work can find. Then all of the text is "
@@ -46,6 +46,8 @@ def make_and_serve(
         return create_relay_app({first_look(out): FIRST, out / "dictionary": REAL})
 
     def after() -> ASGIApp:
+        from physalis.web.contents.opening import open_app
+
         where = given(device=device, dtype=dtype)
         return open_app(out / "atlas", out / "dictionary", out / "activations", **where)
 

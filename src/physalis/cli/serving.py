@@ -10,7 +10,7 @@ from physalis import artifact
 from physalis.cli.arguments import early
 from physalis.cli.arguments.amounts import Amount, Count
 from physalis.cli.arguments.help import verb
-from physalis.cli.arguments.options import Articles, Atlas_, Computing, Device, Host, Origin, Port, Proxy, Token, given
+from physalis.cli.arguments.options import Articles, Computing, Device, Host, Origin, Port, Proxy, Token, given
 
 
 def say_goodbye() -> None:
@@ -24,12 +24,15 @@ def say_goodbye() -> None:
     example="physalis serve atlas --dictionary sae --activations acts --author Ada",
 )
 def serve(
-    atlas: Atlas_,
+    folders: Annotated[
+        list[Path],
+        Parameter(help="Atlases, comparisons, trees, labs; or folders that hold some, with a table of contents."),
+    ],
     /,
     *,
     dictionary: Annotated[
         Path | None,
-        Parameter(help="The dictionary it is of: texts can be tried, and features steered.", metavar="FOLDER"),
+        Parameter(help="The dictionary an atlas is of: texts can be tried, and features steered.", metavar="FOLDER"),
     ] = None,
     activations: Annotated[
         Path | None,
@@ -51,21 +54,19 @@ def serve(
     article: Articles = None,
     computing: Computing = Computing(),  # noqa: B008 (frozen)
 ) -> None:
-    """Show an atlas in a browser: read, search, try, steer, label.
+    """Show an atlas in a browser: read, search, try, steer, label; or several.
 
     Comments are written by who was invited. Other machines need the --token.
     """
     if dictionary is not None:
         artifact.read(dictionary, "dictionary")
         early.recordings(activations)
-    if dictionary is not None or activations is None:  # else it is the options that are wrong, whatever the folder
-        artifact.read(atlas, "atlas")
     from physalis.web.server.serving import serve as serve_
 
     beside = given(dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article)
     shown = given(host=host, port=port, token=token, origin=origin, proxies=proxy)
     shown |= given(device=computing.device, dtype=computing.dtype)
-    serve_(atlas, **beside, **shown)
+    serve_(folders, **beside, **shown)
     say_goodbye()
 
 

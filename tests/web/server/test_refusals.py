@@ -6,16 +6,16 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.testclient import TestClient
 
 from physalis.errors import BadInput
 from physalis.people.notes import Notes
 from physalis.web import create_app
-from physalis.web.atlas.app import HEADERS, plain_app
 from physalis.web.guard.journal import Seldom
-from physalis.web.server.refusals import refuse_in_words, without_paths
+from physalis.web.server.refusals import without_paths
+from physalis.web.server.rooms import HEADERS, Room, app_of
 
 
 def page(title, *, status=200, error="", **records):
@@ -23,14 +23,14 @@ def page(title, *, status=200, error="", **records):
 
 
 def failing() -> FastAPI:
-    app = plain_app("failing")
+    router = APIRouter()
 
-    @app.get("/api/{kind}")
-    @app.get("/{kind}")
+    @router.get("/api/{kind}")
+    @router.get("/{kind}")
     def fail(kind: str) -> str:
         raise {"key": KeyError, "deep": RecursionError, "memory": MemoryError}[kind](f"{Path.home()}/secret")
 
-    @app.get("/api/half/done")
+    @router.get("/api/half/done")
     def half() -> StreamingResponse:
         def parts():
             yield b"[1, "
@@ -38,8 +38,7 @@ def failing() -> FastAPI:
 
         return StreamingResponse(parts(), media_type="application/json")
 
-    refuse_in_words(app, page, here="/key")
-    return app
+    return app_of([Room("failing", [router], "/key", pages=page)])
 
 
 def test_what_nobody_foresaw_is_told_in_a_sentence(caplog):
@@ -110,17 +109,16 @@ def test_paths_are_told_by_their_last_part(sentence, told):
 
 
 def test_the_owner_is_told_the_path(caplog):
-    app = plain_app("paths")
+    router = APIRouter()
 
-    @app.get("/api/{how}")
+    @router.get("/api/{how}")
     def fail(how: str) -> str:
         error = BadInput(f"{TEMPORARY}/somewhere/{how}.db cannot be read.")
         if how == "bad":
             raise error
         raise HTTPException(503, str(error)) from error
 
-    refuse_in_words(app, here="nothing")
-    client = TestClient(app)
+    client = TestClient(app_of([Room("paths", [router], "nothing")]))
     for how, status in (("bad", 400), ("http", 503)):
         for _ in range(3):
             answer = client.get(f"/api/{how}")

@@ -147,3 +147,23 @@ def test_a_stream_whose_worker_ends_says_so(tmp_path):
     visit = asyncio.run(run())
     assert visit.body.endswith(b"data: [DONE]\n\n") and visit.sent[-1]["more_body"] is False
     assert "process ended" in json.loads(visit.body.split(b"data: ")[-2])["detail"]
+
+
+def test_below_a_prefix_a_worker_is_asked_what_it_answers_alone(tmp_path):
+    async def run() -> bytes:
+        asked = asyncio.get_running_loop().create_future()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set_result(await reader.readuntil(b"\r\n"))
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_unix_server(answer, path=tmp_path / "w")
+        visit = Visit()
+        visit.scope |= {"path": "/a/commas/api/steer", "root_path": "/a/commas"}
+        await visit.pass_to(tmp_path / "w")
+        server.close()
+        return await asked
+
+    assert asyncio.run(run()).partition(b"?")[0] == b"POST /api/steer"

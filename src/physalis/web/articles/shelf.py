@@ -44,11 +44,13 @@ class Written(BaseModel):
 class ServedArticles:
     """The articles of some Markdown files."""
 
-    def __init__(self, files: Sequence[Path | str], atlas: Atlas) -> None:
-        """Read them as ``read_articles`` does, and with its refusals."""
+    def __init__(self, files: Sequence[Path | str], atlas: Atlas, *, prefix: str = "") -> None:
+        """Read them as ``read_articles`` does, and with its refusals. ``prefix`` is where the atlas's pages begin."""
+
+        at = {"feature": prefix + "/features/{}", "picture": prefix + "/articles/pictures/{}"}
 
         def read() -> dict[str, Article]:
-            found = read_articles(files, atlas, feature="/features/{}", picture="/articles/pictures/{}")
+            found = read_articles(files, atlas, **at)
             return {article.slug: article for article in found}
 
         self._read = atlas.kept(read)  # their figures show what stands in the atlas

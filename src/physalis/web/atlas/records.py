@@ -58,10 +58,3 @@ class Live(NamedTuple):
     routers: Sequence[APIRouter]
     described: Mapping[str, Any] = {}
     """Routes that are described elsewhere, as OpenAPI."""
-
-
-class Refusal(BaseModel):
-    """What is answered instead, where something was asked that cannot be."""
-
-    detail: str
-    """A sentence: what was wrong, and what to do."""

@@ -24,7 +24,6 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Comparison, Forest, forest
 from physalis.comparing.records import ForestSummary, Pairs, Summary
-from physalis.web.atlas.app import bare_app
 from physalis.web.comparison.records import (
     Asked,
     ComparedRows,
@@ -40,9 +39,10 @@ from physalis.web.comparison.records import (
     rows,
     tree_rows,
 )
-from physalis.web.server.refusals import refuse_in_words
+from physalis.web.server.pages import Pages
+from physalis.web.server.rooms import Room, app_of
 from physalis.web.server.serving import serve_app
-from physalis.web.server.shell import fill, read_shell
+from physalis.web.server.shell import read_shell
 
 SHELL = "compare.html"
 
@@ -79,30 +79,31 @@ def open_compared(folder: Path | str) -> Comparison | Forest:
 
 
 def create_comparison_app(subject: Comparison | Forest, atlases: Sequence[Atlas] = ()) -> FastAPI:
-    """The server of one comparison or forest. Raises BadInput if an atlas is of none of its dictionaries, or if the
+    """The server of one comparison or forest. Raises BadInput as ``comparison_room`` does."""
+    return app_of([comparison_room(subject, atlases)])
+
+
+def comparison_room(subject: Comparison | Forest, atlases: Sequence[Atlas] = (), *, prefix: str = "") -> Room:
+    """The pages of one comparison or forest. Raises BadInput if an atlas is of none of its dictionaries, or if the
     pages were not built."""
     names = names_of(subject, atlases)
-    shell = read_shell(name=SHELL)
-    app = bare_app()
-
-    def page(title: str, *, status: int = 200, **records: str) -> HTMLResponse:
-        return HTMLResponse(fill(shell, title=title, records=records), status, {"cache-control": "no-cache"})
-
+    page = Pages(read_shell(name=SHELL), prefix=prefix)
     if isinstance(subject, Forest):
-        app.include_router(_of_forest(subject, names))
+        told = _of_forest(subject, names)
         kind, summary = "forest", subject.summary.model_dump_json()
         title = f"A tree of features, {len(subject.summary.widths)} dictionaries – physalis"
     else:
-        app.include_router(_of_comparison(subject, names))
+        told = _of_comparison(subject, names)
         kind, summary = "comparison", subject.summary.model_dump_json()
         title = f"{subject.summary.a.name} and {subject.summary.b.name} – physalis"
+    pages = APIRouter(include_in_schema=False)
 
-    @app.get("/", include_in_schema=False)
+    @pages.get("/")
     def main_page() -> HTMLResponse:
         return page(title, status=200, **{kind: summary})
 
-    refuse_in_words(app, page, here="/ and what /api/openapi.json lists")
-    return app
+    here = f"{prefix}/ and what {prefix}/api/openapi.json lists"
+    return Room("physalis", [told, pages], here, prefix=prefix, pages=page)
 
 
 def _of_comparison(found: Comparison, names: Names) -> APIRouter:

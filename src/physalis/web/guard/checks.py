@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.requests import Request
 
 from physalis.web.guard.addresses import household
-from physalis.web.guard.hosts import LOCAL, cookie_name, host_of, is_local, public_name, session_cookie
+from physalis.web.guard.hosts import LOCAL, cookie_name, host_of, is_local, public_name, sessions
 from physalis.web.guard.rates import Buckets, Rate
 
 READING = ("GET", "HEAD", "OPTIONS")
@@ -151,9 +151,8 @@ class RateLimit:
 
     def __call__(self, request: Request) -> Response | None:
         wait = self._addresses.take(visitor(request))
-        session = request.cookies.get(session_cookie(request)[0])
-        if not wait and session is not None:
-            wait = self._sessions.take(hashlib.sha256(session.encode("utf-8", "replace")).digest())
+        for session in sessions(request):
+            wait = wait or self._sessions.take(hashlib.sha256(session.encode("utf-8", "replace")).digest())
         if wait:
             seconds = math.ceil(wait)
             return refuse(429, f"That was too much at once. Try again in {seconds} s.", retry_after=str(seconds))

@@ -61,6 +61,14 @@ def cookie_name(what: str, request: Request, *, secure: bool) -> str:
 
 
 def session_cookie(request: Request) -> tuple[str, bool]:
-    """Name of the cookie that holds a session, and whether it is secure: always, except on this machine."""
+    """Name of the cookie that holds a session, and whether it is secure: always, except on this machine. Rooms below
+    others have people of their own, and a cookie each."""
     secure = not is_local(host_of(request)[0])
-    return cookie_name("session", request, secure=secure), secure
+    room = request.scope.get("root_path", "").replace("/", "_")
+    return cookie_name("session", request, secure=secure) + room, secure
+
+
+def sessions(request: Request) -> list[str]:
+    """What all cookies hold that are called as sessions are, of whatever room."""
+    name, _ = session_cookie(request)
+    return [value for key, value in request.cookies.items() if key == name or key.startswith(f"{name}_")]

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from physalis import artifact
 from physalis.artifact.folder import is_file, write
 from physalis.errors import BadInput
 from physalis.lab.publishing import read_told
-from physalis.web.atlas.app import plain_app
-from physalis.web.server.refusals import refuse_in_words
+from physalis.web.server.rooms import Room, app_of
 from physalis.web.server.serving import serve_app
 from physalis.web.server.shell import STATIC, fill, read_shell
 
@@ -68,13 +66,16 @@ def card(told: dict[str, Any]) -> dict[str, Any]:
 
 def create_lab_app(folder: Path) -> FastAPI:
     """The server of a published lab. Raises BadInput if the folder holds none."""
+    return app_of([lab_room(folder)])
+
+
+def lab_room(folder: Path, *, prefix: str = "") -> Room:
+    """The pages of a published lab. Raises BadInput if the folder holds none."""
     artifact.read(folder, "lab")
     if not (folder / "index.html").exists():
         raise BadInput(f"{folder} lost its index.html. Publish it again: physalis lab publish {folder}")
-    app = plain_app("physalis lab")
-    app.mount("/", StaticFiles(directory=folder, html=True))
-    refuse_in_words(app, here="/ and the pages that it leads to")
-    return app
+    here = f"{prefix}/ and the pages that it leads to"
+    return Room("physalis lab", [], here, prefix=prefix, loads={}, folder=folder, described=None)
 
 
 def serve_lab(lab: Path | str, *, host: str = "127.0.0.1", port: int = 8123, proxies: Sequence[str] = ()) -> None:

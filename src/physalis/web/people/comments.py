@@ -215,14 +215,14 @@ def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRou
         return invitations.all()
 
     @router.post("/invitations", status_code=201)
-    def invite(guest: Guest, by: Annotated[Person, Depends(ruler)]) -> Sent:
+    def invite(guest: Guest, by: Annotated[Person, Depends(ruler)], request: Request) -> Sent:
         """Invite a guest. Owners are made where the files are, not over the web."""
-        return _sent(invitations.invite(guest.name, guest.affiliation, days=guest.days))
+        return _sent(request, invitations.invite(guest.name, guest.affiliation, days=guest.days))
 
     @router.post("/invitations/{id}/renew")
-    def renew(id: Id, asked: Days, by: Annotated[Person, Depends(ruler)]) -> Sent:
+    def renew(id: Id, asked: Days, by: Annotated[Person, Depends(ruler)], request: Request) -> Sent:
         """A new link for the same person; the old one and its sessions end."""
-        return _sent(invitations.renew(id, days=asked.days))
+        return _sent(request, invitations.renew(id, days=asked.days))
 
     @router.post("/invitations/{id}/revoke")
     def revoke(id: Id, by: Annotated[Person, Depends(ruler)]) -> Invitation:
@@ -270,8 +270,8 @@ def _me(session: Session) -> Me:
     )  # fmt: skip
 
 
-def _sent(invited: Invited) -> Sent:
-    return Sent(invitation=invited.invitation, link=LINK + invited.token)
+def _sent(request: Request, invited: Invited) -> Sent:
+    return Sent(invitation=invited.invitation, link=request.scope.get("root_path", "") + LINK + invited.token)
 
 
 def _sentence(error: RequestValidationError) -> str:

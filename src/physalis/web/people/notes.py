@@ -55,8 +55,7 @@ from physalis.people.notes.records import (
     fault,
 )
 from physalis.people.notes.store import ENTRIES
-from physalis.web.atlas.records import Refusal
-from physalis.web.server.answers import as_json
+from physalis.web.server.answers import Refusal, as_json
 from physalis.web.server.refusals import cut
 
 MOST_BYTES = 64 * 1024

@@ -1,1 +1,2 @@
-"""server: how pages are answered: an address (``serving``), the process (``server``), and what every page shares."""
+"""server: how pages are answered: rooms under one roof (``rooms``), at an address (``serving``), by a process
+(``server``), and what every page shares."""

@@ -28,13 +28,14 @@ _repr = reprlib.Repr()
 _seldom = Seldom()
 
 
-def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *, here: str) -> None:
+def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *, here: str, prefix: str) -> None:
     """Have ``app`` answer every mistake with a sentence: in JSON where JSON was asked for or there is no page, else by
     ``page``, which takes a title, the status and the sentence as its record "error". ``here`` says which pages there
-    are. What nobody foresaw is answered with 500 and a number, under which the log has the rest."""
+    are, which begin at ``prefix``. What nobody foresaw is answered with 500 and a number, under which the log has the
+    rest."""
 
     def refuse(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-        path = request.url.path
+        path = request.url.path.removeprefix(prefix)
         if page is None or path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
             return JSONResponse({"detail": sentence}, status, dict(headers or {}))
         if status < 500:

@@ -17,11 +17,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from physalis.atlas import Atlas
-from physalis.comparing import Forest
 from physalis.errors import BadInput
-from physalis.people.comments import find_beside
 from physalis.people.notes import Notes, beside
-from physalis.web.atlas.app import create_app
+from physalis.web.contents.finding import around
 from physalis.web.guard.connections import configured
 from physalis.web.guard.guard import guard
 from physalis.web.guard.proxies import read_proxies
@@ -35,7 +33,7 @@ HOSTS = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for every address it h
 
 
 def serve(
-    atlas: Path | str,
+    folders: Path | str | Sequence[Path | str],
     dictionary: Path | str | None = None,
     activations: Path | str | None = None,
     *,
@@ -52,6 +50,12 @@ def serve(
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
+    A comparison, a tree of features or a lab that was published is served as well. Where there are several folders, or
+    one that is none of these but holds some up to two levels below, a table of contents leads to what they hold, runs
+    of ``train`` too: each has its pages under a prefix, such as /a/NAME/, and beside comparisons and trees lie the
+    atlases of their dictionaries. Of all that follows, ``author`` is for every atlas then, and a ``dictionary`` for the
+    one that it is of.
+
     With the ``dictionary`` that the atlas is of there are pages to try texts and to steer on; with the ``activations``
     that it was trained on, also a measure of what steering does and costs. Labels, notes and lists of the file beside
     the atlas are shown; ``author`` is in whose name visitors write there, and without one they only read. Comments
@@ -64,43 +68,21 @@ def serve(
     and figures. The model and the dictionary compute on ``device``, the model in ``dtype`` ("float32", say): what the
     machine does best unless given.
 
-    Raises BadInput if the folder holds no finished atlas or the dictionary is another than its own, if the tree has no
+    Raises BadInput if the folders hold nothing of these or the dictionary is of none of the atlases, if the tree has no
     place for its dictionary, if an article does not resolve, if the port is in use or not ours to take, if this machine
     does not have that address, if a proxy has none, or if other machines could reach it without a token.
     """
 
+    given = [folders] if isinstance(folders, Path | str) else [*folders]
+
     def make() -> FastAPI:
+        from physalis.web.contents.opening import open_app
+
         options = {"author": author, "tree": tree, "articles": articles, "device": device, "dtype": dtype}
-        return open_app(atlas, dictionary, activations, **options)
+        return open_app(given, dictionary, activations, **options)
 
-    serve_app(make, atlas, host=host, port=port, token=token, origin=origin, proxies=proxies)
-
-
-def open_app(
-    atlas: Path | str,
-    dictionary: Path | str | None = None,
-    activations: Path | str | None = None,
-    *,
-    author: str | None = None,
-    tree: Path | str | None = None,
-    articles: Sequence[Path | str] = (),
-    device: str | None = None,
-    dtype: str | None = None,
-) -> FastAPI:
-    """The server of ``serve``, made from folders. Raises BadInput as that does."""
-    if dictionary is None and activations is not None:
-        raise BadInput("Activations alone steer nothing. Give the dictionary that the atlas is of as well.")
-    opened = Atlas.open(atlas)
-    opened.read_ahead()
-    forest = None if tree is None else Forest.open(tree)
-    notes, comments, live = notes_of(atlas, opened, author), find_beside(Path(atlas)), None
-    if dictionary is not None:
-        from physalis.web.worker.relay import relayed
-        from physalis.web.worker.worker import Setting, Worker
-
-        recorded = None if activations is None else Path(activations)
-        live = relayed(Worker(Setting(Path(atlas), Path(dictionary), recorded, notes is not None, device, dtype)))
-    return create_app(opened, live, notes, author=author, comments=comments, forest=forest, articles=articles)
+    folder = around([Path(each) for each in given])
+    serve_app(make, folder, host=host, port=port, token=token, origin=origin, proxies=proxies)
 
 
 def watch(

@@ -11,6 +11,7 @@ Features are encoded when someone asks, with the latest checkpoint: a page that 
 """
 
 import hashlib
+import inspect
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
-from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,9 +37,10 @@ from physalis.models.text.tokens import Pieces, fingerprint
 from physalis.runtime.device import chosen
 from physalis.training import training
 from physalis.types import Batch
-from physalis.web.atlas.app import plain_app
-from physalis.web.server.refusals import refuse_in_words, to_visitor
-from physalis.web.server.shell import STATIC, fill, read_shell
+from physalis.web.server.pages import Pages
+from physalis.web.server.refusals import to_visitor
+from physalis.web.server.rooms import Room, app_of
+from physalis.web.server.shell import STATIC, read_shell
 from physalis.web.watch.run import First, Folder, Watched
 
 CHUNK = 4096
@@ -63,17 +64,32 @@ def create_watch_app(
     folder = Folder(run, note=note)
     options = {"features": features, "examples": examples, "tokens": tokens, "device": chosen(device)}
     reading = Reading(folder, activations, **options)
+    app = app_of([watch_room(folder, reading)])
+    reading.begin()  # before anyone asks
+    return app
+
+
+def open_run(run: Path | str, *, prefix: str) -> Room:
+    """The page of a run below others, as ``serving.watch`` shows it unless told otherwise."""
+    folder, usual = Folder(run), inspect.signature(create_watch_app).parameters
+    options = {name: usual[name].default for name in ("features", "examples", "tokens")}
+    reading = Reading(folder, None, **options, device=chosen(usual["device"].default))
+    return watch_room(folder, reading, prefix=prefix)
+
+
+def watch_room(folder: Folder, reading: "Reading", *, prefix: str = "") -> Room:
+    """The page of a run. What is read of its features is made ready when somebody opens it, if not before."""
     front = STATIC.parent / "watch"
-    shell = read_shell(front)
-    app = plain_app("physalis watch")
-    app.mount("/assets", StaticFiles(directory=front))
+    page = Pages(read_shell(front), prefix=prefix)
+    router = APIRouter()
 
-    @app.get("/")
-    def page() -> HTMLResponse:
+    @router.get("/")
+    def run_page() -> HTMLResponse:
+        reading.begin()
         run = folder.watch()
-        return HTMLResponse(fill(shell, title=f"{run.name} – physalis", records={"run": run.model_dump_json()}))
+        return page(f"{run.name} – physalis", run=run.model_dump_json())
 
-    @app.get("/api/run", response_model=Watched)
+    @router.get("/api/run", response_model=Watched)
     def run_now(request: Request) -> Response:
         """The run as it stands."""
         body = folder.watch().model_dump_json()
@@ -83,14 +99,13 @@ def create_watch_app(
             return Response(status_code=304, headers=fresh)
         return Response(body, media_type="application/json", headers=fresh)
 
-    @app.get("/api/first")
+    @router.get("/api/first")
     def first() -> First:
         """Its first features."""
         return reading.first()
 
-    refuse_in_words(app, here="/, /api/run and /api/first")
-    threading.Thread(target=reading.prepare, daemon=True).start()  # tokenizer and text: seconds, before anyone asks
-    return app
+    here, loads = f"{prefix}/, {prefix}/api/run and {prefix}/api/first", {"/assets": front}
+    return Room("physalis watch", [router], here, prefix=prefix, loads=loads, described=None)
 
 
 def create_relay_app(runs: Mapping[Path, str]) -> ASGIApp:
@@ -116,12 +131,18 @@ class Reading:
         """Raises BadInput if ``activations`` are given and are none, or none that the run trains on."""
         self.folder, self.features, self.examples, self.tokens = folder, features, examples, tokens
         self.device = device
-        self._lock = threading.Lock()
+        self._lock, self._begun = threading.Lock(), threading.Event()
         self._held: _Held | None = None
         self._last: First | None = None
         self._given = Path(activations) if activations is not None else None
         if self._given is not None:
             _check(self._given, folder.job())
+
+    def begin(self) -> None:
+        """Have a thread load, once, what does not depend on the checkpoint: tokenizer and text take seconds."""
+        if not self._begun.is_set():
+            self._begun.set()
+            threading.Thread(target=self.prepare, daemon=True).start()
 
     def prepare(self) -> None:
         """Load and compile what does not depend on the checkpoint."""

@@ -103,7 +103,9 @@ class Passed(Response):
     async def _pass(self, send: Send) -> None:
         client, request = self._relay.client, self._request
         headers = [(name, value) for name, value in request.headers.raw if name in PASSED]
-        url = httpx.URL(path=request.url.path, query=quote(request.scope["query_string"], safe=AS_IT_IS).encode())
+        query = quote(request.scope["query_string"], safe=AS_IT_IS).encode()
+        path = request.url.path.removeprefix(request.scope.get("root_path", ""))  # a worker serves one atlas alone
+        url = httpx.URL(path=path, query=query)
         asked = client.build_request(request.method, url, headers=headers, content=self._sent)
         try:
             answer = await client.send(asked, stream=True)

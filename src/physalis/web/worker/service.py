@@ -19,10 +19,9 @@ from fastapi.routing import APIRoute
 
 from physalis.atlas import Atlas
 from physalis.people.notes import Notes, beside
-from physalis.web.atlas.app import bare_app
 from physalis.web.atlas.live import load_beside
 from physalis.web.guard.guard import costs
-from physalis.web.server.refusals import refuse_in_words
+from physalis.web.server.rooms import Room, app_of
 from physalis.web.worker.worker import Route, Setting, Told
 
 NICENESS = 10
@@ -66,10 +65,7 @@ def _open(setting: Setting) -> tuple[FastAPI, Told]:
     notes = Notes.open(beside(setting.atlas.resolve()), atlas=atlas.manifest.hash) if setting.noted else None
     where = {"device": setting.device, "dtype": setting.dtype}
     live = load_beside(atlas, setting.dictionary, setting.activations, notes=notes, **where)
-    app = bare_app()
-    for router in live.routers:
-        app.include_router(router)
-    refuse_in_words(app, here="the pages of an atlas")
+    app = app_of([Room("physalis", live.routers, here="the pages of an atlas")])
     routes = [_told(each) for router in live.routers for each in router.routes if isinstance(each, APIRoute)]
     return app, Told(live.steering.model_dump_json(), live.trying.model_dump_json(), routes, app.openapi())
 

@@ -12,7 +12,7 @@ from physalis import artifact, dictionaries
 from physalis.cli.shown import dead_features
 from physalis.dead_features import explain_dead_features
 from physalis.dictionaries import L1, JumpReLU, JumpReLUConfig, L1Config, TopK, TopKConfig
-from physalis.dictionaries.l0_control import Asked
+from physalis.dictionaries.l0_control import L0Control
 from physalis.errors import BadInput
 from physalis.training.training import train
 from physalis.types import Batch, Frame
@@ -141,7 +141,7 @@ def test_a_dimension_with_most_of_the_variance(rows, tmp_path):
 
 
 def test_a_penalty_that_does_not_yield(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(Asked, "forward", lambda self, l0, k: torch.tensor(1e4))
+    monkeypatch.setattr(L0Control, "forward", lambda self, l0, k: torch.tensor(1e4))
     monkeypatch.setattr(L1, "finish", lambda self, sample: None)
     deaths = explain_dead_features(trained(Table(rows), tmp_path / "d", L1Config, epochs=6, lr=0.04), Table(rows))
     assert deaths.n_dead > 20 and verdict(deaths)[0] == "penalty" and verdict(deaths)[1] > 0.7

@@ -28,6 +28,7 @@ from physalis.training.training import train
 
 DECIDES_NOTHING = {
     "out": "where it is written", "outs": "where it is written",
+    "codes": "what would be encoded again; those of anything else are refused",
     "device": "numbers differ by rounding alone, as between kinds of processor",
     "workers": "the result is the same, byte for byte",
     "to": "other verbs: it writes files of other tools, which claim no folder",

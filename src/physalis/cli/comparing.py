@@ -24,7 +24,7 @@ Predicted = Annotated[
 ]  # fmt: skip
 Codes = Annotated[
     list[Path] | None,
-    Parameter(help="Folder that `encode` wrote of one of them, which is not encoded again. Repeatable.", metavar="FOLDER"),
+    Parameter(help="Folder that `encode` wrote of one of them, to be read instead. Repeatable.", metavar="FOLDER"),
 ]  # fmt: skip
 
 

@@ -106,12 +106,11 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
 
 
 class Segments:
-    """Reads the segments of ``folder``, each checked when it is first asked for: compiled code follows their numbers.
-    Everything raises BadInput for one that is damaged."""
+    """Reads the segments of ``folder``, of so many tokens each. Each is checked when it is first asked for, as compiled
+    code follows its numbers: everything raises BadInput for one that is damaged."""
 
     def __init__(self, folder: Path, n_features: int, sizes: Sequence[int]) -> None:
         self.folder, self.n_features, self.sizes = folder, n_features, tuple(sizes)
-        """``sizes`` are the tokens of each segment."""
         self.n_tokens = sum(sizes)
         self._found: dict[int, dict[str, np.ndarray]] = {}
 

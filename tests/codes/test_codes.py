@@ -1,9 +1,10 @@
-"""encode: what is kept is what the dictionary gives, by token and by feature, and whoever reads it says the same with it
-as without."""
+"""encode: what is kept is what the dictionary gives, by token and by feature, and whoever reads it says the same as
+without it."""
 
 import hashlib
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,9 +216,11 @@ def exchanged(path):
     segments.save_file(arrays, path)
 
 
-@pytest.mark.parametrize(
-    "damage", [shorter, out_of_range, lambda path: path.unlink(), lambda path: path.write_bytes(b"")]
-)
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [shorter, out_of_range, emptied, Path.unlink])
 def test_a_damaged_segment_is_refused_when_it_is_read(codes, tmp_path, damage):
     folder = shutil.copytree(codes.folder, tmp_path / "codes")
     damage(folder / name_of(1))

@@ -24,15 +24,16 @@ def every(tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, compar
     """A folder of each kind that is made."""
     made = tmp_path_factory.mktemp("made")
     publish(tiny_atlas, made / "site", features=[1, 2])
+    ph.encode(tiny_dictionary, tiny_activations, out=made / "codes", device="cpu")
     sweep(tiny_activations, made / "sweep", architectures=["topk"], ks=[4], widths=[128], batch_size=512)
     return {
         "activations": tiny_activations.folder, "dictionary": tiny_dictionary, "evaluation": tiny_evaluation,
         "atlas": tiny_atlas.folder, "comparison": comparison.folder, "lineage": forest.folder, "site": made / "site",
-        "sweep": made / "sweep",
+        "sweep": made / "sweep", "codes": made / "codes",
     }  # fmt: skip
 
 
-KINDS = ("activations", "dictionary", "evaluation", "atlas", "comparison", "lineage", "site", "sweep")
+KINDS = ("activations", "dictionary", "evaluation", "atlas", "comparison", "lineage", "site", "sweep", "codes")
 
 
 @pytest.mark.parametrize("kind", KINDS)

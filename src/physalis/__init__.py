@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from physalis.activations import Activations, Pairs
     from physalis.atlas import Atlas
     from physalis.atlas.build.building import build_atlas
+    from physalis.codes import StoredCodes, encode
     from physalis.dead_features import explain_dead_features
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
     from physalis.display.tables import table
@@ -36,18 +37,19 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Evaluation": "evaluation", "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries",
-    "build_atlas": "atlas.build.building", "convert": "exchange", "dose_response": "steering", "evaluate": "evaluation",
-    "explain_dead_features": "dead_features", "finetune": "training", "load": "dictionaries", "load_model": "models",
-    "plan": "training", "record": "recording", "serve": "web.server.serving", "show": "web.notebooks.showing",
-    "steer": "steering", "stream": "recording", "sweep": "sweeping", "table": "display.tables", "train": "training",
-    "verify": "verifying", "watch": "web.server.serving",
+    "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange", "dose_response": "steering",
+    "encode": "codes", "evaluate": "evaluation", "explain_dead_features": "dead_features", "finetune": "training",
+    "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
+    "serve": "web.server.serving", "show": "web.notebooks.showing", "steer": "steering", "stream": "recording",
+    "sweep": "sweeping", "table": "display.tables", "train": "training", "verify": "verifying",
+    "watch": "web.server.serving",
 }  # fmt: skip
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "TopKConfig", "build_atlas",
-    "convert", "dose_response", "evaluate", "explain_dead_features", "finetune", "load", "load_model", "plan", "record",
-    "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "StoredCodes", "TopKConfig",
+    "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain_dead_features", "finetune", "load",
+    "load_model", "plan", "record", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

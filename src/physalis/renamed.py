@@ -10,7 +10,7 @@ MODULES = {
     "adam": "training.adam", "atlas.ablation": "atlas.interventions.ablation", "atlas.building": "atlas.build.building",
     "atlas.causes": "atlas.interventions.causes", "atlas.counting": "atlas.build.counting",
     "atlas.effects": "atlas.build.effects", "atlas.examples": "atlas.build.examples",
-    "atlas.firings": "atlas.build.stored_codes", "atlas.glimpses": "atlas.build.preview",
+    "atlas.firings": "codes.segments", "atlas.glimpses": "atlas.build.preview",
     "atlas.layout": "atlas.build.layout", "atlas.leaving": "atlas.interventions.occlusion",
     "atlas.opened": "atlas.reader", "atlas.pages": "atlas.feature_pages", "atlas.profiles": "atlas.build.profiles",
     "atlas.rows": "atlas.build.rows", "atlas.store": "atlas.schema", "atlas.strata": "atlas.interventions.strata",

@@ -33,6 +33,9 @@ from physalis.artifact import (
 )
 from physalis.atlas import Atlas
 from physalis.atlas.schema import DATABASE
+from physalis.codes import KIND as CODES
+from physalis.codes import StoredCodes
+from physalis.codes.tokens import agrees
 from physalis.comparing.forest import KIND as FOREST
 from physalis.comparing.forest import Forest
 from physalis.comparing.reader import KIND as COMPARISON
@@ -187,6 +190,16 @@ def _dictionary(folder: Path) -> str:
     return f"{config.n_features:,} features from width {config.d_in:,} to {config.d_out:,}, every number finite"
 
 
+def _codes(folder: Path) -> str:
+    codes = StoredCodes.open(folder)
+    for i, segment in enumerate(codes.segments):
+        if not agrees(segment) or segment["at"][-1] != codes.manifest.facts["segments"][i]["last"]:
+            raise BadInput(f"Segment {i} says something else by token than by feature.")
+    if codes.n_fired.sum() != codes.n_codes or (np.diff(codes.at) <= 0).any():
+        raise BadInput("The codes are not as many as the manifest says, or tokens are not in the order of the text.")
+    return f"{codes.n_codes:,} codes of {codes.n_features:,} features on {codes.n_tokens:,} tokens"
+
+
 def _atlas(folder: Path) -> str:
     try:
         atlas = Atlas.open(folder)
@@ -215,7 +228,8 @@ def _forest(folder: Path) -> str:
 
 
 _INSIDE: dict[str, Callable[[Path], str]] = {
-    ACTIVATIONS: _activations, "dictionary": _dictionary, "atlas": _atlas, COMPARISON: _comparison, FOREST: _forest,
+    ACTIVATIONS: _activations, "dictionary": _dictionary, CODES: _codes, "atlas": _atlas, COMPARISON: _comparison,
+    FOREST: _forest,
 }  # fmt: skip
 """What is read of each kind beside its manifest; of others their files are all."""
 

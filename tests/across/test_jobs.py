@@ -11,6 +11,7 @@ import torch
 from physalis import artifact
 from physalis.activations import Activations
 from physalis.atlas.build.building import build_atlas
+from physalis.codes import encode
 from physalis.comparing.comparison import compare
 from physalis.comparing.growing import grow
 from physalis.dictionaries import TopKConfig
@@ -28,6 +29,7 @@ from physalis.training.training import train
 
 DECIDES_NOTHING = {
     "out": "where it is written", "outs": "where it is written",
+    "codes": "what would be encoded again; those of anything else are refused",
     "device": "numbers differ by rounding alone, as between kinds of processor",
     "workers": "the result is the same, byte for byte",
     "to": "other verbs: it writes files of other tools, which claim no folder",
@@ -116,6 +118,10 @@ def cases(tiny, tiny_text, tiny_activations, tiny_dictionary, tiny_evaluation, t
             dict(dictionary=tiny_dictionary, activations=acts.folder, model=tiny, out=out),
             dict(dictionary=narrow, activations=again.folder, writes=more[1], model=stranger),
         ),
+        encode: (
+            dict(dictionary=tiny_dictionary, activations=acts.folder, out=out),
+            dict(dictionary=narrow, activations=again.folder, writes=more[1]),
+        ),
         build_atlas: (
             dict(dictionary=tiny_dictionary, activations=acts.folder, model=tiny, out=out),
             dict(dictionary=narrow, activations=again.folder, writes=more[1], model=stranger,
@@ -149,7 +155,7 @@ IMPLIED = {
     (export_saedashboard, "atlas"): "its hash is among the inputs",
 }
 VERBS = [
-    record, train, sweep, finetune, evaluate, build_atlas, compare, grow, convert, export_neuronpedia,
+    record, train, sweep, finetune, evaluate, encode, build_atlas, compare, grow, convert, export_neuronpedia,
     export_saedashboard,
 ]  # fmt: skip
 

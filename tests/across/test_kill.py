@@ -22,6 +22,7 @@ import torch
 from physalis.activations import Activations
 from physalis.artifact import LOCK
 from physalis.atlas.build.building import build_atlas
+from physalis.codes import encode, segments
 from physalis.dictionaries import TopKConfig
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
@@ -48,6 +49,11 @@ def train_tiny(out: Path, activations: Path) -> None:
     acts = Activations.open(activations)
     config = TopKConfig(d_in=acts.d, d_out=acts.d, n_features=4 * acts.d, k=4)
     training.train(acts, [config], [out], batch_size=256, epochs=4)
+
+
+def encode_tiny(out: Path, dictionary: Path, activations: Path) -> None:
+    segments.SEGMENT = 2048  # in this process alone: a shard each
+    encode(dictionary, activations, out=out, device="cpu")
 
 
 def build_tiny(out: Path, dictionary: Path, activations: Path) -> None:
@@ -119,6 +125,10 @@ def test_record_survives_kills(text, tmp_path):
 
 def test_train_survives_kills(tiny_activations, tmp_path):
     check_kills(train_tiny, tiny_activations.folder, folder=tmp_path, kills=7, seed=1)
+
+
+def test_encode_survives_kills(tiny_activations, tiny_dictionary, tmp_path):
+    check_kills(encode_tiny, tiny_dictionary, tiny_activations.folder, folder=tmp_path, kills=7, seed=3)
 
 
 def test_build_atlas_survives_kills(tiny_activations, tiny_dictionary, tmp_path):

@@ -18,11 +18,13 @@ from physalis.artifact import Manifest
 from physalis.atlas.build.building import build_atlas
 from physalis.atlas.interventions.ablation import ablate
 from physalis.atlas.interventions.attached import Attached, Case
+from physalis.codes import encode
 from physalis.comparing.comparison import compare
 from physalis.dead_features import explain_dead_features
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
 from physalis.models import TinyConfig, tiny_model
+from physalis.placement.encoding import encoded
 from physalis.placement.origin import recorded
 from physalis.placement.place import Place
 from physalis.recording import record
@@ -148,6 +150,18 @@ def test_fvu_is_of_what_is_predicted(given, model, name, kind, tmp_path):
     assert any(feature.promoted for feature in map(atlas.__getitem__, range(FEATURES))), (
         "what is written promotes tokens"
     )
+
+
+@pytest.mark.parametrize("name, kind", MADE)
+def test_codes_are_kept_as_they_are_given(given, name, kind, tmp_path):
+    each = given(name, kind)
+    d, part = dictionaries.load(each.folder), each.source.held_out
+    codes = encode(each.folder, each.reads, out=tmp_path / "codes", device="cpu")
+    assert codes.n_tokens == each.source.n_tokens and codes.n_features == FEATURES
+    for wanted, found in zip(encoded(d, part), codes.encoded(part), strict=True):
+        assert torch.equal(wanted.x, found.x) and torch.equal(wanted.y, found.y)
+        assert torch.equal(wanted.codes.dense(FEATURES), found.codes.dense())
+        assert torch.allclose(d.rebuild(wanted.x, wanted.codes), d.rebuild(found.x, found.codes), atol=1e-5)
 
 
 def contribution(d, x, feature) -> torch.Tensor:
@@ -315,4 +329,6 @@ def test_a_crosscoder_of_several_models_is_refused_in_a_sentence(recordings, mod
     ):
         with pytest.raises(BadInput, match="reads several models at once"):
             verb()
-    assert compare(folder, folder, here, out=tmp_path / "pair").summary.a.fvu is not None
+    codes = encode(folder, here, out=tmp_path / "codes").folder  # asks for no model
+    one, two = (compare(folder, folder, here, out=tmp_path / f"{len(kept)}", codes=kept) for kept in ([], [codes]))
+    assert one.summary == two.summary and one.summary.a.fvu is not None

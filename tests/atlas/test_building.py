@@ -18,8 +18,8 @@ from physalis.atlas import Atlas
 from physalis.atlas.build.building import build_atlas
 from physalis.atlas.build.counting import ENOUGH, beyond_chance
 from physalis.atlas.build.effects import direct_effects, to_the_logits
-from physalis.atlas.build.stored_codes import Coded, StoredCodes, write_segments
 from physalis.atlas.records import Feature
+from physalis.codes.segments import Coded, Segments, write_segments
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.models import Model, TinyConfig, tiny_model
@@ -323,10 +323,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_pieces_do_not_matter(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from physalis.atlas.build import profiles, stored_codes
+    from physalis.atlas.build import profiles
+    from physalis.codes import segments
 
-    monkeypatch.setattr(stored_codes, "SEGMENT", 2_000)
-    monkeypatch.setattr(stored_codes.StoredCodes.blocks, "__defaults__", (3_000,))
+    monkeypatch.setattr(segments, "SEGMENT", 2_000)
+    monkeypatch.setattr(Segments.blocks, "__defaults__", (None, 3_000))
     monkeypatch.setattr(profiles, "PART", 7)
     build_atlas(made.dictionary, made.activations, made.model, tmp_path / "atlas")
     assert contents(tmp_path / "atlas") == contents(made.atlas)
@@ -342,9 +343,9 @@ def test_pieces_of_codes_are_as_wide_as_their_fullest_token(tmp_path: Path) -> N
         np.put_along_axis(dense[first : first + 4], ids, values, 1)
         pieces.append(Coded(values, ids, np.arange(first, first + 4), np.empty((0, 3))))
     write_segments(tmp_path / "firings", 9, [12], lambda start: pieces)
-    stored_codes = StoredCodes(tmp_path / "firings", 9, 1)
-    assert stored_codes.n_fired.tolist() == (dense > 0).sum(0).tolist()
-    (block,) = stored_codes.blocks(stored_codes.tokens(1000))
+    segments = Segments(tmp_path / "firings", 9, [12])
+    assert segments.n_fired.tolist() == (dense > 0).sum(0).tolist()
+    (block,) = segments.blocks(segments.tokens(1000))
     for feature in range(9):
         here = slice(block.offsets[feature], block.offsets[feature + 1])
         assert block.values[here].tolist() == dense[block.at[here], feature].tolist()

@@ -221,6 +221,25 @@ class Evaluation(Kind):
     facts: EvaluationFacts
 
 
+class CodesSegment(_Said):
+    """What stands in one file of codes."""
+
+    tokens: Size
+    last: Count
+
+
+class CodesFacts(_Said):
+    n_features: Size
+    n_tokens: Size
+    n_codes: Count
+    segments: Annotated[list[CodesSegment], Field(min_length=1)]
+
+
+class Codes(Kind):
+    kind: Literal["codes"] = "codes"
+    facts: CodesFacts
+
+
 class AtlasFacts(_Said):
     n_features: Size
     bytes: Count
@@ -231,5 +250,5 @@ class Atlas(Kind):
     facts: AtlasFacts
 
 
-KINDS: tuple[type[Kind], ...] = (Activations, Dictionary, Evaluation, Atlas)
+KINDS: tuple[type[Kind], ...] = (Activations, Dictionary, Codes, Evaluation, Atlas)
 """Those whose manifests are read for more than their inputs."""

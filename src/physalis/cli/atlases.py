@@ -1,4 +1,6 @@
-"""The commands `physalis evaluate`, `build-atlas` and `demo`: what a dictionary is worth, and what its features are."""
+"""The commands `physalis evaluate`, `encode`, `build-atlas` and `demo`: what a dictionary is worth, what its codes are,
+and what its features are.
+"""
 
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from physalis.cli.arguments.amounts import MOST, Amount, Range, as_whole
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import (
     Computing,
+    Device,
     Dictionary,
     Json,
     Loading,
@@ -61,6 +64,32 @@ def evaluate(
         say_next("build-atlas", dictionary, *read, "--evaluation", out, "--out", beside(dictionary, "atlas"))
 
 
+@verb(of="codes.encoding.encode", example="physalis encode sae acts --out codes")
+def encode(
+    dictionary: Dictionary,
+    activations: Recordings,
+    /,
+    *,
+    out: Out,
+    writes: Writes = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Keep what a dictionary makes of every token.
+
+    The codes of all tokens, for `build-atlas` and `compare`, which then need not encode again.
+    """
+    early.dictionary(dictionary)
+    early.recordings(activations, writes)
+    from physalis import encode as encode_
+    from physalis.cli.shown import printing
+
+    printing.show(encode_(dictionary, activations, out=out, **given(writes=writes, device=device)), json=json)
+    if not json:
+        read = [*activations, *named("--writes", writes)]
+        say_next("build-atlas", dictionary, *read, "--codes", out, "--out", beside(dictionary, "atlas"))
+
+
 @verb(of="atlas.build.building.build_atlas", example="physalis build-atlas sae acts --evaluation eval --out atlas")
 def build_atlas(
     dictionary: Dictionary,
@@ -70,6 +99,10 @@ def build_atlas(
     out: Out,
     writes: Writes = None,
     model: ModelAgain = None,
+    codes: Annotated[
+        Path | None,
+        Parameter(help="Folder that `encode` wrote of both; else they are encoded, and not kept.", metavar="FOLDER"),
+    ] = None,
     evaluation: Annotated[
         Path | None,
         Parameter(help="Folder that `evaluate` wrote; its numbers head the atlas.", metavar="FOLDER"),
@@ -94,11 +127,12 @@ def build_atlas(
     early.recordings(activations, writes)
     if evaluation is not None:
         artifact.read(evaluation, "evaluation")
+    early.codes(codes and [codes])
     from physalis import build_atlas as build
     from physalis.cli.shown import printing
 
     subject = printing.model_of(activations[0], model, loading)
-    options = given(writes=writes, evaluation=evaluation, causes=causes, seed=seed)
+    options = given(writes=writes, codes=codes, evaluation=evaluation, causes=causes, seed=seed)
     printing.show(build(dictionary, activations, subject, out, **options).summary(), json=json)
     if not json:
         with_ = ["--activations", activations[0]] if len(activations) == 1 and not writes else []

@@ -22,6 +22,10 @@ Predicted = Annotated[
         metavar="FOLDER",
     ),
 ]  # fmt: skip
+Codes = Annotated[
+    list[Path] | None,
+    Parameter(help="Folder that `encode` wrote of one of them, to be read instead. Repeatable.", metavar="FOLDER"),
+]  # fmt: skip
 
 
 @app.command(**page(of="comparing.comparison.compare", example="physalis compare pair sae tuned acts --out both"))
@@ -35,6 +39,7 @@ def pair(
     *,
     out: Out,
     writes: Predicted = None,
+    codes: Codes = None,
     tokens: Tokens = None,
     rate: Rate = None,
     seed: Order = None,
@@ -48,10 +53,11 @@ def pair(
     early.dictionary(a)
     early.dictionary(b)
     early.recordings(activations, writes)
+    early.codes(codes)
     from physalis.cli.shown import comparisons
     from physalis.comparing.comparison import compare
 
-    options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
+    options = given(writes=writes, codes=codes, tokens=tokens, rate=rate, seed=seed, device=device)
     found = compare(a, b, activations, out=out, **options)
     comparisons.show_pair(found.summary, (a, b), json=json)
 
@@ -70,6 +76,7 @@ def tree(
     ],
     out: Out,
     writes: Predicted = None,
+    codes: Codes = None,
     tokens: Tokens = None,
     rate: Rate = None,
     seed: Order = None,
@@ -83,10 +90,11 @@ def tree(
     for each in dictionaries:
         early.dictionary(each)
     early.recordings(activations, writes)
+    early.codes(codes)
     from physalis.cli.shown import comparisons
     from physalis.comparing.growing import grow
 
-    options = given(writes=writes, tokens=tokens, rate=rate, seed=seed, device=device)
+    options = given(writes=writes, codes=codes, tokens=tokens, rate=rate, seed=seed, device=device)
     grown = grow(dictionaries, activations, out=out, **options)
     comparisons.show_tree(grown.summary, json=json)
 

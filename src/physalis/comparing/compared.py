@@ -12,6 +12,7 @@ from torch import Tensor
 
 from physalis import artifact, dictionaries, metrics
 from physalis.artifact import Manifest
+from physalis.codes import StoredCodes
 from physalis.comparing.codes import SparseCodes
 from physalis.comparing.records import Estimate
 from physalis.dictionaries import Dictionary
@@ -108,6 +109,20 @@ def recordings(
     return found[0]
 
 
+def stored(
+    subjects: Sequence[ComparedDictionary], source: Recorded, folders: Sequence[str | Path]
+) -> list[StoredCodes | None]:
+    """For each of them the codes that one of these folders holds of it, if one does. Raises BadInput for codes of
+    another dictionary than these, or of another recording."""
+    found: list[StoredCodes | None] = [None] * len(subjects)
+    for codes in map(StoredCodes.open, folders):
+        its = [i for i, each in enumerate(subjects) if each.about.hash == codes.manifest.inputs.get("dictionary")]
+        for i in its or [0]:  # the first refuses what is of none
+            codes.require(subjects[i].about, source)
+            found[i] = codes
+    return found
+
+
 class Read(NamedTuple):
     """What a dictionary made of the tokens."""
 
@@ -119,27 +134,33 @@ class Read(NamedTuple):
 
 
 @torch.no_grad()
-def read(subjects: Sequence[ComparedDictionary], source: Recorded, *, tokens: int) -> list[Read]:
-    """Codes of every subject over the same ``tokens`` (or a chunk more): held-out ones first, then training ones.
+def read(
+    subjects: Sequence[ComparedDictionary], source: Recorded, *, tokens: int, codes: Sequence[str | Path] = ()
+) -> list[Read]:
+    """Codes of every subject over the same ``tokens`` (or a chunk more): held-out ones first, then training ones. Those
+    that the folders ``codes`` hold of some of them are not computed again.
 
-    Raises BadInput if that is none.
+    Raises BadInput if that is none, or for codes of something else.
     """
     if min(tokens, source.n_tokens) < 1:
         raise BadInput(f"Codes are compared over at least 1 token; received {tokens} of {source.n_tokens:,}.")
     with progress("read", min(tokens, source.n_tokens) * len(subjects), "tokens") as advance:
-        return [_read(subject, source, tokens, advance) for subject in subjects]
+        had = stored(subjects, source, codes)
+        return [_read(each, kept, source, tokens, advance) for each, kept in zip(subjects, had, strict=True)]
 
 
-def _read(subject: ComparedDictionary, source: Recorded, tokens: int, advance: Any) -> Read:
+def _read(subject: ComparedDictionary, kept: StoredCodes | None, source: Recorded, tokens: int, advance: Any) -> Read:
     documents = np.asarray(source.documents).reshape(-1)
     dictionary = subject.dictionary
-    mean = source.frame.mean_out.to(next(dictionary.parameters()).device)
+    device = next(dictionary.parameters()).device
+    mean = source.frame.mean_out.to(device)
     sums = Sums(), Sums()
     found: list[csr_array] = []
     places: list[np.ndarray] = []
     seen = 0
     for part, is_held_out in ((source.held_out, True), (source.train, False)):
-        for x, y, at, codes in encoded(dictionary, part) if seen < tokens else ():
+        given = encoded(dictionary, part) if kept is None else kept.encoded(part, device=device)
+        for x, y, at, codes in given if seen < tokens else ():
             found.append(_sparse(codes, dictionary.config.n_features))
             if is_held_out:
                 r = Reconstruction(y, dictionary.rebuild(x, codes), codes, mean)

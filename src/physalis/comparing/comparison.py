@@ -9,6 +9,7 @@
 Both dictionaries read the same tokens, so every number of one can be held against the other's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ def compare(
     activations: Recordings | None = None,
     *,
     writes: Recordings | None = None,
+    codes: Sequence[str | Path] = (),
     out: str | Path,
     tokens: int = 200_000,
     rate: float = 0.05,
@@ -63,24 +65,28 @@ def compare(
     ``activations`` are of what both read, ``writes`` of what both predict where that is another site; those recorded
     with the activations and beside them are found. Without activations features are matched by direction alone, and
     nothing is said of splits. ``tokens`` of them are encoded on ``device``, the best that there is unless given,
-    held-out ones first; codes are kept, 16 bytes each. ``rate`` is the false-discovery rate of everything that is
+    held-out ones first; ``codes`` are folders that ``encode`` wrote of either dictionary, which is then not encoded
+    again, for the same result. Codes are kept, 16 bytes each. ``rate`` is the false-discovery rate of all that is
     called found. With more than ``most`` features pairs are mutual nearest neighbours instead of the Hungarian
     algorithm's, which holds 8 bytes for every pair of features.
 
-    Raises BadInput if the dictionaries are not of one site of one model, or if the activations are not what they read.
+    Raises BadInput if the dictionaries are not of one site of one model, if the activations are not what they read, or
+    if codes are of something else.
     """
     if not 0 < rate < 1:
         raise BadInput(f"A false-discovery rate lies between 0 and 1; received {rate:g}. Usual is 0.05.")
     folder, one, two = Path(out), open_compared_dictionary(a, device), open_compared_dictionary(b, device)
     check_comparable([one, two])
     acts = None if activations is None else recordings([one, two], activations, writes)
+    if codes and acts is None:
+        raise BadInput("Codes are compared on the activations that they are of. Give these too, or leave codes out.")
     inputs = {"a": one.about.hash, "b": two.about.hash}
     if acts is not None:
         inputs["activations"] = acts.inputs["activations"]
     job = {**inputs, "tokens": tokens if acts is not None else None, "rate": rate, "most": most, "seed": seed}
     with artifact.claim(folder, KIND, job) as done:
         if done is None:
-            summary, arrays = _compared(one, two, acts, inputs, tokens=tokens, rate=rate, most=most, seed=seed)
+            summary, arrays = _compared(one, two, acts, inputs, codes, tokens=tokens, rate=rate, most=most, seed=seed)
             artifact.write_atomic(folder / ARRAYS, lambda path: save_file(arrays, path))
             artifact.write_json(folder / SUMMARY, summary.model_dump())
             facts = {name: getattr(summary, name).fates["shared"].model_dump() for name in ("a", "b")}
@@ -116,6 +122,7 @@ def _compared(
     b: ComparedDictionary,
     acts: Recorded | None,
     inputs: dict[str, str],
+    folders: Sequence[str | Path],
     *,
     tokens: int,
     rate: float,
@@ -127,7 +134,7 @@ def _compared(
     codes = back = None
     groups_of_a, n_tokens, n_held_out = 0, 0, 0
     if acts is not None:
-        one, two = read([a, b], acts, tokens=tokens)
+        one, two = read([a, b], acts, tokens=tokens, codes=folders)
         matching = match_codes(one.fired, two.fired, rate=rate, most=most, seed=seed)
         within = _within(a, b, one, two, rate, seed), _within(b, a, two, one, rate, seed)
         codes = _Codes((one, two), matching, within)

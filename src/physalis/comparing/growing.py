@@ -51,6 +51,7 @@ def grow(
     activations: Recordings,
     *,
     writes: Recordings | None = None,
+    codes: Sequence[str | Path] = (),
     out: str | Path,
     tokens: int = 200_000,
     rate: float = 0.05,
@@ -62,12 +63,13 @@ def grow(
 
     ``activations`` are of what all of them read, ``writes`` of what they predict where that is another site; those
     recorded with the activations and beside them are found. ``tokens`` of them are encoded by all, held-out ones first,
-    on ``device`` or the default one; codes are kept, 16 bytes each.
+    on ``device`` or the default one, but for those of which ``codes`` has a folder that ``encode`` wrote, for the same
+    result; codes are kept, 16 bytes each.
     A feature has no parent where the best one is no more than chance gives at the false-discovery ``rate``, or fires on
     no more than ``least`` of its tokens, beyond chance.
 
     Raises BadInput if there are fewer than two dictionaries, if they are not given from narrow to wide, if they are not
-    of one site of one model, or if the activations are not what they read.
+    of one site of one model, if the activations are not what they read, or if codes are of something else.
     """
     if len(dictionaries) < 2:
         raise BadInput(f"A tree needs at least 2 dictionaries; received {len(dictionaries)}.")
@@ -85,7 +87,7 @@ def grow(
     folder = Path(out)
     with artifact.claim(folder, KIND, job) as done:
         if done is None:
-            fired = [each.fired for each in read(subjects, acts, tokens=tokens)]
+            fired = [each.fired for each in read(subjects, acts, tokens=tokens, codes=codes)]
             summary, arrays = _grown(subjects, fired, inputs, rate=rate, least=least, seed=seed)
             artifact.write_atomic(folder / ARRAYS, lambda path: save_file(arrays, path))
             artifact.write_json(folder / SUMMARY, summary.model_dump())

@@ -1,7 +1,8 @@
 """build_atlas: everything an atlas tells, from one pass over the stored activations, in bounded memory.
 
-1. Encode every stored token once and keep the codes on disk, by token and by feature (see firings). What the dictionary
-   predicts, which is what it reads unless it writes another site, is rebuilt on a sample to measure how well.
+1. Encode every stored token once and keep the codes on disk, by token and by feature (see codes), or read those that
+   were kept before. What the dictionary predicts, which is what it reads unless it writes another site, is rebuilt on
+   a sample to measure how well.
 2. Directions alone: nearest features, effects on the logits, the map (see effects and layout).
 3. Feature by feature with all of its firings at hand: counts, examples, co-firing (see counting and examples).
 4. The model, edited: what the most striking features do, and what they depend on (see causes).
@@ -12,7 +13,7 @@ the same bytes.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -28,43 +29,36 @@ from physalis.atlas.build.effects import Effects, direct_effects, nearest_direct
 from physalis.atlas.build.layout import lay_out
 from physalis.atlas.build.profiles import WORKERS, Text, profiles
 from physalis.atlas.build.rows import FeatureRows, Strings
-from physalis.atlas.build.stored_codes import Coded, StoredCodes, group, write_segments
 from physalis.atlas.feature_pages import PageShape
 from physalis.atlas.headlines import region_names, striking
 from physalis.atlas.interventions.attached import Attached, Picks
 from physalis.atlas.interventions.causes import measure, ranked
 from physalis.atlas.records import Baseline, Causes, Estimate, Histogram, Summary
 from physalis.atlas.schema import DATABASE, StoreWriter
-from physalis.dictionaries import Dictionary, Linear
+from physalis.codes import Segments, StoredCodes, write_codes
+from physalis.codes.stored import check_places
+from physalis.dictionaries import Linear
 from physalis.errors import BadInput
 from physalis.metrics import (
     Firing,
     Interval,
     Ratio,
-    Reconstruction,
     Sums,
     dead_fraction,
     dense_fraction,
-    fvu,
     log_density_histogram,
     share_estimate,
 )
 from physalis.models import Model
-from physalis.placement.encoding import CHUNK, encoded
 from physalis.placement.origin import Origin, Recorded, Recordings, recorded
 from physalis.placement.place import Place
 from physalis.runtime.progress import progress
-from physalis.types import Codes
 
 FIRINGS = "firings"
 """Folder of codes inside the atlas while it is built."""
 
 CAUSES = "causes"
 """Folder of what was measured so far, likewise."""
-
-MEASURED = 1 << 16
-"""Rows rebuilt to measure fvu, at most: the held-out ones, or where none are held out all, every so many of them.
-Rebuilding all would cost as much as encoding. A shard's rows are in random order, so these are a fair sample."""
 
 GRAPH = 16
 """Nearest features that the map joins each feature to."""
@@ -77,6 +71,7 @@ def build_atlas(
     out: Path | str,
     *,
     writes: Recordings | None = None,
+    codes: Path | str | None = None,
     evaluation: Path | str | None = None,
     top: int = 16,
     intervals: int = 6,
@@ -89,8 +84,9 @@ def build_atlas(
     """Build the atlas of a trained dictionary over stored activations, and open it.
 
     ``activations`` are of what the dictionary reads, several folders where it reads several sites. ``writes`` are of
-    what a transcoder predicts; those that were recorded with the activations and stand beside them are found. What
-    features do to the model is said, and measured, of the sites that they write.
+    what a transcoder predicts; those that were recorded with the activations and stand beside them are found. ``codes``
+    is the folder that ``encode`` wrote of both: then nothing is encoded again, and the atlas is the same. What features
+    do to the model is said, and measured, of the sites that they write.
 
     Each feature gets ``top`` examples of its largest codes and ``per_interval`` from each of ``intervals`` equal
     intervals of code, with up to ``before`` and ``after`` tokens of text around the firing. ``evaluation`` is the
@@ -101,8 +97,8 @@ def build_atlas(
     depend on: each costs the model about as much as reading 1,500 tokens. 0 leaves it alone.
 
     Run again after a kill, it goes on where it stopped and gives the same bytes; a finished atlas is only opened.
-    Raises BadInput if dictionary, activations and model do not belong together, if the dictionary is of several models,
-    or if ``out`` holds something else.
+    Raises BadInput if dictionary, activations, codes and model do not belong together, if the dictionary is of several
+    models, or if ``out`` holds something else.
     """
     if causes < 0:
         raise BadInput(f"causes counts features, from 0 for none; received {causes}.")
@@ -114,6 +110,9 @@ def build_atlas(
     Origin.of(trained).check_model(model)
     stored = recorded(trained, activations, writes)
     stored.require(model)
+    given = None if codes is None else StoredCodes.open(codes)
+    if given is not None:
+        given.require(trained, stored)
     place = Place.of(stored.parts, model)
     coder = dictionaries.load(dictionary, device=model.device)
     shape = PageShape(
@@ -126,7 +125,8 @@ def build_atlas(
     with artifact.claim(out, "atlas", job) as done:
         if done is None:
             if not (out / DATABASE).exists():
-                firings = _encode(coder, stored, out / FIRINGS)
+                firings = given.segments if given else write_codes(coder, stored, out / FIRINGS)
+                check_places(firings, stored)
                 summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
                 attached = Attached(model, coder, place)
                 edit = partial(measure, attached, n=causes, folder=out / CAUSES, seed=seed) if causes else None
@@ -144,38 +144,8 @@ def build_atlas(
     return Atlas.open(out)
 
 
-def _encode(coder: Dictionary, stored: Recorded, folder: Path) -> StoredCodes:
-    """The codes of every stored token."""
-    sizes = group([shard.rows for shard in stored.shards])
-    mean = stored.frame.mean_out.to(next(coder.parameters()).device)
-    judged = stored.held_out if stored.held_out.n_tokens else stored
-    every = -(-judged.n_tokens // MEASURED)
-    is_judged = np.zeros(len(stored.tokens), bool)
-    is_judged[judged.contexts] = True
-
-    def read(start: int) -> Iterator[Coded]:
-        for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start):
-            measured = np.empty((0, 3))
-            sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
-            if len(sample):
-                rows = sample.to(x.device)
-                few = Codes(*(part[rows] for part in codes))
-                ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
-                columns = (at[sample], ratio.num, ratio.den)
-                measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
-            yield Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured)
-            advance(len(x))
-
-    with torch.no_grad(), progress("encode", stored.n_tokens, "tokens") as advance:
-        write_segments(folder, coder.config.n_features, sizes, read)
-    firings = StoredCodes(folder, coder.config.n_features, len(sizes))
-    if firings.last >= stored.tokens.size:
-        raise BadInput(f"{folder} is damaged: it has codes of places that the text has not. Delete it and run again.")
-    return firings
-
-
 def _write(
-    path: Path, firings: StoredCodes, attached: Attached, stored: Recorded, summary: Summary, shape: PageShape,
+    path: Path, firings: Segments, attached: Attached, stored: Recorded, summary: Summary, shape: PageShape,
     edit: Callable[..., dict[int, Causes]] | None, seed: int,
 ) -> None:  # fmt: skip
     n, model = firings.n_features, attached.model
@@ -224,7 +194,7 @@ def _write(
         )
 
 
-def _text(firings: StoredCodes, stored: Recorded) -> Text:
+def _text(firings: Segments, stored: Recorded) -> Text:
     # A plain view: the kernels are compiled for arrays, not for numpy's class of mapped ones.
     tokens, documents = (np.asarray(part).reshape(-1) for part in (stored.tokens, stored.documents))
     counts = np.zeros(int(tokens.max()) + 1, np.int64)
@@ -244,7 +214,7 @@ def _effects(directions: torch.Tensor, place: Place, model: Model, shape: PageSh
 
 
 def _summary(
-    stored: Recorded, place: Place, trained: Manifest, evaluated: Manifest | None, firings: StoredCodes, name: str
+    stored: Recorded, place: Place, trained: Manifest, evaluated: Manifest | None, firings: Segments, name: str
 ) -> Summary:
     config, recording = trained.config["dictionary"], stored.reads[0].manifest
     fired = Firing(torch.from_numpy(firings.n_fired), firings.n_tokens)
@@ -282,7 +252,7 @@ def _apart(trained: Manifest, inputs: dict[str, str], evaluated: Manifest | None
     return own is not None and own == inputs["activations"] == judged.get("activations")
 
 
-def _metrics(stored: Recorded, firings: StoredCodes, fired: Firing) -> dict[str, Interval]:
+def _metrics(stored: Recorded, firings: Segments, fired: Firing) -> dict[str, Interval]:
     """What is measured without an evaluation: FVU and L0 on the held-out part where there is one, the shares of
     features on all of the atlas's text."""
     unexplained, active = Sums(), Sums()

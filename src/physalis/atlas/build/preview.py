@@ -12,10 +12,10 @@ import numpy as np
 from physalis.atlas.build.counting import Counted, count_codes, count_preceding, count_tokens, empty_counted
 from physalis.atlas.build.profiles import TELLING, Text, fill_examples
 from physalis.atlas.build.rows import Strings
-from physalis.atlas.build.stored_codes import Block, Coded
 from physalis.atlas.feature_pages import PageShape, StringTable, empty_pages, groups_of
 from physalis.atlas.headlines import LISTED, headline, readable
 from physalis.atlas.records import Example, Record
+from physalis.codes.segments import Block, Coded
 
 LEAST = 12
 """Firings of a feature that can be read."""

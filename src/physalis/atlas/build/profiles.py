@@ -23,8 +23,8 @@ from physalis.atlas.build.counting import (
 )
 from physalis.atlas.build.effects import Effects, Nearest
 from physalis.atlas.build.examples import SPARE, choose, cut
-from physalis.atlas.build.stored_codes import Block, StoredCodes, TokenFeatures
 from physalis.atlas.feature_pages import PageShape, empty_pages, pack
+from physalis.codes.segments import Block, Segments, TokenFeatures
 
 WORKERS = os.cpu_count() or 1
 
@@ -67,7 +67,7 @@ class Profiles(NamedTuple):
 
 
 def profiles(
-    firings: StoredCodes, text: Text, shape: PageShape, nearest: Nearest, effects: Effects, *, seed: int, pool: Executor
+    firings: Segments, text: Text, shape: PageShape, nearest: Nearest, effects: Effects, *, seed: int, pool: Executor
 ) -> Iterator[Profiles]:
     """Every feature's page and counts, in order."""
     together = firings.tokens(COFIRING_BUDGET)

@@ -43,6 +43,12 @@ def dictionary(folder: Path) -> Manifest:
     return artifact.read(folder, "dictionary")
 
 
+def codes(folders: Iterable[Path] | None) -> None:
+    """Raise BadInput for a folder that holds no codes."""
+    for each in folders or ():
+        artifact.read(each, "codes")
+
+
 def dictionary_shape(architecture: str | None, features: str | None, k: int | None) -> None:
     """Raise BadInput for an architecture that there is not, or a k that is not below a number of features."""
     if architecture is not None:

@@ -19,6 +19,7 @@ from physalis.cli.arguments.options import Loading
 from physalis.cli.demo import Made
 from physalis.cli.shown.console import make_console
 from physalis.cli.shown.hints import beside, say_next
+from physalis.codes import StoredCodes
 from physalis.corpora.characters import plain
 from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model
@@ -55,6 +56,8 @@ def show(record: Any, *, json: bool) -> None:
             _summary(console, record)
         case Activations():
             _activations(console, record)
+        case StoredCodes():
+            _codes(console, record)
         case list():
             for each in record:
                 show(each, json=False)
@@ -86,7 +89,7 @@ def show_fields(record: BaseModel, *, json: bool) -> None:
 
 def _plain(record: Any) -> Any:
     match record:
-        case Activations():
+        case Activations() | StoredCodes():
             m = record.manifest
             return {
                 "kind": m.kind,
@@ -181,6 +184,15 @@ def _activations(console: Console, acts: Activations) -> None:
         f"Positions left out: {left_out}."
     )
     say_next("train", acts.folder, "--out", beside(acts.folder, "dictionary"))
+
+
+def _codes(console: Console, codes: StoredCodes) -> None:
+    bytes_ = sum((codes.folder / name).stat().st_size for name in codes.manifest.files)
+    console.print(
+        f"{codes.n_codes:,} codes of {codes.n_features:,} features on {codes.n_tokens:,} tokens, "
+        f"{codes.n_codes / codes.n_tokens:.1f} a token, in {codes.folder} ({_size(bytes_)}). Features that never fire: "
+        f"{int((codes.n_fired == 0).sum()):,}."
+    )
 
 
 def _dictionary(console: Console, m: Manifest) -> None:

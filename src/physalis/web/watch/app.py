@@ -29,7 +29,7 @@ from physalis.activations import Activations
 from physalis.atlas.build.preview import Preview, preview
 from physalis.atlas.build.profiles import Text
 from physalis.atlas.build.rows import Strings
-from physalis.atlas.build.stored_codes import Coded
+from physalis.codes.segments import Coded
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import announced, load_tokenizer

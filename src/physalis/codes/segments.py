@@ -1,18 +1,19 @@
-"""stored_codes: every code a dictionary gave, kept on disk by token and by feature while an atlas is built.
+"""segments: every code a dictionary gave, kept on disk by token and by feature.
 
 1. ``write_segments`` takes the codes once, in the order of the shards they were computed from, and writes a segment for
    each group of shards. A segment holds its codes twice: the features of each token (for co-firing), and the tokens of
    each feature with their codes. Tokens stand in the order of the text.
-2. ``StoredCodes`` reads the segments back. ``blocks`` gives every firing of a range of features at once, so each
+2. ``Segments`` reads them back. ``blocks`` gives every firing of a range of features at once, so each
    feature's numbers are computed with all of its firings at hand: exactly, and by any number of threads.
 
-Disk: 8 to 12 bytes a code, until the atlas is finished. Memory: two segments while encoding, one block afterwards.
-A segment is written whole or not at all, so a stopped build goes on with the first segment that is missing.
+Disk: 8 to 12 bytes a code, 12 a token. Memory: two segments while encoding, one block afterwards.
+A segment is written whole or not at all, so what was stopped goes on with the first segment that is missing.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, no_type_check
 
@@ -21,13 +22,13 @@ from numba import njit
 from safetensors.numpy import save_file
 
 from physalis import artifact
+from physalis.errors import BadInput
 
 SEGMENT = 65_536
 """Tokens a segment where shards are no larger: 16 bits number them."""
 
 BLOCK = 1 << 25
 """Firings in memory at once: 12 bytes each, or 16."""
-
 
 _DTYPES = {"I64": np.int64, "F64": np.float64, "F32": np.float32, "U32": np.uint32, "U16": np.uint16}
 """Names that safetensors gives to the dtypes of a segment."""
@@ -55,6 +56,7 @@ class Block(NamedTuple):
     row: np.ndarray
     """Index of the token in the sample given to ``blocks``; -1 if it is not in it."""
     values: np.ndarray
+    """float32, above 0."""
 
 
 class TokenFeatures(NamedTuple):
@@ -81,7 +83,8 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
     """Write the segments that ``folder`` lacks. ``read(start)`` gives the codes from token ``start`` on, in pieces of
     which some end where each segment ends."""
     folder.mkdir(exist_ok=True)
-    index = next((i for i, n in enumerate(sizes) if not _is_whole(_path(folder, i), n, n_features)), len(sizes))
+    whole = (is_whole(folder / name_of(i), n, n_features) for i, n in enumerate(sizes))
+    index = next((i for i, right in enumerate(whole) if not right), len(sizes))
     pieces: list[Coded] = []
     rows = 0
 
@@ -96,60 +99,85 @@ def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Ca
             if rows == sizes[index]:
                 arrays = _segment(pieces, n_features)
                 pending.result()
-                pending = writer.submit(write, _path(folder, index), arrays)
+                pending = writer.submit(write, folder / name_of(index), arrays)
                 pieces, rows, index = [], 0, index + 1
         pending.result()
     assert index == len(sizes), "fewer tokens came than were announced"
 
 
-class StoredCodes:
-    """Reads the segments of ``folder``."""
+class Segments:
+    """Reads the segments of ``folder``, of so many tokens each. Each is checked when it is first asked for, as compiled
+    code follows its numbers: everything raises BadInput for one that is damaged."""
 
-    def __init__(self, folder: Path, n_features: int, n_segments: int) -> None:
-        self.n_features = n_features
-        self._segments = [_open(_path(folder, i)) for i in range(n_segments)]
-        self.n_tokens = sum(len(segment["at"]) for segment in self._segments)
-        self.last = max(int(segment["at"][-1]) for segment in self._segments)
+    def __init__(self, folder: Path, n_features: int, sizes: Sequence[int]) -> None:
+        self.folder, self.n_features, self.sizes = folder, n_features, tuple(sizes)
+        self.n_tokens = sum(sizes)
+        self._found: dict[int, dict[str, np.ndarray]] = {}
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of a segment, memory-mapped: what is not read is not loaded."""
+        if index not in self._found:
+            path = self.folder / name_of(index)
+            if not is_whole(path, self.sizes[index], self.n_features):
+                raise BadInput(f"{path} does not hold the codes of {self.sizes[index]:,} tokens. {artifact.AGAIN}")
+            self._found[index] = _open(path)
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return (self[i] for i in range(len(self)))
+
+    @cached_property
+    def last(self) -> int:
         """The last place of any token."""
-        self._place = np.int32 if self.last < 1 << 31 else np.int64  # memory is what gathering firings costs
-        self.n_fired = np.zeros(n_features, np.int64)
-        for segment in self._segments:
-            self.n_fired += np.diff(segment["by_feature"])
-        self.measured = np.concatenate([segment["measured"] for segment in self._segments])
-        """[samples, numbers]"""
+        return max(int(segment["at"][-1]) for segment in self)
+
+    @cached_property
+    def n_fired(self) -> np.ndarray:
+        """[features] int64: tokens on which each feature fires."""
+        return sum((np.diff(segment["by_feature"]) for segment in self), np.zeros(self.n_features, np.int64))
+
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """[samples, numbers] float64"""
+        return np.concatenate([segment["measured"] for segment in self])
 
     def by_token(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """By segment: the place of each of its tokens, and how many features fire there."""
-        for segment in self._segments:
+        for segment in self:
             yield np.array(segment["at"]), np.diff(segment["by_token"].astype(np.int64))
 
     def tokens(self, budget: int) -> TokenFeatures:
         """The features of at most about ``budget`` firings' tokens, whole segments spread evenly over the text."""
         total = int(self.n_fired.sum())
         every = max(1, -(-total // budget))
-        sampled = [i % every == 0 for i in range(len(self._segments))]
-        chosen = [s for s, use in zip(self._segments, sampled, strict=True) if use]
+        sampled = [i % every == 0 for i in range(len(self))]
+        chosen = [s for s, use in zip(self, sampled, strict=True) if use]
         counts = np.concatenate([np.diff(s["by_token"].astype(np.int64)) for s in chosen])
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return TokenFeatures(offsets, np.concatenate([s["ids"] for s in chosen]), sampled)
 
-    def blocks(self, sample: TokenFeatures, budget: int = BLOCK) -> Iterator[Block]:
+    def blocks(self, sample: TokenFeatures | None = None, budget: int = BLOCK) -> Iterator[Block]:
         """All features in order, as many at a time as ``budget`` firings allow; ``row`` points into ``sample``."""
         ends = np.cumsum(self.n_fired)
         first = 0
         while first < self.n_features:
             done = ends[first - 1] if first else 0
             last = max(first + 1, int(np.searchsorted(ends, done + budget, side="right")))
-            yield self._block(first, min(last, self.n_features), sample)
+            yield self.block(first, min(last, self.n_features), sample)
             first = min(last, self.n_features)
 
-    def _block(self, first: int, last: int, sample: TokenFeatures) -> Block:
+    def block(self, first: int, last: int, sample: TokenFeatures | None = None) -> Block:
+        """Features ``first`` to ``last``, the latter not among them."""
+        place = np.int32 if self.last < 1 << 31 else np.int64  # memory is what gathering firings costs
         offsets = np.concatenate([[0], np.cumsum(self.n_fired[first:last])])
         n = int(offsets[-1])
-        block = Block(first, offsets, np.empty(n, self._place), np.empty(n, np.int32), np.empty(n, np.float32))
+        block = Block(first, offsets, np.empty(n, place), np.empty(n, np.int32), np.empty(n, np.float32))
         cursor = offsets[:-1].copy()
         base = 0
-        for segment, sampled in zip(self._segments, sample.segments, strict=True):
+        for segment, sampled in zip(self, sample.segments if sample else [False] * len(self), strict=True):
             begin, end = segment["by_feature"][first], segment["by_feature"][last]
             _spread(
                 segment["by_feature"][first : last + 1] - begin, segment["rows"][begin:end],
@@ -160,12 +188,12 @@ class StoredCodes:
         return block
 
 
-def _path(folder: Path, index: int) -> Path:
-    return folder / f"{index:06d}.safetensors"
+def name_of(index: int) -> str:
+    """The file of a segment."""
+    return f"{index:06d}.safetensors"
 
 
 def _open(path: Path) -> dict[str, np.ndarray]:
-    """A segment's arrays, memory-mapped: what is not read is not loaded."""
     with open(path, "rb") as f:
         size = int.from_bytes(f.read(8), "little")
         header = json.loads(f.read(size))
@@ -175,9 +203,9 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _is_whole(path: Path, n_tokens: int, n_features: int) -> bool:
+def is_whole(path: Path, n_tokens: int, n_features: int) -> bool:
     """Whether a segment is there and can be what was written: compiled code follows its numbers unasked."""
-    if not path.exists():
+    if not path.is_file():
         return False
     try:
         s = _open(path)
@@ -194,7 +222,7 @@ def _is_whole(path: Path, n_tokens: int, n_features: int) -> bool:
                     (("ids", n_features), ("rows", n_tokens)))
             and bool(np.isfinite(s["values"]).all() and np.isfinite(s["measured"]).all())
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return False
 
 

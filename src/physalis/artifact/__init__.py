@@ -41,13 +41,15 @@ from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim",
-    "digest", "file_digest", "finish", "holding", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
-    "read", "read_bytes", "read_json", "remove", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
+    "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
+    "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
     "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
 LOOK_S = 0.1
+MOST = 6
+"""Folders that a sentence names."""
 HASH = re.compile("[0-9a-f]{40,}")
 
 
@@ -295,7 +297,7 @@ def read(folder: Path, kind: str) -> Manifest:
             raise BadInput(
                 f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped."
             )
-        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). Check the path.")
+        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). {_inside(folder, kind)}")
     value = read_json(path)
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
@@ -304,6 +306,24 @@ def read(folder: Path, kind: str) -> Manifest:
     for name in manifest.files:
         check_no_link(folder, name)
     return manifest
+
+
+def inside(folder: Path) -> list[Path]:
+    """The folders right inside this one in which an artefact is, finished or not, in the order of their names."""
+    return sorted({each.parent for name in (MANIFEST, JOB) for each in folder.glob(f"*/{name}")})
+
+
+def several(folders: Sequence[Path]) -> str:
+    """Folders, as far as a sentence names them."""
+    more = f" and {len(folders) - MOST:,} more" if len(folders) > MOST else ""
+    return f"{', '.join(map(str, folders[:MOST]))}{more}"
+
+
+def _inside(folder: Path, kind: str) -> str:
+    found = [each for each in inside(folder) if kind_of(each) == kind]
+    if not found:
+        return "Check the path."
+    return f"There {'is' if len(found) == 1 else 'are'} inside: {several(found)}. Name which you mean, such as {found[0]}."
 
 
 def check_no_link(folder: Path, name: str) -> None:

@@ -10,6 +10,7 @@ from physalis.cli.arguments import early
 from physalis.cli.arguments.amounts import Positive
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import Json, Loading, Out, given
+from physalis.cli.shown.hints import beside, named, say_next
 
 
 @verb(of="exchange.converting.convert", example="physalis convert sae --to saelens --out sae-for-saelens")
@@ -70,3 +71,6 @@ def convert(
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)
+    if activations and to is None and not json:
+        where = [*activations, *named("--writes", writes), *named("--model", [model] if model else None)]
+        say_next("evaluate", made[0].folder, *where, "--out", beside(made[0].folder, "evaluation"))

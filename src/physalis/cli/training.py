@@ -144,6 +144,9 @@ def sweep(
     grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed, settings=chosen or None)
     found = sweep_(source, out, **grid, **given(skip=skip, epochs=epochs, batch_size=batch_size, device=device))
     printing.show(found, json=json)
+    if not json:
+        best = out / min(found.points, key=lambda each: each.fvu["value"]).folder
+        say_next("evaluate", best, *activations, *named("--writes", writes), "--out", beside(best, "evaluation"))
 
 
 @verb(of="training.finetuning.finetune", example="physalis finetune sae acts --tokens 50k --out tuned")

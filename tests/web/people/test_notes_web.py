@@ -133,7 +133,7 @@ VOTE = {"feature": 1, "on": "explanation", "target": "x", "value": 1}
     [
         ("labels", LABEL | {"author": "Mallory"}, "author"),
         ("labels", LABEL | {"method": "machine"}, "method"),
-        ("labels", LABEL | {"text": ""}, "text = ''"),
+        ("labels", LABEL | {"text": ""}, "text=''"),
         ("labels", LABEL | {"text": "two\nlines"}, "line break"),
         ("labels", LABEL | {"text": "x" * (records.LABEL + 1)}, f"at most {records.LABEL}"),
         ("labels", LABEL | {"text": None}, "valid string"),

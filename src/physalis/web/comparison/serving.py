@@ -95,7 +95,7 @@ def create_comparison_app(subject: Comparison | Forest, atlases: Sequence[Atlas]
     else:
         app.include_router(_of_comparison(subject, names))
         kind, summary = "comparison", subject.summary.model_dump_json()
-        title = f"{subject.summary.a.name} and {subject.summary.b.name} – physalis"
+        title = f"{' and '.join(subject.summary.names)} – physalis"
 
     @app.get("/", include_in_schema=False)
     def main_page() -> HTMLResponse:

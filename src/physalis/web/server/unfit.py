@@ -35,8 +35,7 @@ def unfit(request: Request, error: RequestValidationError) -> str:
         case "missing":
             return f"The field {_ascii(name)} is missing: it must be {_must_be(request, names)}. {_received(given)}"
         case "union_tag_not_found":
-            tags = ", ".join(_schema(request, names).get("discriminator", {}).get("mapping", {})) or "a kind"
-            kind = first["ctx"]["discriminator"].strip("'")
+            kind, tags = first["ctx"]["discriminator"].strip("'"), _tags(_schema(request, names))
             return f"The field {_ascii(name)}.{kind} is missing: it must be one of {tags}. {_received(given)}"
         case "model_attributes_type" | "model_type" | "dict_type":
             must = _must_be(request, names)
@@ -89,6 +88,10 @@ def _inside(node: Schema, name: str | int) -> Schema:
     return node.get("items", {}) if isinstance(name, int) else node.get("properties", {}).get(name, {})
 
 
+def _tags(node: Schema) -> str:
+    return ", ".join(node.get("discriminator", {}).get("mapping", {}))
+
+
 def _must_be(request: Request, names: Sequence[str | int]) -> str:
     return _described(_schema(request, names), request.app.openapi())
 
@@ -97,6 +100,8 @@ def _described(node: Schema, described: Schema) -> str:
     node = _resolved(node, described)
     if "enum" in node or "const" in node:
         return " or ".join(str(each) for each in node.get("enum", [node.get("const")]))
+    if "discriminator" in node:
+        return f"an object with {node['discriminator']['propertyName']}, one of {_tags(node)}"
     if "properties" in node:
         return f"an object with {', '.join(node.get('required', node['properties']))}"
     if node.get("type") == "array":

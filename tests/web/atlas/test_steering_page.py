@@ -1,11 +1,13 @@
 """The steering page: its records, its routes, what OpenAI's clients get, and the whole of it in a real browser."""
 
 import json
+import re
 
 import pytest
 from browsing import expect, serving
 from hanging import occupied
 from starlette.testclient import TestClient
+from tree import ROOT
 from typescript import fields, interfaces
 
 from physalis.steering import Add, Cap, Clamp, Project, Scale, Step
@@ -13,7 +15,7 @@ from physalis.steering import dose_curves as doses_
 from physalis.web import create_app
 from physalis.web.atlas.live import beside
 from physalis.web.atlas.records import Steerable
-from physalis.web.atlas.steering import steering_router
+from physalis.web.atlas.steering import Completions, Dosed, Message, Steered, steering_router
 from physalis.web.worker.model_lock import ModelLock
 
 EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
@@ -189,6 +191,24 @@ def test_what_cannot_be_done_is_a_sentence(client, path, asked, sentence):
 def test_a_field_that_is_missing_is_named(client, path, asked, sentence):
     answer = client.post(path, json=asked)
     assert answer.status_code == 422 and sentence in answer.json()["detail"], answer.json()["detail"]
+
+
+def test_the_docs_tell_each_field_of_a_body():
+    page = (ROOT / "docs" / "steering.md").read_text()
+    bodies = [Steered, Dosed, Completions, Message, Add, Clamp, Scale, Project, Cap]
+    for field in {name for each in bodies for name in each.model_fields}:
+        assert re.search(rf'[`"]{field}["`]', page), field
+
+
+def test_the_docs_name_the_twins_that_there_are(tiny_atlas):
+    """Each page that is also there as JSON, and no other."""
+    page = (ROOT / "docs" / "all-of-physalis.md").read_text()
+    named = set(re.findall(r"`(/[a-zA-Z0-9/]+\.json)`", page)) - {"/api/openapi.json"}
+    client = TestClient(create_app(tiny_atlas))
+    assert {each for each in named if "NAME" not in each} == {
+        each for each in ("/summary.json", "/features.json", "/features/12.json", "/map.json", "/steer.json", "/try.json",
+                          "/lists.json") if client.get(each).status_code == 200
+    }  # fmt: skip
 
 
 def test_what_is_no_json_is_told_so(client):

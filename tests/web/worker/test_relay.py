@@ -147,3 +147,18 @@ def test_a_stream_whose_worker_ends_says_so(tmp_path):
     visit = asyncio.run(run())
     assert visit.body.endswith(b"data: [DONE]\n\n") and visit.sent[-1]["more_body"] is False
     assert "process ended" in json.loads(visit.body.split(b"data: ")[-2])["detail"]
+
+
+def test_the_client_of_a_worker_that_is_gone_is_closed(tmp_path):
+    async def run() -> None:
+        at = At(tmp_path / "first")
+        relay = Relay(at)
+        first = relay.client
+        assert relay.client is first and not first.is_closed
+        at._at = tmp_path / "second"
+        second = relay.client
+        assert second is not first
+        await asyncio.gather(*relay._closing)
+        assert first.is_closed and not second.is_closed and relay.client is second
+
+    asyncio.run(run())

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -40,7 +40,7 @@ from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, 
 from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
-    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim",
+    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link", "claim",
     "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
     "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
     "writing", "wrong",
@@ -80,19 +80,50 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
                     (folder / name).unlink(missing_ok=True)
                 write_json(folder / JOB, said)
             elif found != said:
-                told = f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
+                told = _holds(folder, found, said)
                 if found.get("kind") == kind and found.get("schema_version") == SCHEMA:
                     raise AnotherJob(told, folder, found["job"], said["job"])
                 raise BadInput(told)
         else:
-            if strangers := _loss(folder, ()):
-                raise BadInput(
-                    f"{folder} holds something else ({', '.join(strangers[:3])}). "
-                    "Choose a new or empty folder for --out; nothing there was touched."
-                )
+            _check_empty(folder)
             write_json(folder / JOB, said)
         _tidy(folder)
         yield read(folder, kind) if os.path.lexists(folder / MANIFEST) else None
+
+
+def check_free(folder: Path, kind: str, known: Mapping[str, Any]) -> None:
+    """Raise BadInput where ``claim`` would refuse ``folder`` for the kind, or for the part of the job that is ``known``
+    already: what is None there is not. Nothing is made, locked or touched."""
+    if not folder.is_dir():
+        return
+    if not os.path.lexists(folder / JOB):
+        return _check_empty(folder)
+    found = _job(folder)
+    if not found or not _loss(folder, ()):
+        return
+    if found.get("kind") != kind:
+        raise BadInput(_holds(folder, found, {"kind": kind}))
+    was, now = _known(found["job"], known), json.loads(json.dumps(_known(known, known)))
+    if was != now and os.path.lexists(folder / MANIFEST):
+        said = {"kind": kind, "schema_version": found.get("schema_version")}
+        raise AnotherJob(_holds(folder, found | {"job": was}, said | {"job": now}), folder, was, now)
+
+
+def _known(job: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    job = job if isinstance(job, Mapping) else {}
+    return {
+        key: _known(job.get(key), value) if isinstance(value, Mapping) else job.get(key)
+        for key, value in known.items()
+        if value is not None
+    }
+
+
+def _check_empty(folder: Path) -> None:
+    if strangers := _loss(folder, ()):
+        raise BadInput(
+            f"{folder} holds something else ({', '.join(strangers[:3])}). "
+            "Choose a new or empty folder for --out; nothing there was touched."
+        )
 
 
 @contextmanager
@@ -237,6 +268,10 @@ def is_claimed(folder: Path) -> bool:
         return not _lock(lock, fcntl.LOCK_SH)  # given back at once, as the file is closed
     finally:
         os.close(lock)
+
+
+def _holds(folder: Path, found: dict[str, Any], said: dict[str, Any]) -> str:
+    return f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
 
 
 def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:

@@ -55,8 +55,9 @@ def convert(
     What is read gets a verdict. Reads SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, OpenAI,
     circuit-tracer and bare weights. Ends with code 1 if the verdict finds something wrong.
     """
-    early.sites(site or [])
-    early.sites(site_out or [])
+    places = [early.sites(site or []), early.sites(site_out or [])]
+    if model is not None:
+        early.layers(model, *places)
     early.recordings(activations, writes)
     from physalis.cli.arguments.sources import opened
     from physalis.cli.shown import verdicts

@@ -68,8 +68,13 @@ def train(
     features. Several ACTIVATIONS are read side by side: a crosscoder; a crosslayer reads and writes several layers,
     named in their order.
     """
-    early.recordings(activations, writes)
+    read = early.recordings(activations, writes)
     early.dictionary_shape(dictionary, features, k)
+    early.out(
+        out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k}, seed=seed,
+        training={"epochs": epochs, "batch_size": batch_size, "lr": lr, "order": seed},
+        inputs={"activations": read[0].hash if len(read) == 1 else None},
+    )  # fmt: skip
     early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
     from physalis import artifact
     from physalis import train as train_
@@ -175,6 +180,8 @@ def finetune(
     """
     about = early.dictionary(dictionary)
     early.recordings(activations, writes)
+    asked = {"tokens": tokens, "batch": batch, "lr": lr, "fvu_weight": fvu_weight, "seed": seed}
+    early.out(out, "dictionary", finetuning=asked, inputs={"dictionary": about.hash})
     from physalis import artifact
     from physalis import finetune as finetune_
     from physalis.cli.shown import printing

@@ -21,6 +21,7 @@ from physalis.corpora.characters import alone, in_text
 from physalis.errors import BadInput
 from physalis.models.families import PLACES, Family
 from physalis.models.hooks import ORDER, Pass, Passed, Write, depth, has_module
+from physalis.models.sources.depth import check_layer
 from physalis.models.text import tokens as tokens_
 from physalis.runtime.cancellation import check_interrupted, is_interruptible
 from physalis.site import Site
@@ -194,11 +195,7 @@ class Model:
 
     def check(self, site: Site) -> None:
         """Raise BadInput if this model has no such site."""
-        if site.layer is not None and site.layer >= self.n_layers:
-            raise BadInput(
-                f"{self.name} has {self.n_layers} layers, L0 to L{self.n_layers - 1}; received {site}. "
-                f"Choose a layer in that range, for instance L{self.n_layers // 3}.{site.name}."
-            )
+        check_layer(self.name, self.n_layers, site)
         if site.name not in PLACES or self._place(site) is not None:
             return
         if site.name == "resid_mid" and self._parallel:

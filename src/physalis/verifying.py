@@ -195,7 +195,9 @@ def _activations(folder: Path) -> str:
 def _dictionary(folder: Path) -> str:
     config = dictionaries.load(folder, dtype=torch.float32).config
     Origin.of(artifact.read(folder, "dictionary"))
-    return f"{counted(config.n_features, 'feature')} from width {config.d_in:,} to {config.d_out:,}, every number finite"
+    return (
+        f"{counted(config.n_features, 'feature')} from width {config.d_in:,} to {config.d_out:,}, every number finite"
+    )
 
 
 def _atlas(folder: Path) -> str:

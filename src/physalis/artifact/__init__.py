@@ -40,10 +40,10 @@ from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, 
 from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
-    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link", "claim",
-    "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
-    "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
-    "writing", "wrong",
+    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link",
+    "claim", "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of",
+    "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable",
+    "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
@@ -358,7 +358,9 @@ def _inside(folder: Path, kind: str) -> str:
     found = [each for each in inside(folder) if kind_of(each) == kind]
     if not found:
         return "Check the path."
-    return f"There {'is' if len(found) == 1 else 'are'} inside: {several(found)}. Name which you mean, such as {found[0]}."
+    return (
+        f"There {'is' if len(found) == 1 else 'are'} inside: {several(found)}. Name which you mean, such as {found[0]}."
+    )
 
 
 def check_no_link(folder: Path, name: str) -> None:

@@ -147,7 +147,8 @@ def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None
     found = [entry.feature for entry in notes.full_list(lists[named]).entries]
     if not found:
         raise BadInput(
-            f"The list {shown(named)} in the notes holds no feature. Put some in, name numbers, or leave --features out."
+            f"The list {shown(named)} in the notes holds no feature. Put some in, name numbers, or leave --features "
+            "out."
         )
     return found
 

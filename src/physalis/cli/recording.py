@@ -78,8 +78,8 @@ def record(
     outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
     for each, folder in zip(sites, outs, strict=True):
         early.out(
-            folder, "activations", site=str(each), tokens=tokens, field=field, context=context, bos=bos, held_out=held_out,
-            batch=batch, seed=seed,
+            folder, "activations", site=str(each), tokens=tokens, field=field, context=context, bos=bos,
+            held_out=held_out, batch=batch, seed=seed,
         )  # fmt: skip
     early.layers(model, sites)
     early.text(text, field)

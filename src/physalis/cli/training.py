@@ -70,12 +70,12 @@ def train(
     """
     read = early.recordings(activations, writes)
     early.dictionary_shape(dictionary, features, k)
+    chosen = early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
     early.out(
-        out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k}, seed=seed,
+        out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k, **chosen},
         training={"epochs": epochs, "batch_size": batch_size, "lr": lr, "order": seed},
         inputs={"activations": read[0].hash if len(read) == 1 else None},
     )  # fmt: skip
-    early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
     from physalis import artifact
     from physalis import train as train_
     from physalis.cli.arguments.sources import config_for, opened

@@ -88,7 +88,12 @@ def verdict(imported: Imported, source: Source | None = None, model: Model | Non
     rows = readings.rows_of(source, d)
     measured, more = readings.judge(imported, rows, source.frame.mean_out.to(rows.x.device))
     by_model = None if model is None else _Passes(imported, source, model)
-    found += [*more, _l0(imported, measured), _fvu(imported.claims, measured, len(rows.x)), _site(imported, source, by_model)]
+    found += [
+        *more,
+        _l0(imported, measured),
+        _fvu(imported.claims, measured, len(rows.x)),
+        _site(imported, source, by_model),
+    ]
     found += [_bos(imported.claims, source, by_model), _dead(measured, len(rows.x))]
     return Verdict(tuple(found))
 

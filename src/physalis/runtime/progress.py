@@ -12,8 +12,8 @@ from rich.text import Text
 
 PLAIN_EVERY_S = 10.0
 RECENT_S = 60.0
-"""What is left is judged by how fast it went in so many seconds, and never by what comes before the first units: in those
-kernels are compiled, and buffers filled."""
+"""What is left is judged by how fast it went in so many seconds, and never by what comes before the first units are
+done: meanwhile kernels are compiled, and buffers filled."""
 
 
 class _Rate(ProgressColumn):

@@ -46,7 +46,9 @@ ALTOGETHER = 32_000  # characters of all messages
 PROMPTS = 2  # that become tokens at once: long ones take a while, and others wait for threads too
 MOST_STRENGTH = 1e6  # of a dose: more is not a number any more in 16 bit
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
-UNHEARD = frozenset({"metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "user"})
+UNHEARD = frozenset(
+    {"metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "user"}
+)
 """Fields of OpenAI's that say nothing about the text."""
 NOTHING: Mapping[str, tuple[Any, ...]] = {
     "n": (1,), "best_of": (1,), "logprobs": (False,), "top_logprobs": (0,), "echo": (False,), "suffix": ("",),
@@ -107,6 +109,10 @@ class Dosed(SteerRequest):
     strengths: Annotated[list[Strength], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
 
 
+def _asks_nothing(field: str, value: Any) -> bool:  # 0 asks for something where False does not
+    return any(each == value and isinstance(each, bool) == isinstance(value, bool) for each in NOTHING.get(field, ()))
+
+
 class Completions(Sampling):
     """OpenAI's request, as far as it means something here. Of its other fields only those that ask for nothing are
     taken."""
@@ -126,8 +132,7 @@ class Completions(Sampling):
         if self.model not in (None, name):
             raise BadInput(f"There is no model {shown(self.model)} here. Ask for {name}, or leave it out.")
         for field, value in (self.model_extra or {}).items():
-            nothing = (each == value and isinstance(each, bool) == isinstance(value, bool) for each in NOTHING.get(field, ()))
-            if field not in UNHEARD and value is not None and not any(nothing):
+            if field not in UNHEARD and value is not None and not _asks_nothing(field, value):
                 raise BadInput(f"{cut(field)}={shown(value)} asks for what is not done here. Leave {cut(field)} out.")
 
 

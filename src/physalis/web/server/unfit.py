@@ -11,7 +11,8 @@ from physalis.web.server.shortened import cut, shown
 
 BOUNDS = {
     "minimum": "at least {}", "exclusiveMinimum": "more than {}", "maximum": "at most {}",
-    "exclusiveMaximum": "less than {}", "minLength": "of at least {} characters", "maxLength": "of at most {} characters",
+    "exclusiveMaximum": "less than {}",
+    "minLength": "of at least {} characters", "maxLength": "of at most {} characters",
     "minItems": "of at least {} entries", "maxItems": "of at most {} entries",
 }  # fmt: skip
 TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}

@@ -22,7 +22,7 @@ def test_the_footnote_tells_both_kinds_of_intervals(tiny_evaluation, capsys):
     [
         ("held out", "Measured on text the dictionary never saw:"),
         ("training", "never saw; dead and dense features are counted on text it was trained on:"),
-        ("all", "never saw; dead and dense features are counted on all text of the atlas, also what it was trained on:"),
+        ("all", "dead and dense features are counted on all text of the atlas, also what it was trained on:"),
         ("", "Measured on text the dictionary never saw:"),
     ],
 )

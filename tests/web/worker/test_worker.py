@@ -154,23 +154,6 @@ def test_one_that_was_stopped_ends_too(tiny_atlas, tiny_dictionary):
     assert not there(own._process.pid)
 
 
-def test_one_that_hangs_is_ended_and_started_again(tiny_atlas, tiny_dictionary):
-    """Nobody has to ask for that; who asked meanwhile is told, and one that lives is left alone."""
-    own = Worker(Setting(tiny_atlas.folder, tiny_dictionary), beat_s=0.01)
-    with serving(guard(create_app(tiny_atlas, relayed(own)), by_address=PLENTY)) as at:
-        assert call(at, "/api/try", ASKED).status_code == 200
-        hung, own.silence = own._process, 1
-        assert hung is not None
-        hung.send_signal(signal.SIGSTOP)
-        answer = call(at, "/api/try", ASKED)
-        assert answer.status_code == 503 and "Ask again in a moment" in answer.json()["detail"]
-        assert hung.poll() == -signal.SIGKILL
-        own.silence = 60
-        until(lambda: call(at, "/api/try", ASKED).status_code == 200)
-        assert own._process is not hung
-    own.close()
-
-
 @pytest.mark.parametrize("name", ["uvicorn.py", "multiprocessing/__init__.py"])
 def test_no_code_of_the_folder_is_run(tiny_atlas, tiny_dictionary, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

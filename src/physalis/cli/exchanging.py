@@ -55,13 +55,14 @@ def convert(
     What is read gets a verdict. Reads SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, OpenAI,
     circuit-tracer and bare weights. Ends with code 1 if the verdict finds something wrong.
     """
-    places = [early.sites(site or []), early.sites(site_out or [])]
+    said = early.sites(site or []) + early.sites(site_out or [])
     if model is not None:
-        early.layers(model, *places)
+        early.layers(model, said)
     early.recordings(activations, writes)
     from physalis.cli.arguments.sources import opened
     from physalis.cli.shown import verdicts
     from physalis.exchange import convert as convert_
+    from physalis.placement.origin import listed
 
     joined = opened(activations, writes) if activations else None
     if model is None:
@@ -72,6 +73,13 @@ def convert(
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)
-    if activations and to is None and not json:
+    first = made[0]
+    if json or first.manifest is None:
+        return
+    places = [str(each) for key in ("site", "writes") for each in listed(first.manifest.config.get(key))]
+    if activations:
         where = [*activations, *named("--writes", writes), *named("--model", [model] if model else None)]
-        say_next("evaluate", made[0].folder, *where, "--out", beside(made[0].folder, "evaluation"))
+        say_next("evaluate", first.folder, *where, "--out", beside(first.folder, "evaluation"))
+    elif model and places:
+        where = [*named("--site", [*dict.fromkeys(places)]), "--text", "stdlib"]
+        say_next("record", model, *where, "--out", beside(first.folder, "activations"))

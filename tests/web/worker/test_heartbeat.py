@@ -31,7 +31,8 @@ class Counted(Worker):
         class Told:
             send, poll = ours.send, ours.poll
 
-            def recv(_) -> None:
+            @staticmethod
+            def recv() -> None:
                 ours.recv()
                 self.beats.release()
 

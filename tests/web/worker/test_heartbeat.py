@@ -28,15 +28,15 @@ class Counted(Worker):
         super().__init__(*setting, **options)
 
     def _watch(self, ours) -> None:
-        class Told:
-            send, poll = ours.send, ours.poll
+        received = ours.recv
 
-            @staticmethod
-            def recv() -> None:
-                ours.recv()
-                self.beats.release()
+        def recv() -> object:
+            found = received()
+            self.beats.release()
+            return found
 
-        super()._watch(Told())  # type: ignore[arg-type]
+        ours.recv = recv
+        super()._watch(ours)
 
 
 @pytest.fixture

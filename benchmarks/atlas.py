@@ -52,6 +52,7 @@ def synthetic_atlas(folder: Path, n_features: int, *, seed: int = 0) -> Atlas:
     columns = {name: rng.lognormal(0, 1, n_features) for name in METRICS}
     columns["density"] = 10 ** rng.uniform(-5, -1, n_features)
     columns["n_fired"] = np.maximum(1, columns["density"] * 1e7).astype(np.int64)
+    columns["nearest_cosine"] /= 1 + columns["nearest_cosine"]
     columns |= {"x": rng.random(n_features), "y": rng.random(n_features), "region": rng.integers(0, 40, n_features)}
     lines, words, snippets = [], WordIndex(), np.zeros(n_features, SNIPPET)
     job = {"n_features": n_features, "seed": seed}

@@ -40,6 +40,7 @@ from physalis.comparing.forest import KIND as FOREST
 from physalis.comparing.forest import Forest
 from physalis.comparing.reader import KIND as COMPARISON
 from physalis.comparing.reader import Comparison
+from physalis.display.counts import counted
 from physalis.errors import BadInput
 from physalis.placement.origin import Origin
 from physalis.recording.contexts import TEXT, written
@@ -92,9 +93,9 @@ def verify(folder: str | Path) -> Verification:
 def _verify(folder: Path, depth: int) -> Verification:
     finished = (folder / MANIFEST).exists()
     if not finished and not (folder / JOB).exists():
-        raise BadInput(f"{folder} holds nothing that physalis made (no {MANIFEST}, no {JOB}). Check the path.")
+        raise BadInput(f"{folder} holds nothing that physalis made (no {MANIFEST}, no {JOB}). {_named(folder)}")
     kind, found = (_finished if finished else _unfinished)(folder)
-    for inside in sorted({each.parent for each in [*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/{JOB}")]}):
+    for inside in artifact.inside(folder):
         if inside.is_symlink():
             continue
         name = f"{inside.name}/"
@@ -106,6 +107,16 @@ def _verify(folder: Path, depth: int) -> Verification:
     return Verification(kind=kind, finished=finished, files=tuple(found))
 
 
+def _named(folder: Path) -> str:
+    found = artifact.inside(folder)
+    if not found:
+        return "Check the path."
+    return (
+        f"Inside {'is' if len(found) == 1 else 'are'} {artifact.several(found)}: verify them one by one, as in "
+        f"`physalis verify {found[0]}`."
+    )
+
+
 def _finished(folder: Path) -> tuple[str, list[Verified]]:
     kind = artifact.kind_of(folder)
     manifest: Manifest | None = None
@@ -113,7 +124,7 @@ def _finished(folder: Path) -> tuple[str, list[Verified]]:
     def parse() -> str:
         nonlocal manifest
         manifest = artifact.parsed(read_json(folder / MANIFEST), folder / MANIFEST)
-        return f"{manifest.kind}, {len(manifest.files):,} files"
+        return f"{manifest.kind}, {counted(len(manifest.files), 'file')}"
 
     found = [_checked(MANIFEST, parse)]
     if manifest is None:
@@ -170,7 +181,7 @@ def _shard(folder: Path, context: int, span: Span) -> str:
         raise BadInput("Its rows are not at the places that its sidecar has the sum of, or two are at one.")
     for start in range(0, shard.rows, ROWS):
         shard.read_x(start, np.empty((min(ROWS, shard.rows - start), shard.d), np.uint16))
-    return f"{shard.rows:,} rows of width {shard.d:,}, as recorded"
+    return f"{counted(shard.rows, 'row')} of width {shard.d:,}, as recorded"
 
 
 def _activations(folder: Path) -> str:
@@ -181,13 +192,15 @@ def _activations(folder: Path) -> str:
     if not np.array_equal(mean, acts.mean.numpy()) or scale != acts.scale:
         raise BadInput("Mean and scale are not those of the shards' sums.")
     largest, documents = int(acts.tokens.max()), int(acts.documents.max())
-    return f"{acts.n_tokens:,} rows; token ids up to {largest:,}, document numbers up to {documents:,}"
+    return f"{counted(acts.n_tokens, 'row')}; token ids up to {largest:,}, document numbers up to {documents:,}"
 
 
 def _dictionary(folder: Path) -> str:
     config = dictionaries.load(folder, dtype=torch.float32).config
     Origin.of(artifact.read(folder, "dictionary"))
-    return f"{config.n_features:,} features from width {config.d_in:,} to {config.d_out:,}, every number finite"
+    return (
+        f"{counted(config.n_features, 'feature')} from width {config.d_in:,} to {config.d_out:,}, every number finite"
+    )
 
 
 def _codes(folder: Path) -> str:
@@ -215,7 +228,7 @@ def _atlas(folder: Path) -> str:
         raise BadInput(f"{DATABASE} is damaged: {said.splitlines()[-1]}.")
     if n != len(atlas):
         raise BadInput(f"{DATABASE} has {n:,} pages, and the manifest says {len(atlas):,} features.")
-    return f"{n:,} features, the database intact"
+    return f"{counted(n, 'feature')}, the database intact"
 
 
 def _comparison(folder: Path) -> str:
@@ -250,7 +263,7 @@ def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
         said = written(folder)
         if said is None:
             raise BadInput("The text is not what was read: the record command writes it anew.")
-        return f"the text as it was read, {said['n_held_out']:,} contexts held out"
+        return f"the text as it was read, {counted(said['n_held_out'], 'context')} held out"
 
     def kept() -> str:
         path = folder / checkpoints.CHECKPOINT
@@ -270,7 +283,7 @@ def _unfinished(folder: Path) -> tuple[str, list[Verified]]:
         rows = history.read(folder / history.METRICS)
         if len(rows) < text.count(b"\n"):
             raise BadInput(f"Line {len(rows) + 1} is damaged: the run starts afresh.")
-        return f"{len(rows):,} rows"
+        return counted(len(rows), "row")
 
     found = [_checked(JOB, job)]
     for name, look in ((TEXT, text), (checkpoints.CHECKPOINT, kept), (history.METRICS, metrics)):
@@ -298,4 +311,4 @@ def _recorded(folder: Path, span: Span) -> str:
     shard = Shard.open(path, size=said["bytes"])
     if file_digest(path) != said["sha256"]:
         raise BadInput("It is another file than was recorded: delete it, and the record command makes it anew.")
-    return f"{shard.rows:,} rows of width {shard.d:,}, as recorded"
+    return f"{counted(shard.rows, 'row')} of width {shard.d:,}, as recorded"

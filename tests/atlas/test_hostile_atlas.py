@@ -139,6 +139,10 @@ WHOLE = {
     "a density without end": "UPDATE features SET density = 9e999 WHERE id = 7;",
     "a place that is a blob": "UPDATE features SET x = x'00' WHERE id = 7;",
     "firings below 0": "UPDATE features SET n_fired = -5 WHERE id = 7;",
+    **{
+        f"{name} that cannot be": f"UPDATE features SET {name} WHERE id = 7;"
+        for name in ("n_fired = 1.5", "density = 7", "density = -0.5", "max_code = -3", "nearest_cosine = 1e30")
+    },
     "a region that is none": "UPDATE features SET region = 4000 WHERE id = 7;",
     "a headline that is a blob": "UPDATE features SET headline = x'ff' WHERE id = 7;",
     "causes of nobody": "INSERT INTO causes VALUES (99999, x'00');",

@@ -6,7 +6,10 @@ import shutil
 import pytest
 
 from physalis.atlas import Atlas
+from physalis.errors import BadInput
+from physalis.exchange.formats.saedashboard import export_saedashboard
 from physalis.people.notes import Notes, beside
+from physalis.web.publish.site import publish
 
 
 @pytest.fixture
@@ -23,9 +26,9 @@ def notes(atlas):
 def test_notes_go_to_files_and_back(physalis, atlas, notes, tmp_path):
     notes.label(3, "closing brackets", author="Ada")
     code, out, err = physalis("notes", "export", atlas, tmp_path / "one")
-    assert code == 0 and "1 records" in out, err
+    assert code == 0 and "holds 1 record\n" in out, err
     code, out, err = physalis("notes", "merge", tmp_path / "one", tmp_path / "one", "--out", tmp_path / "both")
-    assert code == 0 and "1 records" in out, err
+    assert code == 0 and "holds 1 record\n" in out, err
     beside(atlas).unlink()
     code, out, err = physalis("notes", "import", atlas, tmp_path / "both", "--json")
     assert code == 0 and json.loads(out)["added"] == 1, err
@@ -56,6 +59,22 @@ def test_a_list_of_the_notes_is_published(physalis, atlas, notes, tmp_path):
     assert code == 0 and out.strip().endswith("index.html"), err
     pages = [path.name for path in (tmp_path / "site").rglob("*.html")]
     assert len(pages) >= len(living), pages
+
+
+def test_an_empty_list_is_a_sentence(physalis, atlas, notes, tmp_path):
+    notes.make_list("Empty", author="Ada")
+    exports = (
+        ("export", "saedashboard", atlas, "--sae-set", "res"),
+        ("export", "neuronpedia", atlas, "--source-set", "res", "--creator", "Ada"),
+    )
+    for command in (("publish", atlas), *exports):
+        code, out, err = physalis(*command, "--features", "Empty", "--out", tmp_path / "site")
+        assert code == 2 and "The list 'Empty' in the notes holds no feature." in err and not out
+    assert not (tmp_path / "site").exists()
+    with pytest.raises(BadInput, match="the list is empty"):
+        publish(Atlas.open(atlas), tmp_path / "site", features=[])
+    with pytest.raises(BadInput, match="the list is empty"):
+        export_saedashboard(Atlas.open(atlas), tmp_path / "site", sae_set="res", features=[])
 
 
 @pytest.mark.parametrize("named", ["Nobody's", "1,,2", "4-"])

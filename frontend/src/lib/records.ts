@@ -176,6 +176,7 @@ export interface Summary {
   text: string;
   metrics: Record<string, Estimate>;
   held_out: boolean;
+  counted_on: 'held out' | 'training' | 'all' | '';
   baselines: Baseline[];
   left_out: Record<string, number>;
   density_histogram: Histogram;

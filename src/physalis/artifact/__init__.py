@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -40,14 +40,16 @@ from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, 
 from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
-    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_no_link", "claim",
-    "digest", "file_digest", "finish", "holding", "is_claimed", "is_held", "is_named", "kind_of", "parsed", "plain",
-    "read", "read_bytes", "read_json", "remove", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json",
-    "writing", "wrong",
+    "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link",
+    "claim", "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of",
+    "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable",
+    "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
 LOOK_S = 0.1
+MOST = 6
+"""Folders that a sentence names."""
 HASH = re.compile("[0-9a-f]{40,}")
 
 
@@ -78,19 +80,50 @@ def claim(folder: Path, kind: str, job: dict[str, Any], *, cheap: Sequence[str] 
                     (folder / name).unlink(missing_ok=True)
                 write_json(folder / JOB, said)
             elif found != said:
-                told = f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
+                told = _holds(folder, found, said)
                 if found.get("kind") == kind and found.get("schema_version") == SCHEMA:
                     raise AnotherJob(told, folder, found["job"], said["job"])
                 raise BadInput(told)
         else:
-            if strangers := _loss(folder, ()):
-                raise BadInput(
-                    f"{folder} holds something else ({', '.join(strangers[:3])}). "
-                    "Choose a new or empty folder for --out; nothing there was touched."
-                )
+            _check_empty(folder)
             write_json(folder / JOB, said)
         _tidy(folder)
         yield read(folder, kind) if os.path.lexists(folder / MANIFEST) else None
+
+
+def check_free(folder: Path, kind: str, known: Mapping[str, Any]) -> None:
+    """Raise BadInput where ``claim`` would refuse ``folder`` for the kind, or for the part of the job that is ``known``
+    already: what is None there is not. Nothing is made, locked or touched."""
+    if not folder.is_dir():
+        return
+    if not os.path.lexists(folder / JOB):
+        return _check_empty(folder)
+    found = _job(folder)
+    if not found or not _loss(folder, ()):
+        return
+    if found.get("kind") != kind:
+        raise BadInput(_holds(folder, found, {"kind": kind}))
+    was, now = _known(found["job"], known), json.loads(json.dumps(_known(known, known)))
+    if was != now and os.path.lexists(folder / MANIFEST):
+        said = {"kind": kind, "schema_version": found.get("schema_version")}
+        raise AnotherJob(_holds(folder, found | {"job": was}, said | {"job": now}), folder, was, now)
+
+
+def _known(job: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    job = job if isinstance(job, Mapping) else {}
+    return {
+        key: _known(job.get(key), value) if isinstance(value, Mapping) else job.get(key)
+        for key, value in known.items()
+        if value is not None
+    }
+
+
+def _check_empty(folder: Path) -> None:
+    if strangers := _loss(folder, ()):
+        raise BadInput(
+            f"{folder} holds something else ({', '.join(strangers[:3])}). "
+            "Choose a new or empty folder for --out; nothing there was touched."
+        )
 
 
 @contextmanager
@@ -237,6 +270,10 @@ def is_claimed(folder: Path) -> bool:
         os.close(lock)
 
 
+def _holds(folder: Path, found: dict[str, Any], said: dict[str, Any]) -> str:
+    return f"{folder} already holds {_difference(found, said)}. Choose another --out, or delete the folder."
+
+
 def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:
     if not found:
         return f"something that cannot be told: its {JOB} is damaged"
@@ -295,7 +332,7 @@ def read(folder: Path, kind: str) -> Manifest:
             raise BadInput(
                 f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped."
             )
-        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). Check the path.")
+        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). {_inside(folder, kind)}")
     value = read_json(path)
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
@@ -304,6 +341,26 @@ def read(folder: Path, kind: str) -> Manifest:
     for name in manifest.files:
         check_no_link(folder, name)
     return manifest
+
+
+def inside(folder: Path) -> list[Path]:
+    """The folders right inside this one in which an artefact is, finished or not, in the order of their names."""
+    return sorted({each.parent for name in (MANIFEST, JOB) for each in folder.glob(f"*/{name}")})
+
+
+def several(folders: Sequence[Path]) -> str:
+    """Folders, as far as a sentence names them."""
+    more = f" and {len(folders) - MOST:,} more" if len(folders) > MOST else ""
+    return f"{', '.join(map(str, folders[:MOST]))}{more}"
+
+
+def _inside(folder: Path, kind: str) -> str:
+    found = [each for each in inside(folder) if kind_of(each) == kind]
+    if not found:
+        return "Check the path."
+    return (
+        f"There {'is' if len(found) == 1 else 'are'} inside: {several(found)}. Name which you mean, such as {found[0]}."
+    )
 
 
 def check_no_link(folder: Path, name: str) -> None:

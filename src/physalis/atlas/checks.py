@@ -16,6 +16,16 @@ LARGEST_PAGE = 1 << 22
 LARGEST_TOKEN = 1 << 22
 """Ids of tokens lie below; the largest vocabularies have some 300,000."""
 
+POSSIBLE = {
+    "density": (0, 1), "n_fired": (0, 2**53), "max_code": (0, np.inf), "mean_code": (0, np.inf),
+    "token_entropy": (0, np.inf), "nearest_cosine": (-1, 1),
+}  # fmt: skip
+"""Between what a feature's numbers lie."""
+COUNTS = ("n_fired", "region")
+"""Numbers that are whole."""
+ROUNDING = 0.02
+"""By how much rounding may lead out of that."""
+
 
 def shape_of(said: Any) -> PageShape:
     """A page's sizes from their JSON."""
@@ -65,6 +75,11 @@ def columns_of(rows: Sequence[Sequence[Any]], names: Sequence[str], n_features: 
             raise BadInput(f"it holds a {name} that is no number") from error
         if not np.isfinite(found[name]).all():
             raise BadInput(f"it holds a {name} that is no number")
+        low, high = POSSIBLE.get(name, (-np.inf, np.inf))
+        if n_features and not low - ROUNDING <= found[name].min() <= found[name].max() <= high + ROUNDING:
+            raise BadInput(f"it holds a {name} that cannot be: it lies from {low:g} to {high:g}")
+        if name in COUNTS and (found[name] % 1).any():
+            raise BadInput(f"it holds a {name} that is no whole number")
     return found
 
 

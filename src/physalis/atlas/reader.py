@@ -264,8 +264,6 @@ class AtlasReader:
             raise BadInput("it holds a headline that is no text")
         if self._n and not -1 <= columns["region"].min() <= columns["region"].max() < max(len(self.regions), 1):
             raise BadInput("it names a region that does not exist")
-        if self._n and columns["n_fired"].min() < 0:
-            raise BadInput("it holds a number of firings below 0")
         return columns, headlines
 
     def _read_summary(self) -> Summary:

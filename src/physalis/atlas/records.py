@@ -1,7 +1,7 @@
 """What an atlas tells: the records that pages, notebooks and the command line show. No torch here."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +20,7 @@ class Record(BaseModel):
     @classmethod
     def trusted(cls: type[R], **fields: Any) -> R:
         """A record of fields that were checked when they were written, every one given. ``model_construct`` also looks
-        for defaults and aliases, of which there are none here, and a page is more than a hundred records."""
+        for defaults and aliases, and a page is more than a hundred records."""
         record = cls.__new__(cls)
         for name, value in (("__dict__", fields), ("__pydantic_fields_set__", set(fields)), *_UNUSED):
             object.__setattr__(record, name, value)
@@ -343,6 +343,9 @@ class Summary(Record, Displayed):
     """From the evaluation if there was one; always with l0, fvu, dead_fraction, dense_fraction."""
     held_out: bool
     """Whether fvu and l0 come from text that is known to have been held out of training."""
+    counted_on: Literal["held out", "training", "all", ""] = ""
+    """The part of the text on which the shares of dead and dense features were counted; empty where an older atlas does
+    not say."""
     baselines: list[Baseline]
     left_out: dict[str, int]
     """Hygiene: reason to number of token positions left out everywhere ("bos", "sink", "not_finite", "elsewhere")."""

@@ -49,12 +49,13 @@ def evaluate(
 
     Each number has an interval. ACTIVATIONS are those that the dictionary reads.
     """
-    models = early.dictionary(dictionary).config.get("model")
+    about = early.dictionary(dictionary)
+    models, out = about.config.get("model"), out or beside(dictionary, "evaluation")
     early.recordings(activations, writes)
+    early.out(out, "evaluation", dictionary=about.hash, splice_tokens=splice_tokens, seed=seed)
     from physalis import evaluate as evaluate_
     from physalis.cli.shown import printing
 
-    out = out or beside(dictionary, "evaluation")
     one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
     subject = printing.model_of(activations[0], model, loading) if one else None
     options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
@@ -123,10 +124,10 @@ def build_atlas(
     """Gather every feature's examples, effects and neighbours."""
     from physalis import artifact
 
-    early.dictionary(dictionary)
+    about = early.dictionary(dictionary)
     early.recordings(activations, writes)
-    if evaluation is not None:
-        artifact.read(evaluation, "evaluation")
+    judged = None if evaluation is None else artifact.read(evaluation, "evaluation").hash
+    early.out(out, "atlas", inputs={"dictionary": about.hash, "evaluation": judged}, causes=causes or None, seed=seed)
     early.codes(codes and [codes])
     from physalis import build_atlas as build
     from physalis.cli.shown import printing

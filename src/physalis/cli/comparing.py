@@ -50,10 +50,12 @@ def pair(
 
     By direction, and with ACTIVATIONS also by what they fire on.
     """
-    early.dictionary(a)
-    early.dictionary(b)
     early.recordings(activations, writes)
     early.codes(codes)
+    early.out(
+        out, "comparison", a=early.dictionary(a).hash, b=early.dictionary(b).hash, rate=rate, seed=seed,
+        tokens=tokens if activations else None,
+    )  # fmt: skip
     from physalis.cli.shown import comparisons
     from physalis.comparing.comparison import compare
 
@@ -91,6 +93,7 @@ def tree(
         early.dictionary(each)
     early.recordings(activations, writes)
     early.codes(codes)
+    early.out(out, "lineage", tokens=tokens, rate=rate, seed=seed)
     from physalis.cli.shown import comparisons
     from physalis.comparing.growing import grow
 

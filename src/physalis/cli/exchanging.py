@@ -10,6 +10,7 @@ from physalis.cli.arguments import early
 from physalis.cli.arguments.amounts import Positive
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import Json, Loading, Out, given
+from physalis.cli.shown.hints import beside, named, say_next
 
 
 @verb(of="exchange.converting.convert", example="physalis convert sae --to saelens --out sae-for-saelens")
@@ -54,12 +55,14 @@ def convert(
     What is read gets a verdict. Reads SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, OpenAI,
     circuit-tracer and bare weights. Ends with code 1 if the verdict finds something wrong.
     """
-    early.sites(site or [])
-    early.sites(site_out or [])
+    said = early.sites(site or []) + early.sites(site_out or [])
+    if model is not None:
+        early.layers(model, said)
     early.recordings(activations, writes)
     from physalis.cli.arguments.sources import opened
     from physalis.cli.shown import verdicts
     from physalis.exchange import convert as convert_
+    from physalis.placement.origin import listed
 
     joined = opened(activations, writes) if activations else None
     if model is None:
@@ -70,3 +73,13 @@ def convert(
     verdicts.show(made, json=json)
     if verdicts.failed(made):
         sys.exit(1)
+    first = made[0]
+    if json or first.manifest is None:
+        return
+    places = [str(each) for key in ("site", "writes") for each in listed(first.manifest.config.get(key))]
+    if activations:
+        where = [*activations, *named("--writes", writes), *named("--model", [model] if model else None)]
+        say_next("evaluate", first.folder, *where, "--out", beside(first.folder, "evaluation"))
+    elif model and places:
+        where = [*named("--site", [*dict.fromkeys(places)]), "--text", "stdlib"]
+        say_next("record", model, *where, "--out", beside(first.folder, "activations"))

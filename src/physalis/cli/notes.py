@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from physalis.cli.arguments.help import page
 from physalis.cli.arguments.options import Atlas_, Json, Out, given, writable
+from physalis.display.counts import counted
 
 if TYPE_CHECKING:
     from physalis.atlas import Atlas
@@ -28,7 +29,7 @@ def export_notes(
     from physalis.people.notes.files import export_notes as export
 
     n = export(_notes(atlas)[1], folder)
-    print(f"{folder} holds {n:,} records")
+    print(f"{folder} holds {counted(n, 'record')}")
 
 
 @app.command(name="import", **page(example="physalis notes import atlas notes"))
@@ -57,7 +58,7 @@ def merge_notes(*folders: Annotated[Path, Parameter(help="Folders that `notes ex
     from physalis.people.notes.files import merge_notes as merge
 
     n = merge(folders, out)
-    print(f"{out} holds {n:,} records")
+    print(f"{out} holds {counted(n, 'record')}")
 
 
 Source = Annotated[

@@ -144,7 +144,13 @@ def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None
         raise BadInput(
             f"{shown(named)} is neither numbers such as 3,17,40-49 nor a list in the notes (there: {known})."
         )
-    return [entry.feature for entry in notes.full_list(lists[named]).entries]
+    found = [entry.feature for entry in notes.full_list(lists[named]).entries]
+    if not found:
+        raise BadInput(
+            f"The list {shown(named)} in the notes holds no feature. Put some in, name numbers, or leave --features "
+            "out."
+        )
+    return found
 
 
 def _range(part: str, n_features: int) -> range:

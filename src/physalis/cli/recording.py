@@ -75,11 +75,17 @@ def record(
     same positions.
     """
     sites = early.sites(site)
+    outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
+    for each, folder in zip(sites, outs, strict=True):
+        early.out(
+            folder, "activations", site=str(each), tokens=tokens, field=field, context=context, bos=bos,
+            held_out=held_out, batch=batch, seed=seed,
+        )  # fmt: skip
+    early.layers(model, sites)
     early.text(text, field)
     from physalis import record as record_
     from physalis.cli.shown import printing
 
-    outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
     options = given(
         tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
     )
@@ -123,6 +129,7 @@ def plan(
     Memory, disk and time are measured on a few steps of the real thing. With several --site they are read side by side.
     """
     reads, targets = (early.sites(each or []) for each in (site, writes))
+    early.layers(model, reads, targets)
     early.dictionary_shape(dictionary, features, k)
     from physalis import plan as plan_
     from physalis.cli.arguments.amounts import count_features

@@ -68,9 +68,14 @@ def train(
     features. Several ACTIVATIONS are read side by side: a crosscoder; a crosslayer reads and writes several layers,
     named in their order.
     """
-    early.recordings(activations, writes)
+    read = early.recordings(activations, writes)
     early.dictionary_shape(dictionary, features, k)
-    early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
+    chosen = early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
+    early.out(
+        out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k, **chosen},
+        training={"epochs": epochs, "batch_size": batch_size, "lr": lr, "order": seed},
+        inputs={"activations": read[0].hash if len(read) == 1 else None},
+    )  # fmt: skip
     from physalis import artifact
     from physalis import train as train_
     from physalis.cli.arguments.sources import config_for, opened
@@ -144,6 +149,9 @@ def sweep(
     grid = given(architectures=dictionary, ks=k, widths=widths, seeds=seed, settings=chosen or None)
     found = sweep_(source, out, **grid, **given(skip=skip, epochs=epochs, batch_size=batch_size, device=device))
     printing.show(found, json=json)
+    if not json:
+        best = out / min(found.points, key=lambda each: each.fvu["value"]).folder
+        say_next("evaluate", best, *activations, *named("--writes", writes), "--out", beside(best, "evaluation"))
 
 
 @verb(of="training.finetuning.finetune", example="physalis finetune sae acts --tokens 50k --out tuned")
@@ -172,6 +180,8 @@ def finetune(
     """
     about = early.dictionary(dictionary)
     early.recordings(activations, writes)
+    asked = {"tokens": tokens, "batch": batch, "lr": lr, "fvu_weight": fvu_weight, "seed": seed}
+    early.out(out, "dictionary", finetuning=asked, inputs={"dictionary": about.hash})
     from physalis import artifact
     from physalis import finetune as finetune_
     from physalis.cli.shown import printing

@@ -77,19 +77,20 @@ def write_codes(coder: Dictionary, stored: Recorded, folder: Path) -> Segments:
     is_judged[judged.contexts] = True
 
     def read(start: int) -> Iterator[Coded]:
-        for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start):
-            measured = np.empty((0, 3))
-            sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
-            if len(sample):
-                rows = sample.to(x.device)
-                few = Codes(*(part[rows] for part in codes))
-                ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
-                columns = (at[sample], ratio.num, ratio.den)
-                measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
-            yield Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured)
-            advance(len(x))
+        with progress("encode", stored.n_tokens, "tokens", done=start) as advance:
+            for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start):
+                measured = np.empty((0, 3))
+                sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
+                if len(sample):
+                    rows = sample.to(x.device)
+                    few = Codes(*(part[rows] for part in codes))
+                    ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
+                    columns = (at[sample], ratio.num, ratio.den)
+                    measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
+                yield Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured)
+                advance(len(x))
 
-    with torch.no_grad(), progress("encode", stored.n_tokens, "tokens") as advance:
+    with torch.no_grad():
         write_segments(folder, coder.config.n_features, sizes, read)
     return Segments(folder, coder.config.n_features, sizes)
 

@@ -142,8 +142,14 @@ class Summary(Record, Displayed):
     n_held_out: int
     provenance: dict[str, str]
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called: with the beginnings of their hashes where they are called alike."""
+        a, b = self.a, self.b
+        return (a.name, b.name) if a.name != b.name else (f"{a.name} ({a.hash[:6]})", f"{b.name} ({b.hash[:6]})")
+
     def __repr__(self) -> str:
-        return f"Summary({self.a.name} and {self.b.name}, {self.a.fates['shared'].value:.0%} of A's features shared)"
+        return f"Summary({' and '.join(self.names)}, {self.a.fates['shared'].value:.0%} of A's features shared)"
 
 
 class Member(Record):

@@ -88,7 +88,12 @@ def verdict(imported: Imported, source: Source | None = None, model: Model | Non
     rows = readings.rows_of(source, d)
     measured, more = readings.judge(imported, rows, source.frame.mean_out.to(rows.x.device))
     by_model = None if model is None else _Passes(imported, source, model)
-    found += [*more, _l0(imported, measured), _fvu(imported.claims, measured), _site(imported, source, by_model)]
+    found += [
+        *more,
+        _l0(imported, measured),
+        _fvu(imported.claims, measured, len(rows.x)),
+        _site(imported, source, by_model),
+    ]
     found += [_bos(imported.claims, source, by_model), _dead(measured, len(rows.x))]
     return Verdict(tuple(found))
 
@@ -109,9 +114,9 @@ def _l0(imported: Imported, m: Measured) -> Check:
     return ok("L0", f"{m.l0:.1f} features fire on a token; the files say {claimed:g}.", **numbers)
 
 
-def _fvu(claims: Claims, m: Measured) -> Check:
+def _fvu(claims: Claims, m: Measured, n: int) -> Check:
     numbers = {"fvu": m.fvu} | ({} if claims.fvu is None else {"claimed": claims.fvu})
-    said = f"{m.fvu:.3f} of the variance stays unexplained"
+    said = f"{m.fvu:.3f} of the variance stays unexplained on {n:,} rows of the recording that are not held out"
     if m.fvu > HOPELESS:
         return wrong(
             "FVU",

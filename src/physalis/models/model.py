@@ -33,6 +33,7 @@ from physalis.models.hooks import (
 from physalis.models.identity import fingerprint
 from physalis.models.norms import Norm, gain_of
 from physalis.models.places import AT_A_MODULE, ModelSite, listed, module_of, path_of
+from physalis.models.sources.depth import check_layer
 from physalis.models.text import tokens as tokens_
 from physalis.runtime.cancellation import is_interruptible
 from physalis.site import INNER, Site, slip
@@ -175,11 +176,7 @@ class Model:
 
     def check(self, site: Site) -> None:
         """Raise BadInput if this model has no such site."""
-        if site.layer is not None and site.layer >= self.n_layers:
-            raise BadInput(
-                f"{self.name} has {self.n_layers} layers, L0 to L{self.n_layers - 1}; received {site}. "
-                f"Choose a layer in that range, for instance L{self.n_layers // 3}.{site.name}."
-            )
+        check_layer(self.name, self.n_layers, site)
         if self._has(site):
             return
         if site.name == "resid_mid" and self._parallel and site.layer is not None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 PLAIN_EVERY_S = 10.0
+RECENT_S = 60.0
+"""What is left is judged by how fast it went in so many seconds, and never by what comes before the first units are
+done: meanwhile kernels are compiled, and buffers filled."""
 
 
 class _Rate(ProgressColumn):
@@ -38,7 +42,7 @@ the name of the unit that begins, which is said at once."""
 def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advance]:
     """Show a job of ``total`` units on standard error. ``done`` units were finished by an earlier run and do not count
     towards the rate."""
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)  # as it is now, whoever redirects it later
     if console.is_terminal:
         columns = (
             TextColumn("{task.description:<22}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
@@ -57,11 +61,17 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ad
         return
 
     started = last = time.monotonic()
-    count, shown = done, ""
+    count, shown, said = done, "", (-1, "")
+    seen: deque[tuple[float, int]] = deque()
+    """When so many were done: after the first units, and at each line since."""
 
     def line(now: float) -> None:
+        nonlocal said
         rate = (count - done) / max(now - started, 1e-9)
+        if count < total and seen and count > seen[0][1]:
+            rate = (count - seen[0][1]) / max(now - seen[0][0], 1e-9)
         left = f", {max(total - count, 0) / rate:.0f} s left" if rate and count < total else ""
+        said = count, shown
         share = 100 * count / total if total else 100
         tail = f"  {shown}" if shown else ""
         print(f"{title}: {share:.0f} % ({_short(rate)} {unit}/s, {now - started:.0f} s{left}){tail}", file=sys.stderr)
@@ -74,9 +84,15 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ad
             print(f"{title}: {note} ({count + 1} of {total} {unit})", file=sys.stderr, flush=True)
             last = time.monotonic()
         now = time.monotonic()
+        if n and not seen:
+            seen.append((now, count))
         if now - last >= PLAIN_EVERY_S:
             last = now
             line(now)
+            seen.append((now, count))
+            while now - seen[0][0] > RECENT_S and len(seen) > 1:
+                seen.popleft()
 
     yield advance
-    line(time.monotonic())
+    if said != (count, shown):
+        line(time.monotonic())

@@ -19,6 +19,7 @@ from physalis.dictionaries.base import Shape
 from physalis.dictionaries.kernels.rows import release_buffers
 from physalis.models import Model
 from physalis.runtime.device import forget_peak_memory, free_memory, peak_memory, release_unused_memory, used_memory
+from physalis.runtime.progress import progress
 from physalis.site import Site
 from physalis.training.training import Source, train
 from physalis.types import Batch
@@ -83,15 +84,24 @@ def plan(
     on_disk = sum(value.numel() * value.element_size() for value in dictionary.state_dict().values())
     config = dictionary.config
     del dictionary
-    of_recording = recording.plan(model, [*sites, *targets], tokens=tokens)
-    steps = of_recording.tokens * epochs // batch_size
-    text = _text(model, sites, targets, max(TEXT_TOKENS, 2 * batch_size))
     few = -(-(k + 64) // len(sites)) * len(sites)  # a multiple, for those that have some features a layer
     options: dict[str, Any] = {"batch_size": batch_size, "device": model.device}
-    _probe(text, dictionaries.make(architecture, {**shape, "n_features": few}).config, steps=FEW, **options)  # compiles
-    first = _probe(text, config, steps=FEW, **options).settled
-    enough = min(MANY, max(3 * FEW, int(WITHIN_S / (2 * first))))
-    found = _probe(text, config, steps=enough, **options)
+    with progress("plan", 4, "parts") as advance:
+        advance(0, note="record a little")
+        of_recording = recording.plan(model, [*sites, *targets], tokens=tokens)
+        steps = of_recording.tokens * epochs // batch_size
+        text = _text(model, sites, targets, max(TEXT_TOKENS, 2 * batch_size))
+        advance(1)
+        advance(0, note="compile what training needs")
+        _probe(text, dictionaries.make(architecture, {**shape, "n_features": few}).config, steps=FEW, **options)
+        advance(1)
+        advance(0, note="train a little")
+        first = _probe(text, config, steps=FEW, **options).settled
+        enough = min(MANY, max(3 * FEW, int(WITHIN_S / (2 * first))))
+        advance(1)
+        advance(0, note="train a little longer")
+        found = _probe(text, config, steps=enough, **options)
+        advance(1)
     memory, free = found.memory, free_memory(model.device)
     of_both = memory if model.device.type == "cuda" else max(memory, of_recording.memory_bytes)
     return Plan(

@@ -1,11 +1,13 @@
 """The steering page: its records, its routes, what OpenAI's clients get, and the whole of it in a real browser."""
 
 import json
+import re
 
 import pytest
 from browsing import expect, serving
 from hanging import occupied
 from starlette.testclient import TestClient
+from tree import ROOT
 from typescript import fields, interfaces
 
 from physalis.steering import Add, Cap, Clamp, Project, Scale, Step
@@ -13,7 +15,7 @@ from physalis.steering import dose_curves as doses_
 from physalis.web import create_app
 from physalis.web.atlas.live import beside
 from physalis.web.atlas.records import Steerable
-from physalis.web.atlas.steering import steering_router
+from physalis.web.atlas.steering import Completions, Dosed, Message, Steered, steering_router
 from physalis.web.worker.model_lock import ModelLock
 
 EDIT = {"kind": "add", "feature": 3, "strength": 300.0}
@@ -86,6 +88,38 @@ def test_openai_clients_are_answered(client):
     assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+@pytest.mark.parametrize("field, value", [
+    ("n", 2), ("best_of", 3), ("logprobs", 0), ("logprobs", True), ("echo", True), ("stop", ["."]), ("tools", [{}]),
+    ("frequency_penalty", 0.5), ("logit_bias", {"3": 100}), ("response_format", {"type": "json_object"}),
+    ("stream_options", {"include_usage": True}), ("something_new", 1),
+])  # fmt: skip
+def test_what_openais_clients_ask_and_is_not_done_is_refused(client, path, field, value):
+    """As their clients read refusals, too."""
+    answer = client.post(path, json={"prompt": "alpha", "max_tokens": 2, field: value})
+    told = answer.json()
+    assert answer.status_code == 400 and told["detail"].startswith(f"{field}=")
+    assert told["error"] == {
+        "message": told["detail"], "type": "invalid_request_error", "param": None, "code": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("nothing", [
+    {"n": 1, "best_of": 1, "logprobs": None, "echo": False, "stop": None, "frequency_penalty": 0.0, "logit_bias": {}},
+    {"logprobs": False, "top_logprobs": 0, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}},
+    {"user": "me", "metadata": {"run": "3"}, "service_tier": "auto", "stop": []},
+])  # fmt: skip
+def test_what_asks_for_nothing_is_answered(client, nothing):
+    assert client.post("/v1/completions", json={"prompt": "alpha", "max_tokens": 2, **nothing}).status_code == 200
+
+
+def test_no_model_answers_for_another(client):
+    asked = {"prompt": "alpha", "max_tokens": 2}
+    answer = client.post("/v1/completions", json={**asked, "model": "gpt-x"})
+    assert answer.status_code == 400 and "There is no model 'gpt-x' here. Ask for tiny" in answer.json()["detail"]
+    assert client.post("/v1/completions", json={**asked, "model": "tiny"}).status_code == 200
+
+
 def contents(text: str) -> str:
     return "".join(c["choices"][0].get("text", "") for c in events(text))
 
@@ -134,6 +168,51 @@ def test_a_full_queue_is_told_before_an_answer_begins(tiny, tiny_dictionary, tin
 def test_what_cannot_be_done_is_a_sentence(client, path, asked, sentence):
     answer = client.post(path, json=asked)
     assert 400 <= answer.status_code < 500 and sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path, asked, sentence", [
+    ("/api/dose-response", {"strengths": [1]},
+     "The field feature is missing: it must be a whole number, at least 0. Received only 'strengths'."),
+    ("/api/dose-response", {}, "The field feature is missing: it must be a whole number, at least 0. Received an empty "
+     "object."),
+    ("/api/dose-response", [3], "body must be an object with feature, as JSON, sent as application/json. Received a "
+     "list of 1."),
+    ("/api/dose-response", None, "The body is missing. It must be an object with feature, as application/json."),
+    ("/api/steer", {"text": "a", "edits": [{"kind": "add", "strength": 1.0}]},
+     "The field edits.0.add.feature is missing: it must be a whole number, at least 0. Received only 'kind', "
+     "'strength'."),
+    ("/api/steer", {"text": "a", "edits": [{"feature": 3}]},
+     "The field edits.0.kind is missing: it must be one of add, cap, clamp, project, scale. Received only 'feature'."),
+    ("/api/steer", {"messages": [{"content": "a"}]},
+     "The field messages.0.role is missing: it must be system or user or assistant. Received only 'content'."),
+    ("/api/steer", {"edits": [3]}, "edits.0 must be an object"),
+    ("/api/try", {"text": "a", "limit": "x"}, "limit='x' cannot be used: Input should be a valid integer."),
+])  # fmt: skip
+def test_a_field_that_is_missing_is_named(client, path, asked, sentence):
+    answer = client.post(path, json=asked)
+    assert answer.status_code == 422 and sentence in answer.json()["detail"], answer.json()["detail"]
+
+
+def test_the_docs_tell_each_field_of_a_body():
+    page = (ROOT / "docs" / "steering.md").read_text()
+    bodies = [Steered, Dosed, Completions, Message, Add, Clamp, Scale, Project, Cap]
+    for field in {name for each in bodies for name in each.model_fields}:
+        assert re.search(rf'[`"]{field}["`]', page), field
+
+
+def test_the_docs_name_the_twins_that_there_are(tiny_atlas):
+    """Each page that is also there as JSON, and no other."""
+    page = (ROOT / "docs" / "all-of-physalis.md").read_text()
+    named = set(re.findall(r"`(/[a-zA-Z0-9/]+\.json)`", page)) - {"/api/openapi.json"}
+    client = TestClient(create_app(tiny_atlas))
+    pages = ("/summary", "/features", "/features/12", "/map", "/steer", "/try", "/lists")
+    there = {f"{each}.json" for each in pages if client.get(f"{each}.json").status_code == 200}
+    assert {each for each in named if "NAME" not in each} == there
+
+
+def test_what_is_no_json_is_told_so(client):
+    answer = client.post("/api/steer", content='{"text": "a"', headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and "The body is no JSON: Expecting ',' delimiter" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("seed", [2**63, -(2**70), -1])

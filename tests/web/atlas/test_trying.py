@@ -181,7 +181,7 @@ def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
         ("/api/try", {"text": "a", "sort": "beauty"}, 422, "sort='beauty'"),
         ("/api/try", {"text": "a", "texts": "b"}, 422, "texts='b'"),
         ("/api/try", {"text": "\ud800"}, 422, "text="),
-        ("/api/try", {}, 422, "Field required"),
+        ("/api/try", {}, 422, "The field text is missing: it must be a text"),
         ("/api/try/feature", {"text": "a", "feature": [10**6]}, 400, "There is no feature 1000000"),
         ("/api/try/feature", {"text": "a", "feature": [-1]}, 400, "There is no feature -1"),
         ("/api/try/feature", {"text": "a", "feature": []}, 422, "feature=[]"),

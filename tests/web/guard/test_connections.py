@@ -266,7 +266,7 @@ def test_a_process_may_open_as_many_files_as_its_user_may(monkeypatch):
     for limit in limits:
         monkeypatch.setattr(resource, "getrlimit", lambda kind, limit=limit: limit)
         connections.raise_room()
-    assert asked == [(1024, 1024), (connections.MOST + connections.RESERVE, resource.RLIM_INFINITY)]
+    assert asked == [(1024, 1024), (2 * connections.MOST + connections.RESERVE, resource.RLIM_INFINITY)]
 
     def refusing(kind, to):
         raise ValueError("more than this system allows")

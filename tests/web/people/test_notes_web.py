@@ -133,7 +133,7 @@ VOTE = {"feature": 1, "on": "explanation", "target": "x", "value": 1}
     [
         ("labels", LABEL | {"author": "Mallory"}, "author"),
         ("labels", LABEL | {"method": "machine"}, "method"),
-        ("labels", LABEL | {"text": ""}, "text = ''"),
+        ("labels", LABEL | {"text": ""}, "text=''"),
         ("labels", LABEL | {"text": "two\nlines"}, "line break"),
         ("labels", LABEL | {"text": "x" * (records.LABEL + 1)}, f"at most {records.LABEL}"),
         ("labels", LABEL | {"text": None}, "valid string"),
@@ -141,7 +141,7 @@ VOTE = {"feature": 1, "on": "explanation", "target": "x", "value": 1}
         ("labels", LABEL | {"feature": True}, "valid integer"),
         ("labels", LABEL | {"feature": -1}, "greater than or equal to 0"),
         ("labels", LABEL | {"feature": 10**40}, "feature"),
-        ("labels", {"text": "x"}, "required"),
+        ("labels", {"text": "x"}, "The field feature is missing: it must be a whole number, at least 0"),
         ("labels", [LABEL], "body"),
         ("labels", None, "body"),
         ("notes", LABEL | {"text": " \n "}, "blank"),
@@ -151,7 +151,7 @@ VOTE = {"feature": 1, "on": "explanation", "target": "x", "value": 1}
         ("votes", VOTE | {"on": "person"}, "'label' or 'explanation'"),
         ("lists", {"name": "x", "features": [1, "2"]}, "features.1"),
         ("lists", {"name": "x" * 201}, "at most 200"),
-        (f"lists/{NOBODY}/entries", {"feature": 1, "at": -1}, "at = -1"),
+        (f"lists/{NOBODY}/entries", {"feature": 1, "at": -1}, "at=-1"),
     ],
 )
 def test_bodies_that_do_not_fit_are_422(refused, empty, path, body, words):

@@ -167,3 +167,18 @@ def test_below_a_prefix_a_worker_is_asked_what_it_answers_alone(tmp_path):
         return await asked
 
     assert asyncio.run(run()).partition(b"?")[0] == b"POST /api/steer"
+
+
+def test_the_client_of_a_worker_that_is_gone_is_closed(tmp_path):
+    async def run() -> None:
+        at = At(tmp_path / "first")
+        relay = Relay(at)
+        first = relay.client
+        assert relay.client is first and not first.is_closed
+        at._at = tmp_path / "second"
+        second = relay.client
+        assert second is not first
+        await asyncio.gather(*relay._closing)
+        assert first.is_closed and not second.is_closed and relay.client is second
+
+    asyncio.run(run())

@@ -219,7 +219,8 @@ def _summary(
     config, recording = trained.config["dictionary"], stored.reads[0].manifest
     fired = Firing(torch.from_numpy(firings.n_fired), firings.n_tokens)
     edges, counts = log_density_histogram(fired)
-    said = evaluated.facts if evaluated else {"metrics": _metrics(stored, firings, fired), "baselines": []}
+    alone = {"metrics": _metrics(stored, firings, fired), "baselines": [], "firing": {"text": "all"}}
+    said = evaluated.facts if evaluated else alone
     return Summary(
         name=name,
         model=recording.config["model"],
@@ -233,6 +234,7 @@ def _summary(
         text=_text_name(recording.config["text"]),
         metrics={name: Estimate(**value) for name, value in said["metrics"].items()},
         held_out=stored.held_out.n_tokens > 0 and _apart(trained, stored.inputs, evaluated),
+        counted_on=said["firing"]["text"],
         baselines=[Baseline.model_validate(baseline) for baseline in said["baselines"]],
         left_out=recording.facts["dropped"],
         density_histogram=Histogram(edges=edges, counts=counts),

@@ -24,6 +24,28 @@ def sites(names: Sequence[str]) -> list[Site]:
     return found
 
 
+def layers(model: str, *named: Sequence[Site]) -> None:
+    """Raises BadInput for a layer that the model has not, where its config is on this machine."""
+    from physalis.models.sources.depth import check_layer, told_layers
+
+    n = told_layers(model)
+    for site in (each for sites in named for each in sites):
+        if n is not None:
+            check_layer(model, n, site)
+
+
+def out(folder: Path | None, kind: str, **known: Any) -> None:
+    """Raises BadInput where a folder to write holds something else, or what another job made: ``known`` is what is said
+    of the job already, as its keys name it, None for what was not given."""
+    if folder is not None:
+        artifact.check_free(folder, kind, known)
+
+
+def plain_features(given: str | None) -> int | None:
+    """A number of features, where it does not follow from a width."""
+    return None if given is None or given.strip().lower().endswith("x") else amount(given)
+
+
 def text(source: str, field: str | None) -> None:
     """Open the text and read its first document. Raises BadInput if there is none; what is on the hub is not asked."""
     from physalis.corpora.sources import documents, files
@@ -53,8 +75,8 @@ def dictionary_shape(architecture: str | None, features: str | None, k: int | No
     """Raise BadInput for an architecture that there is not, or a k that is not below a number of features."""
     if architecture is not None:
         check_architecture(architecture)
-    if k is not None and features is not None and not features.strip().lower().endswith("x"):
-        if k >= (n := amount(features)):
+    if k is not None and (n := plain_features(features)) is not None:
+        if k >= n:
             raise BadInput(
                 f"k = {k} must be smaller than the number of features, {n}: otherwise nothing is sparse. Lower --k or "
                 "raise --features."

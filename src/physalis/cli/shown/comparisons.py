@@ -18,7 +18,8 @@ def show_pair(found: Summary, folders: tuple[Path, Path], *, json: bool) -> None
         return
     names = [(found.a.name, found.b.name), tuple(each.name for each in folders), tuple(map(str, folders))]
     table = _table("", *next((both for both in names if len(set(both)) == 2), names[0]))
-    for title, of in (("architecture", _architecture), ("features", _size), ("FVU", _fvu), ("L0", _l0)):
+    rows = [("architecture", _architecture), ("features", _size)]
+    for title, of in [*rows, *([("FVU", _fvu), ("L0", _l0)] if found.codes is not None else [])]:
         table.add_row(title, of(found.a), of(found.b))
     for fate in found.a.fates:
         table.add_row(f"{fate}, of those that fire", *(_percent(side.fates.get(fate)) for side in (found.a, found.b)))
@@ -26,6 +27,11 @@ def show_pair(found: Summary, folders: tuple[Path, Path], *, json: bool) -> None
         table.add_row("split by chance", *(_percent(side.split_by_chance) for side in (found.a, found.b)))
     console = _console()
     console.print(table)
+    if found.codes is None:
+        console.print(
+            "FVU, L0 and what is split are told by codes: name a recording that both read, and they are measured.",
+            soft_wrap=True,
+        )
     for name, each in (("FVU", found.fvu_difference), ("L0", found.l0_difference)):
         if each is not None:
             console.print(f"{name} of the first less the second, document by document: {_number(each)}")

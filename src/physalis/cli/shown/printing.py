@@ -21,6 +21,7 @@ from physalis.cli.shown.console import make_console
 from physalis.cli.shown.hints import beside, say_next
 from physalis.codes import StoredCodes
 from physalis.corpora.characters import plain
+from physalis.display.counts import counted
 from physalis.metrics import ENOUGH, Interval
 from physalis.models import Model
 from physalis.sweeping.sweeping import Sweep
@@ -34,6 +35,12 @@ TITLES = {
     "ce": "the model's own loss, nats",
 }  # fmt: skip
 STRIKING = 5
+COUNTED = {
+    "held out": "", "": "", "training": "; dead and dense features are counted on text it was trained on",
+    "all": "; dead and dense features are counted on all text of the atlas, also what it was trained on",
+}  # fmt: skip
+"""Where shares of features stand on other text than the other numbers: few tokens make features look dead that are only
+rare."""
 
 
 def model_of(activations: Path, name: str | None, loading: Loading) -> Model:
@@ -136,20 +143,16 @@ def _measured_on(console: Console, facts: dict[str, Any]) -> None:
     for site, found in facts["sites"].items():
         console.print(f"FVU at {site}: {ranged(found['value'], found['low'], found['high'])}")
     documents, firing = facts["documents"], facts["firing"]
-    said = [f"Rebuilt: {facts['n_held_out']:,} held-out tokens of {_count(documents['held_out'], 'document')}."]
+    said = [f"Rebuilt: {facts['n_held_out']:,} held-out tokens of {counted(documents['held_out'], 'document')}."]
     if facts["not_spliced"]:
         said.append(f"Nothing was spliced: {facts['not_spliced']}")
     else:
-        said.append(f"Spliced: {facts['n_spliced']:,} predictions in {_count(documents['spliced'], 'document')}.")
-    said.append("Intervals are 95 %, over documents.")
+        said.append(f"Spliced: {facts['n_spliced']:,} predictions in {counted(documents['spliced'], 'document')}.")
+    said.append("Intervals are 95 %: over documents of what is averaged over tokens, Wilson's of shares of features.")
     if min(documents["held_out"], documents["spliced"] or ENOUGH) < ENOUGH:
         said.append(f"Fewer than {ENOUGH} documents are too few for one: record more of them, or raise --held-out.")
     said.append(f"Dead and dense features are counted on {firing['tokens']:,} tokens of the {firing['text']} text.")
     console.print(" ".join(said), highlight=False)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _stacked(number: Text) -> Text:
@@ -264,9 +267,8 @@ def _summary(console: Console, s: Summary) -> None:
         )
     )
     metrics = {name: estimate.model_dump() for name, estimate in s.metrics.items()}
-    console.print(
-        "Measured on text the dictionary never saw:" if s.held_out else "Measured on text it may have been trained on:"
-    )
+    measured = f"Measured on text the dictionary never saw{COUNTED[s.counted_on]}:"
+    console.print(measured if s.held_out else "Measured on text it may have been trained on:")
     _metrics(console, metrics, [b.model_dump() for b in s.baselines])
 
 

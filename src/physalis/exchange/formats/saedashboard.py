@@ -180,6 +180,8 @@ def middles(histogram: Histogram) -> list[float]:
 def chosen(atlas: Atlas, features: Sequence[int] | None) -> tuple[list[int], list[int]]:
     """The features asked for, or all, in order: those that fire, and those that never do."""
     asked = sorted(set(range(len(atlas)) if features is None else features))
+    if not asked:
+        raise BadInput("There is no feature to export: the list is empty. Name some, or leave the list out.")
     for id in asked[:1] + asked[-1:]:
         atlas.rows([id])
     if not asked:

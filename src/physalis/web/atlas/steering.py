@@ -13,7 +13,7 @@ The model is asked one thing at a time: a second request waits for its turn. Imp
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +38,7 @@ from physalis.steering import DoseResponse, Edit, Steering, chat, completion, do
 from physalis.steering.edits import place_of, steerable
 from physalis.web.atlas.records import Steerable
 from physalis.web.server.events import Events
+from physalis.web.server.shortened import cut, shown
 from physalis.web.worker.model_lock import ModelLock
 
 LONGEST = 8_000  # characters of a prompt, or of a message
@@ -45,6 +46,17 @@ ALTOGETHER = 32_000  # characters of all messages
 PROMPTS = 2  # that become tokens at once: long ones take a while, and others wait for threads too
 MOST_STRENGTH = 1e6  # of a dose: more is not a number any more in 16 bit
 USUAL = 128  # tokens of OpenAI's answers, where their number is not asked for
+UNHEARD = frozenset(
+    {"metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "user"}
+)
+"""Fields of OpenAI's that say nothing about the text."""
+NOTHING: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,), "best_of": (1,), "logprobs": (False,), "top_logprobs": (0,), "echo": (False,), "suffix": ("",),
+    "stop": ([], ""), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "tools": ([],),
+    "functions": ([],), "tool_choice": ("none", "auto"), "function_call": ("none", "auto"), "modalities": (["text"],),
+    "response_format": ({"type": "text"},), "stream_options": ({}, {"include_usage": False}), "store": (False,),
+}  # fmt: skip
+"""Values with which other fields of OpenAI's ask for nothing."""
 Edits = Annotated[list[Edit], Field(max_length=32, fail_fast=True)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 
@@ -97,10 +109,15 @@ class Dosed(SteerRequest):
     strengths: Annotated[list[Strength], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
 
 
-class Completions(Sampling):
-    """OpenAI's request, as far as it means something here. Other fields that its clients send are not refused."""
+def _asks_nothing(field: str, value: Any) -> bool:  # 0 asks for something where False does not
+    return any(each == value and isinstance(each, bool) == isinstance(value, bool) for each in NOTHING.get(field, ()))
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+
+class Completions(Sampling):
+    """OpenAI's request, as far as it means something here. Of its other fields only those that ask for nothing are
+    taken."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     model: Annotated[str, Field(max_length=LONGEST)] | None = None
     prompt: Text | None = None
@@ -109,6 +126,14 @@ class Completions(Sampling):
     max_completion_tokens: Annotated[int, Field(ge=1, le=512)] | None = None
     stream: bool = False
     edits: Edits = []
+
+    def check(self, name: str) -> None:
+        """Raise BadInput for what is asked for and not done here, where the model is the one of this name."""
+        if self.model not in (None, name):
+            raise BadInput(f"There is no model {shown(self.model)} here. Ask for {name}, or leave it out.")
+        for field, value in (self.model_extra or {}).items():
+            if field not in UNHEARD and value is not None and not _asks_nothing(field, value):
+                raise BadInput(f"{cut(field)}={shown(value)} asks for what is not done here. Leave {cut(field)} out.")
 
 
 def steering_router(
@@ -183,6 +208,7 @@ def steering_router(
     @router.post("/v1/chat/completions", response_model=None, responses=streamed)
     async def complete(asked: Completions, request: Request) -> Response:
         """One text, edited where ``edits`` are given."""
+        asked.check(model.name)
         talks = asked.messages is not None
         prompt = await run_sync(prompt_of, asked.prompt, asked.messages, limiter=prompts)
         n = room(model, len(prompt), asked.max_completion_tokens or asked.max_tokens, USUAL)

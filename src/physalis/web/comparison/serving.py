@@ -95,7 +95,7 @@ def comparison_room(subject: Comparison | Forest, atlases: Sequence[Atlas] = (),
     else:
         told = _of_comparison(subject, names)
         kind, summary = "comparison", subject.summary.model_dump_json()
-        title = f"{subject.summary.a.name} and {subject.summary.b.name} – physalis"
+        title = f"{' and '.join(subject.summary.names)} – physalis"
     pages = APIRouter(include_in_schema=False)
 
     @pages.get("/")

@@ -29,6 +29,8 @@ from physalis.web.guard.proxies import Proxies, is_among
 MOST, RESERVE = 2_000, 512
 """Connections that a server keeps, and descriptors that it needs besides: for databases, each thread its own, and for
 connections that are only looked at to be closed."""
+EACH = 2
+"""Descriptors that one connection may need: its own, and while its request waits for the model one to the worker."""
 FOLD = 4
 """How many times ``by_address`` one address may have where it keeps the server waiting with none."""
 PATIENCE_S = 0.5
@@ -194,7 +196,7 @@ def room() -> int:
     except ImportError:  # Windows counts otherwise, and allows thousands
         return MOST // 4
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else min(MOST, max(soft - RESERVE, soft // 4))
+    return MOST if soft == resource.RLIM_INFINITY else min(MOST, max(soft - RESERVE, soft // 2) // EACH)
 
 
 def raise_room() -> None:
@@ -204,7 +206,8 @@ def raise_room() -> None:
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST + RESERVE if hard == resource.RLIM_INFINITY else min(hard, MOST + RESERVE)
+    wanted = EACH * MOST + RESERVE
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -44,7 +44,8 @@ from physalis.people.comments.refusals import Conflict, Missing, NotAllowed, Not
 from physalis.people.comments.store import LONGEST
 from physalis.web.guard.hosts import session_cookie
 from physalis.web.server.answers import as_json
-from physalis.web.server.refusals import cut, shown, to_visitor
+from physalis.web.server.refusals import to_visitor
+from physalis.web.server.unfit import unfit
 
 SESSION_DAYS = 30
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", max_length=16)]
@@ -116,7 +117,7 @@ class Told(APIRoute):
             try:
                 response = await handle(request)
             except RequestValidationError as error:
-                response = JSONResponse({"detail": _sentence(error)}, 422)
+                response = JSONResponse({"detail": unfit(request, error)}, 422)
             except BadInput as error:
                 status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
                 response = JSONResponse({"detail": to_visitor(error)}, status)
@@ -272,12 +273,3 @@ def _me(session: Session) -> Me:
 
 def _sent(request: Request, invited: Invited) -> Sent:
     return Sent(invitation=invited.invitation, link=request.scope.get("root_path", "") + LINK + invited.token)
-
-
-def _sentence(error: RequestValidationError) -> str:
-    """What the first error says, in characters that any JSON can hold."""
-    first = error.errors()[0]
-    given = first.get("input")
-    told = shown(given) if isinstance(given, str | int | float | bool | None) else f"the {type(given).__name__}"
-    place = cut(".".join(str(part) for part in first["loc"]))
-    return f"{place}: {cut(first['msg'])}; received {told}.".encode("ascii", "backslashreplace").decode()

@@ -52,11 +52,10 @@ from physalis.people.notes.records import (
     Vote,
     VotedOn,
     Worth,
-    fault,
 )
 from physalis.people.notes.store import ENTRIES
 from physalis.web.server.answers import Refusal, as_json
-from physalis.web.server.refusals import cut
+from physalis.web.server.unfit import unfit
 
 MOST_BYTES = 64 * 1024
 """The longest body. More is refused as soon as it is seen, not after it was read."""
@@ -150,7 +149,7 @@ class Limited(APIRoute):
             try:
                 return await handle(Request(request.scope, receive))
             except RequestValidationError as error:
-                raise HTTPException(422, cut(fault(error.errors()[0]))) from None
+                raise HTTPException(422, unfit(request, error)) from None
             except NotThere as error:
                 raise HTTPException(404, str(error)) from error
             except NotYours as error:

@@ -71,6 +71,8 @@ def publish(
     remarks = remarks_of(comments, len(atlas))
     chosen = [*remarks, *near_striking(atlas, most)] if features is None else features
     ids = list(dict.fromkeys(chosen))
+    if features is not None and not ids:
+        raise BadInput("There is no feature to publish: the list is empty. Name some, or leave the list out.")
     atlas.rows(ids)  # refuses those that do not exist
     ids = list(dict.fromkeys([*ids, *(id for article in written for id in article.features)]))
     if not ids:

@@ -4,10 +4,10 @@ told names no folder of the server; what went wrong is told to its owner, in the
 import json
 import os
 import re
-import reprlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,13 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from physalis.errors import BadInput, Unavailable
 from physalis.web.guard.journal import LOG, Seldom, number_of
+from physalis.web.server.shortened import cut
+from physalis.web.server.unfit import unfit
 
-LONGEST = 200
-"""Characters of what somebody sent that a sentence repeats."""
 _PATH = re.compile(r"(?<![\w/.:-])(?:/(?:[^\s/'\"`,;:()<>]+/)+|[A-Za-z]:\\(?:[^\s\\'\"`,;()<>]+\\)+)[^\s'\"`,;:()<>]*")
 """What may be a path of this machine."""
 _HERE = "\N{HORIZONTAL ELLIPSIS}"
-_repr = reprlib.Repr()
 _seldom = Seldom()
 
 
@@ -37,7 +36,11 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
     def refuse(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
         path = request.url.path.removeprefix(prefix)
         if page is None or path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
-            return JSONResponse({"detail": sentence}, status, dict(headers or {}))
+            told: dict[str, Any] = {"detail": sentence}
+            if path.startswith("/v1/"):  # where OpenAI's clients ask, who look for it there
+                kind = "invalid_request_error" if status < 500 else "server_error"
+                told["error"] = {"message": sentence, "type": kind, "param": None, "code": None}
+            return JSONResponse(told, status, dict(headers or {}))
         if status < 500:
             return page("Not here – physalis", status=status, error=json.dumps(sentence))
         return page("Something went wrong – physalis", status=status, error=json.dumps(sentence), mishap="true")
@@ -48,9 +51,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        given = f"{cut(str(first['loc'][-1]))}={shown(first.get('input'))}"
-        return refuse(request, 422, f"{given} cannot be used: {cut(first['msg'])}.")
+        return refuse(request, 422, unfit(request, error))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -86,20 +87,6 @@ def _named(path: str) -> str:
     if path.startswith("/") and first != _HERE and not os.path.lexists(f"/{first}"):
         return path  # a page
     return (rest or [first])[-1] + ("." if path.endswith(".") else "")
-
-
-def cut(text: str) -> str:
-    """A text, as far as a sentence repeats it."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def shown(given: object) -> str:
-    """A value that somebody sent, as far as a sentence repeats it: in ASCII, since half a surrogate pair could not be
-    sent back."""
-    text = given[: LONGEST + 1] if isinstance(given, str) else given
-    return cut(
-        (ascii(text) if isinstance(text, str) else _repr.repr(text)).encode("ascii", "backslashreplace").decode()
-    )
 
 
 class Mishaps:

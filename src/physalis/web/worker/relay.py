@@ -58,11 +58,17 @@ class Relay:
         self.worker = worker
         self._client: httpx.AsyncClient | None = None
         self._address: Path | None = None
+        self._closing: set[asyncio.Future[None]] = set()
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """Made where it is used: it belongs to an event loop, and to the worker's address."""
+        """Made where it is used: it belongs to an event loop, and to the worker's address. That of a worker which is
+        gone is closed."""
         if self._client is None or self._address != self.worker.address:
+            if self._client is not None:
+                closing = asyncio.ensure_future(self._client.aclose())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
             self._address = self.worker.address
             transport = httpx.AsyncHTTPTransport(uds=str(self._address), limits=httpx.Limits())
             self._client = httpx.AsyncClient(

@@ -32,7 +32,7 @@ def work(parent: Connection) -> None:
     """Answer at the socket, and with the setting, that ``parent`` sends, until that is gone. What is told of it, or the
     error that ended it before it could answer, is sent back."""
     setting, address = parent.recv()
-    threading.Thread(target=_end_with, args=(parent, address.parent), daemon=True, name="parent").start()
+    threading.Thread(target=_live_with, args=(parent, address.parent), daemon=True, name="parent").start()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     with contextlib.suppress(OSError):  # Linux may share processors among sessions first, and then inside each
@@ -74,10 +74,12 @@ def _told(route: APIRoute) -> Route:
     return Route(route.path, sorted(route.methods or ()), any(each.dependency is costs for each in route.dependencies))
 
 
-def _end_with(parent: Connection, folder: Path) -> None:
-    """End this process when the other end of a connection is gone."""
+def _live_with(parent: Connection, folder: Path) -> None:
+    """Give a sign of life whenever one is asked for, and end this process when the other end of the connection is
+    gone."""
     with contextlib.suppress(EOFError, OSError):
-        parent.recv()
+        while True:
+            parent.send(parent.recv())
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

@@ -2,7 +2,8 @@
 
 What a model computes shares nothing with the pages then: neither Python's lock nor memory, and it yields to them where
 there are too few cores for both. The pages pass on to it what is asked of the model (``web.worker.relay``). One that
-ended, as the system ends processes for want of memory, is started again when it is next asked for.
+ended, as the system ends processes for want of memory, is started again when it is next asked for. One that hangs is
+ended and started again: it is asked for a sign of life every few seconds, which a thread gives that waits for nothing.
 
 A worker ends with the process that started it, however that ended, and is told nothing by Ctrl-C.
 """
@@ -26,6 +27,11 @@ from physalis.errors import Unavailable
 
 AGAIN_S = 20.0
 """How soon after it was started one that ended is started again."""
+BEAT_S = 5.0
+"""How long after one sign of life the next is asked for."""
+SILENCE = 30
+"""Seconds for which one that is asked may say nothing. They are counted one by one: while this process is stopped, too,
+none goes by."""
 LONGEST = 70
 """Bytes of the folder for temporary files: the path of a socket has 103 at most."""
 WORKING = "physalis.web.worker.service"
@@ -70,15 +76,17 @@ class Told(NamedTuple):
 class Worker:
     """A worker that runs, or is started again. ``told`` is what the first said."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, *, beat_s: float = BEAT_S, silence: int = SILENCE) -> None:
         """Start it and wait until it answers. Raises what it raises: BadInput where the setting is at fault."""
         self._setting = setting
+        self.beat_s, self.silence = beat_s, silence
         self._folder = _folder()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: Connection | None = None
         self._starting = False
         self._started = 0.0
+        self._closed = threading.Event()
         atexit.register(self.close)
         try:
             self.told = self._start()
@@ -106,6 +114,7 @@ class Worker:
 
     def close(self) -> None:
         """End it."""
+        self._closed.set()
         self._end()
         self._folder.cleanup()
 
@@ -115,6 +124,25 @@ class Worker:
         if self._process is not None:
             self._process.kill()  # it keeps nothing, and one that was stopped hears nothing else
             self._process.wait()
+
+    def _watch(self, ours: Connection) -> None:
+        """Ask one for signs of life as long as it lives, and have one that gives none started again."""
+        try:
+            while not self._closed.wait(self.beat_s):
+                ours.send(None)
+                if not any(ours.poll(1.0) for _ in range(self.silence)):
+                    break
+                ours.recv()
+            else:
+                return
+        except (EOFError, OSError):  # it ended, or was ended: whoever asks next has it started again
+            return
+        with self._lock:
+            if self._starting or self._closed.is_set():
+                return
+            self._starting = True
+        _log.warning("The model's process said nothing for %d s: it is ended and started again.", self.silence)
+        self._restart()
 
     def _restart(self) -> None:
         try:
@@ -143,6 +171,7 @@ class Worker:
             told = Unavailable("The model's process ended before it answered. It may lack memory.")
         if isinstance(told, BaseException):
             raise told
+        threading.Thread(target=self._watch, args=(self._ours,), daemon=True, name="heartbeat").start()
         return told
 
 

@@ -1,0 +1,98 @@
+"""Signs of life: a worker that hangs is ended and started again, its visitors are told, and one that lives is left."""
+
+import asyncio
+import os
+import signal
+import threading
+from multiprocessing import Pipe
+
+import echoing
+import pytest
+from fastapi import Request
+from hanging import until
+from test_relay import Visit
+from tree import TESTS
+
+from physalis.errors import Unavailable
+from physalis.web.worker import service
+from physalis.web.worker import worker as worker_
+from physalis.web.worker.relay import Passed, Relay
+from physalis.web.worker.worker import Setting, Worker
+
+
+class Counted(Worker):
+    """Tells of each sign of life."""
+
+    def __init__(self, *setting, **options) -> None:
+        self.beats = threading.Semaphore(0)
+        super().__init__(*setting, **options)
+
+    def _watch(self, ours) -> None:
+        received = ours.recv
+
+        def recv() -> object:
+            found = received()
+            self.beats.release()
+            return found
+
+        ours.recv = recv
+        super()._watch(ours)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_, "WORKING", echoing.__name__)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+    own = Counted(Setting(tmp_path, tmp_path), beat_s=0.01)
+    yield own
+    own.close()
+
+
+async def asked(relay: Relay) -> bytes:
+    visit = Visit()
+    await Passed(relay, Request(visit.scope, visit.receive), b"{}")(visit.scope, visit.receive, visit.send)
+    return visit.body
+
+
+def test_one_that_hangs_is_ended_and_started_again(own):
+    """Nobody has to ask for that; who asked meanwhile is told."""
+
+    async def run() -> None:
+        relay = Relay(own)
+        assert await asked(relay) == b"here"
+        hung, before = own._process, relay.client
+        own.silence = 1
+        hung.send_signal(signal.SIGSTOP)
+        with pytest.raises(Unavailable, match="Ask again in a moment"):
+            await asked(relay)
+        own.silence = 60
+        await asyncio.to_thread(until, lambda: hung.poll() == -signal.SIGKILL and not own._starting)
+        assert own._process is not hung and own._process.poll() is None
+        assert await asked(relay) == b"here"
+        await asyncio.gather(*relay._closing)
+        assert before.is_closed
+
+    asyncio.run(run())
+
+
+def test_one_that_lives_is_left_alone(own):
+    before = own._process
+    for _ in range(20):
+        assert own.beats.acquire(timeout=60)
+    assert own._process is before and before.poll() is None
+
+
+def test_a_worker_gives_signs_of_life_and_ends_with_who_asks(tmp_path, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(service.os, "_exit", lambda code: ended.set())
+    ours, theirs = Pipe()
+    socket = tmp_path / "socket"
+    socket.mkdir()
+    thread = threading.Thread(target=service._live_with, args=(theirs, socket))
+    thread.start()
+    for _ in range(3):
+        ours.send(None)
+        assert ours.poll(60) and ours.recv() is None
+    ours.close()
+    thread.join(60)
+    assert ended.is_set() and not socket.exists()

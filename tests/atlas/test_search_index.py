@@ -55,7 +55,9 @@ def test_symbols_are_found() -> None:
 
 
 def test_a_minus_excludes() -> None:
-    find = find_in(index_of({"import": 8, "python": 1}, {"import": 4}, {"impossible": 8, "for": 1, "loop": 1}, {"-": 4}))
+    find = find_in(
+        index_of({"import": 8, "python": 1}, {"import": 4}, {"impossible": 8, "for": 1, "loop": 1}, {"-": 4})
+    )
 
     def found(query: str) -> list[int]:
         return np.flatnonzero(score(query, 4, find)).tolist()

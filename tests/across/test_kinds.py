@@ -17,7 +17,7 @@ from physalis.activations import Activations, Pairs
 from physalis.artifact import Manifest
 from physalis.atlas.build.building import build_atlas
 from physalis.atlas.interventions.ablation import ablate
-from physalis.atlas.interventions.attached import Case, Subject
+from physalis.atlas.interventions.attached import Attached, Case
 from physalis.comparing.comparison import compare
 from physalis.dead_features import explain_dead_features
 from physalis.errors import BadInput
@@ -216,7 +216,7 @@ def test_an_ablation_removes_what_the_feature_writes(given, model, watched, name
         expected[keep] = contribution(d, x[keep], feature)
     fires = expected.abs().sum(-1) > 0
     cases = [Case(feature, 1, i, row.numpy(), 0, int(fires[i].nonzero()[0]), 0.5) for i, row in enumerate(tokens)]
-    removed, _ = ablate(Subject(model, d, place), cases, {feature: np.arange(3)}, seed=0)
+    removed, _ = ablate(Attached(model, d, place), cases, {feature: np.arange(3)}, seed=0)
     (passed,) = watched
     assert len(removed) == 3 and set(passed.changes) == set(place.writes)
     parts = place.split(expected)

@@ -22,7 +22,9 @@ from physalis.types import Batch, Frame
 
 recordings = recordings
 OPTIONS = dict(batch_size=512, epochs=2)
-TRAINED = [(name, kind) for name, kind in MADE if kind != "layer norm"]
+NEVER = {("ListaMatryoshka", "transcoder"), ("ListaMatryoshka", "skip")}
+TRAINED = [made for made in MADE if made[1] != "layer norm" and made not in NEVER]
+"""What `train` makes."""
 
 
 def elsewhere(frame: Frame) -> Frame:
@@ -54,7 +56,7 @@ def test_folding_and_unfolding_leaves_the_weights(tiny_activations, tiny_diction
     frame = tiny_activations.frame
     raw, again = dictionaries.load(tiny_dictionary), dictionaries.load(tiny_dictionary)
     again.unfold(frame)
-    assert not torch.allclose(again.state_dict()["enc"], raw.state_dict()["enc"])
+    assert not torch.allclose(again.state_dict()["centre"], raw.state_dict()["centre"])
     again.fold(frame)
     for name, value in raw.state_dict().items():
         assert torch.allclose(again.state_dict()[name], value, rtol=1e-4, atol=1e-5), name
@@ -69,12 +71,12 @@ def configs(tiny_activations):
     return [dictionaries.make(each.__name__, shape(tiny_activations)).config for each in ALONE]
 
 
-ALONE = [each for each in dictionaries.ARCHITECTURES if each.__name__ not in ("Crosscoder", "CrossLayer")]
+ALONE = (dictionaries.TopK, dictionaries.JumpReLU, dictionaries.L1Resampled)
 
 
 @pytest.fixture(scope="module")
 def begun(tiny_activations, configs, tmp_path_factory):
-    """A short training of each architecture."""
+    """A short training of a few architectures, which keep most of what there is to keep."""
     folders = [tmp_path_factory.mktemp("begun") / each.__name__ for each in ALONE]
     train(tiny_activations, configs, folders, **OPTIONS)
     return folders

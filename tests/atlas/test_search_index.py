@@ -54,6 +54,24 @@ def test_symbols_are_found() -> None:
     assert (score("):", 2, find) > 0).tolist() == [True, False]
 
 
+def test_a_minus_excludes() -> None:
+    find = find_in(
+        index_of({"import": 8, "python": 1}, {"import": 4}, {"impossible": 8, "for": 1, "loop": 1}, {"-": 4})
+    )
+
+    def found(query: str) -> list[int]:
+        return np.flatnonzero(score(query, 4, find)).tolist()
+
+    assert found("import -python") == found("-python import") == found("import -PYTHON ") == [1]
+    assert score("import -python", 4, find)[1] == score("import ", 4, find)[1], "ranked by what is wanted"
+    assert found("-python") == [1, 2, 3] and set(score("-python", 4, find)) == {0, 1}
+    assert found("import -pyth") == [0, 1], "what is excluded is a whole word: typing on takes nothing away at random"
+    assert found("imp -python") == [], "only the last word may be unfinished"
+    assert found("-for_loop") == found("-for -nothing") == [0, 1, 3] and found("-for_import") == [0, 1, 2, 3]
+    assert found("-import import") == []
+    assert found("-") == [3], "a minus by itself is a token like others"
+
+
 def test_nothing_finds_nothing() -> None:
     assert score("", 2, find_in(index_of({"a": 1}))).tolist() == [0, 0]
 
@@ -76,6 +94,8 @@ def test_no_more_words_than_anybody_types() -> None:
     assert len(asked) == MOST_WORDS
     with pytest.raises(BadInput, match=f"at most {MOST_WORDS} different words; received {MOST_WORDS + 1}"):
         score(" ".join(f"w{i}" for i in range(MOST_WORDS + 1)), 2, find)
+    with pytest.raises(BadInput, match=f"received {MOST_WORDS + 2}"):
+        score("a " + " ".join(f"-w{i}" for i in range(MOST_WORDS + 1)), 2, find)
     assert len(asked) == MOST_WORDS
     score(". " * 31_000, 2, find)
     assert len(asked) == MOST_WORDS + 1

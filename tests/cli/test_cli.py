@@ -194,6 +194,7 @@ def test_another_job_is_told_in_the_words_of_the_command_line(run, tiny_activati
     assert code == 0 and json.loads(out)["config"]["dictionary"]["aux_weight"] == 0, err
     code, _, err = run(*words, "--k", "4", "--epochs", "2", "--set", "aux_weight=0")
     assert code == 2 and "holds another job: --epochs was 1, now 2. A training is not lengthened" in err
+    assert f"--continue {tmp_path / 'd'} goes on with it there." in err
     code, _, err = run(*words, "--k", "5", "--epochs", "1", "--set", "aux_weight=0.5")
     assert code == 2 and "--k was 4, now 5; --set aux_weight was 0, now 0.5. Choose" in err
     code, _, err = run(*words, "--k", "4", "--epochs", "1", "--dictionary", "matryoshka")

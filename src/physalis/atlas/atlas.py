@@ -69,7 +69,8 @@ class Atlas(Displayed):
         """One page of the features that match.
 
         ``query`` holds words of which a feature must have every one, in its headline, tokens, promoted tokens or
-        examples; the last may be unfinished. A number is also an id, finished or not; ``#12`` is only the id.
+        examples; the last may be unfinished. A minus right before a word leaves out the features that have it:
+        ``import -python``. A number is also an id, finished or not; ``#12`` is only the id.
         ``sort`` is an entry of ``SORTS``; if none is given, a search comes best match first and a list by density.
         ``filters`` gives (low, high), both inclusive and either of them None, for any metric, place or id.
         Raises BadInput for a sort or filter that does not exist.

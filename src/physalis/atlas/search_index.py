@@ -5,12 +5,14 @@ An inverted index of our own, because typing ahead over common words was measure
 how many features match, which a capped search cannot.
 
 A word is a run of letters and digits, case folded; a CJK character is a word by itself; a run without any letter or
-digit, such as "):", is one word. Nothing a person types is an error.
+digit, such as "):", is one word. In a query a minus right before a word excludes: "import -python". Nothing a person
+types is an error.
 """
 
 import re
 from array import array
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,7 @@ HEADLINE, TOKEN, PROMOTED, EXAMPLE = 8, 4, 2, 1
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_EXCLUDED = re.compile(r"-(?=[^\W_])")
 MAX_WORD = 40
 """Longer runs are cut: nobody types them, and they would fill the index."""
 MOST_WORDS = 32
@@ -70,37 +73,54 @@ Find = Callable[[str, str], list[tuple[str, bytes, bytes]]]
 
 
 def score(query: str, n_features: int, find: Find) -> np.ndarray:
-    """How well each feature matches every word of ``query``; 0 where it lacks one. The last word may be unfinished.
+    """How well each feature matches every word of ``query``; 0 where it lacks one, or has what a minus excludes. The
+    last word may be unfinished; what is excluded is excluded as it stands.
 
-    A feature's score is the sum over different words of weight times log(1 + n_features / features with that word).
-    Raises BadInput for more than MOST_WORDS different ones, Unavailable if what ``find`` gives names other features.
+    A feature's score is the sum over different words of weight times log(1 + n_features / features with that word); 1
+    where words are only excluded. Raises BadInput for more than MOST_WORDS different ones, Unavailable if what
+    ``find`` gives names other features.
     """
-    wanted = _wanted(query)
-    if len(wanted) > MOST_WORDS:
-        raise BadInput(
-            f"A search has at most {MOST_WORDS} different words; received {len(wanted):,}. Leave out the common ones."
-        )
+    asked = _asked(query)
+    if (n := len({*asked.wanted}.union(*asked.excluded))) > MOST_WORDS:
+        raise BadInput(f"A search has at most {MOST_WORDS} different words; received {n:,}. Leave out the common ones.")
     total = np.zeros(n_features, np.float32)
-    alive = np.full(n_features, bool(wanted))
-    for word, unfinished in wanted.items():
+    alive = np.full(n_features, bool(asked.wanted or asked.excluded))
+    for word, unfinished in asked.wanted.items():
         matches = find(word, word + chr(0x10FFFF) if unfinished else word + "\0")
         found = _best(word, matches, n_features)
         alive &= found > 0
         if not alive.any():
             break
         total += found
-    return np.where(alive, total, 0)
+    for together in asked.excluded:
+        if not alive.any():
+            break
+        having = np.ones(n_features, bool)
+        for word in together:
+            having &= _best(word, find(word, word + "\0"), n_features) > 0
+        alive &= ~having
+    return np.where(alive, total if asked.wanted else np.float32(1), 0)
 
 
-def _wanted(query: str) -> dict[str, bool]:
-    """The different words of a query, in order, and whether each may be unfinished: the last, unless it stands there
-    finished as well."""
+class _Asked(NamedTuple):
+    """What a query asks for."""
+
+    wanted: dict[str, bool]
+    """The different words, in order, and whether each may be unfinished: the last, unless it stands there finished as
+    well."""
+    excluded: list[list[str]]
+    """For each run that begins with a minus its words: a feature that has all of them is left out."""
+
+
+def _asked(query: str) -> _Asked:
     runs = query.split()
-    found = [word for run in runs for word in words(run) or symbols(run)]
+    excluded = [words(run[1:]) for run in runs if _EXCLUDED.match(run)]
+    found = [word for run in runs if not _EXCLUDED.match(run) for word in words(run) or symbols(run)]
     wanted = dict.fromkeys(found, False)
-    if found and not query[-1:].isspace() and found.count(found[-1]) == 1:
+    unfinished = bool(runs) and not query[-1:].isspace() and not _EXCLUDED.match(runs[-1])
+    if found and unfinished and found.count(found[-1]) == 1:
         wanted[found[-1]] = True
-    return wanted
+    return _Asked(wanted, excluded)
 
 
 def _best(word: str, matches: list[tuple[str, bytes, bytes]], n_features: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from physalis.cli import (
     notes,
     publishing,
     recording,
+    searching,
     serving,
     steering,
     training,
@@ -53,7 +54,7 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
         recording.record, training.train, atlases.evaluate, atlases.build_atlas, atlases.encode, training.sweep,
         training.finetune, recording.plan, recording.model, atlases.demo, exchanging.convert,
     ),
-    READ: (serving.serve, serving.watch, steering.steer, steering.dose_response),
+    READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
     COMPARE: (training.dead_features, comparing.app, verifying.verify),
     SHARE: (
         verb(of="web.publish.site.publish", example="physalis publish atlas --out site")(publishing.publish),

@@ -1,5 +1,6 @@
 """The commands `physalis train`, `sweep`, `finetune` and `dead-features`: dictionaries made, and why features died."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -28,6 +29,7 @@ from physalis.cli.arguments.options import (
     given,
 )
 from physalis.cli.shown.hints import beside, named, say_next
+from physalis.errors import BadInput
 
 Set = Annotated[
     list[str] | None,
@@ -55,13 +57,20 @@ def train(
     k: K = None,
     skip: Skip = None,
     settings: Set = None,
+    continue_from: Annotated[
+        Path | None,
+        Parameter(
+            name="--continue", metavar="DICTIONARY",
+            help="Go on with this dictionary, its size and settings, in the new folder OUT: with more text, or longer.",
+        ),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Rate = None,
     seed: Order = None,
     device: Device = None,
     json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Train a sparse dictionary on recorded activations.
 
     With --writes it predicts those from ACTIVATIONS: a transcoder, with --skip one that has a linear path beside its
@@ -71,6 +80,12 @@ def train(
     read = early.recordings(activations, writes)
     early.dictionary_shape(dictionary, features, k)
     chosen = early.settings(settings, [dictionary or defaults_of("cli.arguments.sources.config_for")["architecture"]])
+    about = None if continue_from is None else early.dictionary(continue_from)
+    if about is not None and (dictionary or features or k or skip or settings):
+        raise BadInput(
+            "A dictionary that is gone on with keeps its architecture, size and settings. Leave out --dictionary, "
+            "--features, --k, --skip and --set, or train another without --continue."
+        )
     early.out(
         out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k, **chosen},
         training={"epochs": epochs, "batch_size": batch_size, "lr": lr, "order": seed},
@@ -78,12 +93,18 @@ def train(
     )  # fmt: skip
     from physalis import artifact
     from physalis import train as train_
-    from physalis.cli.arguments.sources import config_for, opened
+    from physalis.cli.arguments.sources import config_for, config_of, opened
     from physalis.cli.shown import printing
+    from physalis.placement.origin import recorded
 
-    source = opened(activations, writes)
-    config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
-    train_(source, [config], [out], **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device))
+    options = given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
+    if about is None:
+        source = opened(activations, writes)
+        config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
+        train_(source, [config], [out], **options)
+    else:
+        source = recorded(about, activations, writes)
+        train_(source, [config_of(about)], [out], continue_from=[continue_from], **options)
     printing.show(artifact.read(out, "dictionary"), json=json)
     if not json:
         say_next("evaluate", out, *activations, *named("--writes", writes), "--out", beside(out, "evaluation"))

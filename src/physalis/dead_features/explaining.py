@@ -33,7 +33,8 @@ from physalis.errors import BadInput
 from physalis.metrics import Firing, dead_fraction, share_estimate
 from physalis.runtime.device import chosen
 from physalis.training import history
-from physalis.training.training import LAST_FIRED, METRICS, Judged, Source
+from physalis.training.starting import LAST_FIRED
+from physalis.training.training import METRICS, Judged, Source
 from physalis.types import Batch
 
 LOOKED_AT = 8192  # rows that numbers are measured on
@@ -135,7 +136,8 @@ class _Case:
     @property
     def repeatable(self) -> bool:
         """Whether the training is known and this is what it read."""
-        known = all(name in self.about.config.get("training", {}) for name in _NEEDED)
+        training = self.about.config.get("training", {})
+        known = all(name in training for name in _NEEDED) and "before" not in training
         said = json.loads(json.dumps({**self.source.origin, **self.source.inputs}))
         return known and said.items() <= {**self.about.config, **self.about.inputs}.items()
 

@@ -221,3 +221,15 @@ class Dictionary(nn.Module, ABC):
     @abstractmethod
     def fold(self, frame: Frame) -> None:
         """Once trained inside ``frame``, read and write raw activations from now on, along directions of length 1."""
+
+    def unfold(self, frame: Frame) -> None:
+        """Undo ``fold``: read and write inside ``frame``, as in training."""
+        # What undoes a fold is two of them: a shift and then a stretch.
+        none_in, none_out = torch.zeros_like(frame.mean_in), torch.zeros_like(frame.mean_out)
+        self.fold(Frame(-frame.mean_in, none_in + 1, -frame.mean_out, none_out + 1))
+        self.fold(Frame(none_in, 1 / frame.scale_in, none_out, 1 / frame.scale_out))
+
+    @abstractmethod
+    def recentre(self) -> None:
+        """Subtract nothing from what is read any more, and still say the same: losses know of no centre, for in
+        training it is 0."""

@@ -173,6 +173,13 @@ class Linear(Dictionary):
         self.multiply_codes(length)
         self.enc.refresh()
 
+    @torch.no_grad()
+    def recentre(self) -> None:
+        self.b_enc.sub_(self.enc.data @ self.centre)
+        if self.skip is not None:
+            self.b_dec.sub_(self.skip @ self.centre)
+        self.centre.zero_()
+
     def absorbed(self, lengths: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
         """What folding moves of the directions' lengths into the codes: all, so that directions have length 1."""
         return lengths

@@ -148,6 +148,20 @@ def contrast(
     )
 
 
+def verdict(found: Contrast) -> str:
+    """What a contrast allows to conclude, in a sentence."""
+    texts = f"{found.n_here} {'text' if found.n_here == 1 else 'texts'} here and {found.n_there} there"
+    if found.least_q > LEVEL:
+        return (
+            f"With {texts} nothing can be told from chance: these are differences between these texts, not between "
+            "kinds of text. Give at least 4 a side."
+        )
+    if not found.found:
+        return f"With {texts}, no feature differs by more than chance would (at a false discovery rate of 5 %)."
+    what = "1 feature differs" if found.found == 1 else f"{found.found:,} features differ"
+    return f"{what} between {texts}, of {found.n_features:,} that fire at all; at most 1 in 20 of such is chance."
+
+
 def resampled(
     num: Float[np.ndarray, "texts features"], den: Float[np.ndarray, " texts"], resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "resamples features"]:

@@ -139,7 +139,7 @@ class Run:
         """The metrics that were logged last."""
         self.reads, self.write = _sites(source)
         self.frame = _frame(dictionary, source)
-        _unfold(dictionary, self.frame)
+        dictionary.unfold(self.frame)
         dictionary.requires_grad_(True)
         for p in dictionary.parameters():
             if isinstance(p, Rows) and p.on_sphere:  # rows of another tool need not have length 1
@@ -268,13 +268,6 @@ def _frame(dictionary: Dictionary, source: Activations | Pairs) -> Frame:
         return Frame(*(torch.full_like(part, value) for part, value in zip(frame, (0.0, 1.0, 0.0, 1.0), strict=True)))
     itself = isinstance(source, Activations) or not source.writes
     return frame._replace(mean_in=centre, mean_out=centre if itself else frame.mean_out)
-
-
-def _unfold(dictionary: Dictionary, frame: Frame) -> None:
-    # What undoes a fold is two of them: a shift and then a stretch.
-    none_in, none_out = torch.zeros_like(frame.mean_in), torch.zeros_like(frame.mean_out)
-    dictionary.fold(Frame(-frame.mean_in, none_in + 1, -frame.mean_out, none_out + 1))
-    dictionary.fold(Frame(none_in, 1 / frame.scale_in, none_out, 1 / frame.scale_out))
 
 
 def _sites(source: Activations | Pairs) -> tuple[list[Site], Site]:

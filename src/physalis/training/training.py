@@ -31,9 +31,10 @@ from physalis.runtime.progress import progress
 from physalis.training import history
 from physalis.training.adam import Adam
 from physalis.training.checkpoints import Checkpoint, resume, state_of
+from physalis.training.starting import LAST_FIRED, Before, begin, first_rows
 from physalis.types import Batch, Frame
 
-METRICS, LAST_FIRED = history.METRICS, "last_fired.safetensors"
+METRICS = history.METRICS
 LOG_EVERY = 10  # steps
 FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
 
@@ -99,6 +100,7 @@ def train(
     frozen: Literal["dec", "enc"] | None = None,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
+    continue_from: Sequence[str | Path] | None = None,
     device: torch.device | str | None = None,
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
@@ -108,16 +110,19 @@ def train(
     without firing make a feature dead; a twentieth of the run, at most 10M, unless given.
     ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
     the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
-    dictionary starts from (``seed`` unless given). It happens on ``device``, the best that there is unless given, and
-    what is returned is there too; like what is stored, it reads raw activations.
+    dictionary starts from (``seed`` unless given). ``continue_from`` names for each config a folder of a dictionary of
+    that very config, with whose weights and counters it goes on (``starting.Before``). It happens on ``device``, the
+    best that there is unless given, and what is returned is there too; like what is stored, it reads raw activations.
 
     Run again after a kill, it goes on from the last checkpoint and gives the same bytes. Raises BadInput if there are
-    fewer tokens than a batch, if widths do not fit, for a config with layer norm, or if a folder holds something else.
+    fewer tokens than a batch, if widths do not fit, for a config with layer norm, if a folder holds something else, or
+    if what is gone on with is another dictionary, of other sites or another model, or was trained by another tool.
     """
     device = chosen(device)
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
+    befores = [None] * len(configs) if continue_from is None else [Before.read(Path(f)) for f in continue_from]
     if batch_size < 1 or epochs < 1 or not (lr is None or 0 < lr < float("inf")):
         asked = f"received {batch_size}, {epochs} and {lr}"
         raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
@@ -134,12 +139,15 @@ def train(
     }  # fmt: skip
     with ExitStack() as stack:
         jobs, done = [], []
-        for folder, name, config, rate, own in zip(folders, names, configs, rates, seeds, strict=True):
+        each = zip(folders, names, configs, rates, seeds, befores, strict=True)
+        for folder, name, config, rate, own, before in each:
             _check(config, source)
             job = {
                 "architecture": name, "dictionary": asdict(config), "training": training | {"lr": rate},
                 "inputs": source.inputs, "seed": own,
             }  # fmt: skip
+            if before is not None:
+                job = before.check(job, source.origin, frozen)
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
         checkpoint = Checkpoint(folders[0], jobs)
@@ -153,13 +161,16 @@ def train(
             return map(frame.apply, moved(batches, device))
 
         made = [dictionaries.make(name, asdict(config)).to(device) for name, config in zip(names, configs, strict=True)]
-        rows = max(c.n_features for c in configs)
-        sample = first(framed(source.train.batches(batch_size, seed=seed)), rows)
-        for dictionary, own in zip(made, seeds, strict=True):
+        rows = max((c.n_features for c, before in zip(configs, befores, strict=True) if before is None), default=0)
+        sample = first(framed(source.train.batches(batch_size, seed=seed)), rows) if rows else None
+        for dictionary, own, before in zip(made, seeds, befores, strict=True):
             dictionary.compute_in(ranking_dtype(device))
-            begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
+            if before is not None:
+                before.go_on(dictionary, frame)
+            elif sample is not None:
+                begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         del sample
-        runs = [Run(dictionary, seed=own) for dictionary, own in zip(made, seeds, strict=True)]
+        runs = [Run(d, seed=own, before=before) for d, own, before in zip(made, seeds, befores, strict=True)]
         start = resume(checkpoint, runs, folders, steps=steps, every=LOG_EVERY)
         batches = framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start))
         state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
@@ -201,21 +212,6 @@ def learning_rate(d_out: int) -> float:
     return 0.12 / d_out**0.5
 
 
-def begin(dictionary: Dictionary, sample: Batch, *, frozen: Literal["dec", "enc"] | None, seed: int) -> None:
-    """Give a dictionary the weights that training starts from."""
-    if frozen is None:
-        dictionary.start(sample, seed=seed)
-    else:
-        _linear(dictionary).start_frozen(sample, frozen, seed=seed)
-
-
-def first_rows(sample: Batch, n_features: int, batch_size: int) -> Batch:
-    """What a dictionary of that many features starts from, whatever the sizes of those it is trained beside: as many
-    batches as it has features."""
-    x, y = (part[: -(-n_features // batch_size) * batch_size] for part in sample)
-    return Batch(x, x if sample.y is sample.x else y)
-
-
 def _check(config: Shape, source: Source) -> None:
     if config.layer_norm:
         raise BadInput(
@@ -227,12 +223,6 @@ def _check(config: Shape, source: Source) -> None:
             f"The activations have width {source.d_in} in and {source.d_out} out; the dictionary wants {config.d_in} "
             f"in and {config.d_out} out. Make the config with d_in = {source.d_in} and d_out = {source.d_out}."
         )
-
-
-def _linear(dictionary: Dictionary) -> dictionaries.Linear:
-    if not isinstance(dictionary, dictionaries.Linear):
-        raise BadInput(f"{type(dictionary).__name__} has no frozen baseline: its parts are not one matrix each.")
-    return dictionary
 
 
 class Schedule:
@@ -250,19 +240,20 @@ class Schedule:
 class Run:
     """One dictionary in training: its optimiser and when each feature last fired."""
 
-    def __init__(self, dictionary: Dictionary, *, seed: int = 0) -> None:
+    def __init__(self, dictionary: Dictionary, *, seed: int = 0, before: Before | None = None) -> None:
         self.dictionary, self.seed = dictionary, seed
+        self.before = before or Before()
         self.adam = Adam((n, p) for n, p in dictionary.named_parameters() if p.requires_grad)
-        self.seen = 0
-        device = next(dictionary.parameters()).device
-        self.last_fired = torch.zeros(dictionary.config.n_features, dtype=torch.int64, device=device)
+        self.seen = self.before.tokens
+        self.last_fired = self.before.last_fired(dictionary)
         self.row: dict[str, Any] = {}
         self.pieces = 1
         """In how many pieces a batch goes through the dictionary."""
 
     def descend(self, batch: Batch, step: int, schedule: Schedule, dead_after: int) -> dict[str, Any] | None:
         """One step on one batch. Returns a row of metrics every LOG_EVERY steps."""
-        tick = Tick(step, step / schedule.steps, self.seen - self.last_fired >= dead_after)
+        done, steps = self.before.steps + step, self.before.steps + schedule.steps
+        tick = Tick(done, done / steps, self.seen - self.last_fired >= dead_after)
         replaced = self.dictionary.replace(batch, tick, seed=self.seed)
         if replaced is not None:
             self.adam.forget(("enc", "dec", "b_enc"), replaced)
@@ -280,7 +271,8 @@ class Run:
                 f"Training diverged at step {step}: {values}. Lower --lr (now {schedule.lr:g}) and use a new --out."
             )
         l0 = fired / len(batch.x)
-        self.row = {"step": step, "tokens": self.seen, **values, "l0": l0, "dead": int(tick.dead.sum()), "lr": rate}
+        seen = self.seen - self.before.tokens
+        self.row = {"step": step, "tokens": seen, **values, "l0": l0, "dead": int(tick.dead.sum()), "lr": rate}
         if self.pieces > 1:
             self.row["pieces"] = self.pieces
         return self.row
@@ -383,7 +375,7 @@ def _finish(folder: Path, run: Run, job: dict[str, Any], source: Source, frame: 
             kind="dictionary",
             config={key: job[key] for key in ("architecture", "dictionary", "training")} | source.origin,
             seed=job["seed"],
-            inputs=source.inputs,
+            inputs=job["inputs"],
             facts={"n_tokens": run.seen, "last": run.row},
         ),
         [name, METRICS, LAST_FIRED],

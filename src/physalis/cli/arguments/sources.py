@@ -6,6 +6,7 @@ from typing import Any
 
 from physalis import dictionaries
 from physalis.activations import Activations, Pairs
+from physalis.artifact import Manifest
 from physalis.cli.arguments.amounts import count_features
 from physalis.cli.arguments.settings import read_settings
 from physalis.dictionaries.base import Shape
@@ -29,3 +30,8 @@ def config_for(
     shape = dictionaries.across(architecture, reads, writes)
     shape["n_features"] = count_features(features, source.d_in)
     return dictionaries.make(architecture, {**shape, **read_settings(settings, [architecture]), **options}).config
+
+
+def config_of(about: Manifest) -> Shape:
+    """The config of the dictionary that a manifest is of."""
+    return dictionaries.make(about.config["architecture"], about.config["dictionary"]).config

@@ -32,6 +32,8 @@ def differing(error: AnotherJob, options: Collection[str], named: Sequence[str])
     told = [_told(key, both, options, places) for key, both in found.items()]
     longer = [LONGER[key[-1]] for key, both in found.items() if key[-1] in LONGER and _is_more(*both)]
     more = f"A {longer[0]} is not lengthened: with more it is one of its own. " if longer and len(told) == 1 else ""
+    if more and "--continue" in options:
+        more += f"--continue {error.folder} goes on with it there. "
     several = f", and {len(told) - 4} more" if len(told) > 4 else ""
     return (
         f"{error.folder} holds another job: {'; '.join(told[:4])}{several}. {more}Choose another --out, or delete the "

@@ -178,6 +178,12 @@ class CrossLayer(Dictionary):
             self.threshold[first : first + self.each].mul_(length)
             enc.refresh()
 
+    @torch.no_grad()
+    def recentre(self) -> None:
+        for enc, bias, part, _ in self._layers(self.centre[None]):
+            bias.sub_(enc.data @ part[0])
+        self.centre.zero_()
+
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
         for enc in self.enc:

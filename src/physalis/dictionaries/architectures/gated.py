@@ -75,3 +75,8 @@ class Gated(Linear):
     def multiply_codes(self, by: Tensor) -> None:
         super().multiply_codes(by)
         self.b_mag.data.mul_(by)
+
+    @torch.no_grad()
+    def recentre(self) -> None:
+        self.b_mag.sub_(self.r_mag.exp() * (self.enc.data @ self.centre))
+        super().recentre()

@@ -50,7 +50,7 @@ class L1Resampled(Linear):
 
     @torch.no_grad()
     def finish(self, sample: Batch) -> None:
-        adjust(self, sample.x - self.b_dec if self._tied else sample.x)
+        adjust(self, sample.x - self.centre - self.b_dec if self._tied else sample.x)
 
     def choose(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         return candidates.above(x, self.enc, self.b_enc)
@@ -89,6 +89,17 @@ class L1Resampled(Linear):
 
     @torch.no_grad()
     def fold(self, frame: Frame) -> None:
+        inside = self.b_dec / frame.scale_in if self._tied else None
         super().fold(frame)
-        if self._tied:  # b_dec holds the mean now
+        if inside is not None:  # b_dec is subtracted as well, and holds the mean of what is written now
+            self.centre.add_(inside).sub_(self.b_dec)
+
+    @torch.no_grad()
+    def recentre(self) -> None:
+        if self._tied and self.skip is not None and self.centre.any():  # b_dec goes through the skip path, too
+            beside = torch.eye(len(self.b_dec), device=self.b_dec.device) - self.skip
+            more = torch.linalg.solve(beside, self.skip @ self.centre)
+            self.b_dec.sub_(more)
+            self.b_enc.sub_(self.enc.data @ (self.centre + more))
             self.centre.zero_()
+        super().recentre()

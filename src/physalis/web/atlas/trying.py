@@ -26,8 +26,7 @@ from pydantic import ConfigDict
 from physalis.atlas import Atlas
 from physalis.atlas.records import Record
 from physalis.errors import BadInput
-from physalis.search import MEASURES, Embedder, Meanings, Reader, Reading, Summed, contrast, on_token
-from physalis.search.records import Contrast
+from physalis.search import MEASURES, Embedder, Meanings, Reader, Reading, Summed, contrast, on_token, verdict
 from physalis.web.atlas.index import Index
 from physalis.web.atlas.try_records import (
     ContrastTried,
@@ -257,20 +256,6 @@ def trying_router(
         return await answered(request, partial(trying.meaning, asked, meanings), searches)
 
     return router
-
-
-def verdict(found: Contrast) -> str:
-    """What a contrast allows to conclude, in a sentence."""
-    texts = f"{found.n_here} {'text' if found.n_here == 1 else 'texts'} here and {found.n_there} there"
-    if found.least_q > 0.05:
-        return (
-            f"With {texts} nothing can be told from chance: these are differences between these texts, not between "
-            "kinds of text. Give at least 4 a side."
-        )
-    if not found.found:
-        return f"With {texts}, no feature differs by more than chance would (at a false discovery rate of 5 %)."
-    what = "1 feature differs" if found.found == 1 else f"{found.found:,} features differ"
-    return f"{what} between {texts}, of {found.n_features:,} that fire at all; at most 1 in 20 of such is chance."
 
 
 def _short(value: float) -> float:

@@ -241,11 +241,11 @@ export interface Asked {
 export const FATES: Fate[] = ['shared', 'split', 'merged', 'unique', 'silent'];
 
 export const MEANS: Record<Fate, string> = {
-  shared: 'found on the other side, nearer than chance brings features',
-  split: 'one here, several there',
-  merged: 'one of several here that are one there',
-  unique: 'none of these: only here',
-  silent: 'fired on none of the tokens that were looked at',
+  shared: 'has a match in the other dictionary, nearer than chance',
+  split: 'one feature here, several in the other dictionary',
+  merged: 'one of several here that are one feature in the other dictionary',
+  unique: 'none of these: only in this dictionary',
+  silent: 'fires on none of the tokens that were read',
 };
 
 export const FIRST: Asked = { side: 'a', fate: null, sort: 'id', descending: false, offset: 0, limit: 25 };

@@ -10,11 +10,11 @@ export interface MetricWords {
 }
 
 const dictionary: Record<string, MetricWords> = {
-  fvu: { label: 'Variance unexplained', means: 'Of the activation’s variance, the share that the reconstruction misses.', better: 'low', format: fraction },
-  cosine: { label: 'Cosine', means: 'Between an activation and its reconstruction.', better: 'high', format: fraction },
-  l0: { label: 'Features per token', means: 'How many features fire on a token, on average.', format: number },
-  ce_increase: { label: 'Loss added', means: 'Nats by which the model predicts the next token worse when it runs on the reconstruction.', better: 'low', format: fraction },
-  kl: { label: 'Divergence', means: 'Nats between the model’s predictions with and without the reconstruction.', better: 'low', format: fraction },
+  fvu: { label: 'Variance unexplained (FVU)', means: 'Of the activation’s variance, the share that the reconstruction misses.', better: 'low', format: fraction },
+  cosine: { label: 'Cosine similarity', means: 'Between an activation and its reconstruction.', better: 'high', format: fraction },
+  l0: { label: 'Features per token (L0)', means: 'How many features fire on a token, on average.', format: number },
+  ce_increase: { label: 'Loss added (cross-entropy)', means: 'Nats by which the model predicts the next token worse when it runs on the reconstruction.', better: 'low', format: fraction },
+  kl: { label: 'KL divergence', means: 'Nats between the model’s predictions with and without the reconstruction.', better: 'low', format: fraction },
   loss_recovered_zero: { label: 'Loss recovered, against zero', means: 'Of the loss that setting the site to zero costs, the share that the reconstruction saves. An easy test.', better: 'high', format: fraction },
   loss_recovered_mean: { label: 'Loss recovered, against the mean', means: 'The same, against putting the mean activation everywhere. The harder test.', better: 'high', format: fraction },
   ce: { label: 'Loss of the model itself', means: 'Nats per token on this text, with nothing changed.', format: number },
@@ -23,15 +23,15 @@ const dictionary: Record<string, MetricWords> = {
 };
 
 const feature: Record<string, MetricWords> = {
-  id: { label: 'Number', means: 'The index in the dictionary.', format: String },
+  id: { label: 'Index', means: 'The index in the dictionary.', format: String },
   relevance: { label: 'Best match', means: 'How well the words that were searched for fit.', format: number },
-  density: { label: 'Density', means: 'Share of tokens on which it fires.', format: percent },
-  n_fired: { label: 'Firings', means: 'Tokens on which it fires.', format: count },
-  max_code: { label: 'Largest code', means: 'Its strongest firing.', format: number },
-  mean_code: { label: 'Mean code', means: 'Over the tokens on which it fires.', format: number },
+  density: { label: 'Activation density', means: 'Share of tokens on which it fires.', format: percent },
+  n_fired: { label: 'Activations', means: 'Number of tokens on which it fires.', format: count },
+  max_code: { label: 'Max activation', means: 'Its largest activation.', format: number },
+  mean_code: { label: 'Mean activation', means: 'Over the tokens on which it fires.', format: number },
   token_entropy: { label: 'Token entropy', means: 'Bits. 0 fires on one token only, large on anything.', format: number },
   logit_kurtosis: { label: 'Logit kurtosis', means: 'Large promotes few, definite tokens.', format: number },
-  nearest_cosine: { label: 'Nearest cosine', means: 'To the closest other direction.', format: fraction },
+  nearest_cosine: { label: 'Nearest cosine', means: 'Cosine to the most similar other direction.', format: fraction },
   region: { label: 'Region', means: 'Of the map.', format: String },
 };
 

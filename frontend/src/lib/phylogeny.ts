@@ -114,10 +114,10 @@ export function twigsOf(kin: Kin, { whole, path, percent, fraction }: Options): 
     const known = kin.known[n.level]?.[n.feature];
     const said: [string, string][] = [['fires on', `${percent(n.n_fired / kin.n_tokens)} of tokens`]];
     if (n.fires !== null) said.push(['its parent fires on', `${percent(n.fires)} of those`]);
-    if (n.share !== null) said.push(['part of the parent’s code on its tokens', percent(n.share)]);
+    if (n.share !== null) said.push(['share of the parent’s activation on its tokens', percent(n.share)]);
     if (n.cosine !== null) said.push(['cosine with the parent', fraction(n.cosine)]);
-    if (n.heir) said.push(['it carries on', 'its parent, as the heir']);
-    if (n.absorbed !== null) said.push(['the heir fires less beside it, by', fraction(n.absorbed)]);
+    if (n.heir) said.push(['role', 'main child: it carries on its parent']);
+    if (n.absorbed !== null) said.push(['the main child fires less beside it, by', fraction(n.absorbed)]);
     return {
       key: keyOf(n.level, n.feature),
       parent: n.parent === null ? null : keyOf(n.level - 1, n.parent),

@@ -73,11 +73,11 @@ export interface DoseResponse {
 
 /** What an edit is called, and what its amount is of. */
 export const KINDS: Record<Kind, { name: string; amount: 'strength' | 'value' | 'factor' | 'limit'; start: number; help: string }> = {
-  add: { name: 'add', amount: 'strength', start: 0.25, help: 'moves every activation along the feature by this much' },
-  clamp: { name: 'clamp to', amount: 'value', start: 0.25, help: 'makes the feature’s code this much everywhere' },
+  add: { name: 'add', amount: 'strength', start: 0.25, help: 'adds this much of the feature’s direction at every token' },
+  clamp: { name: 'clamp to', amount: 'value', start: 0.25, help: 'sets the feature’s activation to this at every token' },
   scale: { name: 'multiply by', amount: 'factor', start: 0, help: '0 ablates the feature, 1 does nothing' },
-  project: { name: 'replace by', amount: 'strength', start: 0, help: 'takes out all that lies along the feature and puts this much there' },
-  cap: { name: 'cap at', amount: 'limit', start: 0, help: 'lets no more than this much lie along the feature' },
+  project: { name: 'project to', amount: 'strength', start: 0, help: 'sets the projection on the feature’s direction to this at every token' },
+  cap: { name: 'cap at', amount: 'limit', start: 0, help: 'limits the projection on the feature’s direction to at most this' },
 };
 
 /** An edit of this kind and amount. */

@@ -157,10 +157,10 @@ export interface Answers {
 export type Mode = keyof Questions;
 
 export const MODES: Record<Mode, { name: string; path: string; about: string }> = {
-  text: { name: 'This text', path: '/api/try', about: 'Which features fire on it, and on which of its tokens?' },
-  contrast: { name: 'Contrast', path: '/api/contrast', about: 'Which features fire here and not there?' },
+  text: { name: 'Text', path: '/api/try', about: 'Which features fire on it, and on which of its tokens?' },
+  contrast: { name: 'Contrast', path: '/api/contrast', about: 'Which features are more active in texts A than in texts B, or the reverse?' },
   token: { name: 'By token', path: '/api/try/token', about: 'Which features fire on one kind of token, and not on others?' },
-  meaning: { name: 'By meaning', path: '/api/meaning', about: 'Which features are said to have to do with something?' },
+  meaning: { name: 'By meaning', path: '/api/meaning', about: 'Which features have a headline or label with this meaning?' },
 };
 
 const LISTS: Partial<Record<Mode, string[]>> = { contrast: ['here', 'there'], token: ['text'] };

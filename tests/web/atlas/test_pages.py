@@ -206,7 +206,7 @@ def test_feature_levels_and_tokens(open_page, tiny_atlas):
 
 def test_filters_and_sort_are_in_the_address(open_page, site):
     page = open_page("/features")
-    page.get_by_label("Largest code, at least").fill("1.5")
+    page.get_by_label("Max activation, at least").fill("1.5")
     page.keyboard.press("Tab")
     page.wait_for_url("**/features?filter=max_code:1.5..")
     page.get_by_label("Sort by").select_option("n_fired")

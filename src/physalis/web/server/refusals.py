@@ -38,7 +38,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
         if page is None or path.startswith(("/api/", "/static/", "/v1/")) or path.endswith(".json"):
             return JSONResponse({"detail": sentence}, status, dict(headers or {}))
         if status < 500:
-            return page("Not here – physalis", status=status, error=json.dumps(sentence))
+            return page("Not available – physalis", status=status, error=json.dumps(sentence))
         return page("Something went wrong – physalis", status=status, error=json.dumps(sentence), mishap="true")
 
     @app.exception_handler(BadInput)

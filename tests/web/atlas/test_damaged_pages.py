@@ -71,7 +71,7 @@ def test_a_record_that_cannot_be_drawn_costs_its_panel(tiny_atlas, browse, fires
     )
     with serving(create_app(damaged)) as site:
         page = browse(site, "/")
-        expect(page.locator("figure", has_text="How often features fire")).to_contain_text("cannot be drawn")
+        expect(page.locator("figure", has_text="Activation density of all features")).to_contain_text("cannot be drawn")
         expect(page.locator("h2", has_text="Provenance")).to_be_visible()
         expect(page.locator("[role=note]", has_text="cannot be drawn")).to_have_count(1)
         seen(page, "panel")

@@ -58,7 +58,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
         expect(page.get_by_role("group", name="Votes on “the word alpha”")).to_be_visible()
 
         page.get_by_role("link", name="Steer with this feature").click()
-        page.get_by_label("Text to go on with").fill("alpha beta")
+        page.get_by_label("Prompt").fill("alpha beta")
         page.get_by_label("tokens").fill("8")
         page.get_by_role("button", name="Generate").click()
         expect(page.get_by_role("button", name="Generate")).to_be_visible()

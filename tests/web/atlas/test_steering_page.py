@@ -182,7 +182,7 @@ def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):
     page.wait_for_selector(".edit")
     assert page.get_by_label("feature").input_value() == str(id)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.get_by_label("Text to go on with").fill("alpha beta")
+    page.get_by_label("Prompt").fill("alpha beta")
     page.get_by_label("strength, exactly").fill("300")
     page.get_by_label("strength, exactly").blur()
     page.get_by_label("tokens").fill("12")

@@ -242,7 +242,7 @@ def test_the_page_counts_words_as_the_server_does(browse, served, stage, desk, t
             assert words[:start].endswith(anchor.prefix) and words[end:].startswith(anchor.suffix)
         assert anchors[2].prefix.endswith("x < y ") and len(anchors[2].prefix) == 40
         guest.get_by_role("link", name="commas", exact=True).click()
-        expect(guest.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(guest.get_by_role("figure", name="Top tokens")).to_be_visible()
         guest.go_back()
         expect(guest.locator(".passage").filter(has_text="🦉")).to_have_count(1)
 

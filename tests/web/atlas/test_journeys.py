@@ -80,7 +80,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
 
         file = published(tmp_path / "before")
         reader = browse(f"file://{file.parent.parent}/", f"features/{id}.html")
-        expect(reader.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(reader.get_by_role("figure", name="Top tokens")).to_be_visible()
         expect(reader.get_by_role("figure", name="What people call it")).to_contain_text("the word alpha")
         assert reader.get_by_role("article", name="Comment by Ben").count() == 0
 
@@ -91,7 +91,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
         guest.get_by_role("button", name="Submit comment").click()
         expect(guest.get_by_text("awaiting approval")).to_be_visible()
         visitor = browse(site, f"/features/{id}")
-        expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(visitor.get_by_role("figure", name="Top tokens")).to_be_visible()
         visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("article", name="Comment by Ben").count() == 0
 

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.browser
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/comparing.ts").read_text()
-    written = interfaces("comparing")
+    text = (ROOT / "frontend/src/lib/records/comparison.ts").read_text()
+    written = interfaces("comparison")
     elsewhere = {"Record", "Estimate", "Histogram"}
     models = {
         each

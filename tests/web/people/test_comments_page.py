@@ -93,7 +93,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
         expect(figure.locator("strong")).to_have_text("semicolons")
 
         visitor = browse(site, "/features/3", width, scheme)
-        expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(visitor.get_by_role("figure", name="Top tokens")).to_be_visible()
         visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("figure", name="Comments").count() == 0
         (waiting,) = stage.comments.queue(stage.owner)

@@ -199,7 +199,7 @@ def test_feature_levels_and_tokens(open_page, tiny_atlas):
     page.get_by_text("show all levels").wait_for()
     page.get_by_text("show all levels").click()
     page.locator("[data-example] .peak").first.hover()
-    page.get_by_text(re.compile("of its largest")).first.wait_for()
+    page.get_by_text(re.compile("of its maximum")).first.wait_for()
     page.locator("[data-example] button").first.click()
     page.locator("[data-example] button[aria-expanded=true]").first.wait_for()
 

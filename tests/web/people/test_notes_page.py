@@ -127,7 +127,9 @@ def test_readers_are_shown_no_fields(browse, notes, tiny_atlas):
             page = browse(site, path, 390)
             expect(page.locator("main")).to_contain_text("Ben")
             inside = (
-                page.get_by_role("figure", name="Labels, notes and lists") if path == "/features/3" else page.locator("main")
+                page.get_by_role("figure", name="Labels, notes and lists")
+                if path == "/features/3"
+                else page.locator("main")
             )
             assert inside.locator("button, input, textarea, select").count() == 0
         assert page.get_by_role("link", name="Lists").count() and not page.locator("text=undefined").count()

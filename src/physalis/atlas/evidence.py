@@ -96,8 +96,8 @@ def _ablation(causes: Causes | None, unmeasured: str) -> Evidence:
         verdict = "so it helps to predict less than a direction does by chance"
     why = (
         f"Removed inside the model on {len(found.examples)} examples, each level of activation counting by its share "
-        f"of the tokens where it fires, it changed the loss by {_estimate(found.change)} nats a token; a random direction "
-        f"of its length by {_estimate(found.random)}, {verdict}."
+        f"of the tokens where it fires, it changed the loss by {_estimate(found.change)} nats a token; a random "
+        f"direction of its length by {_estimate(found.random)}, {verdict}."
     )
     return Evidence(panel="ablation", level="causal", why=why)
 

@@ -49,7 +49,7 @@ def test_people_write(browse, notes, tiny_atlas, width, scheme):
         expect(votes.get_by_role("button", name="agree 1", exact=True)).to_be_visible()
 
         page.get_by_role("button", name="Add note").click()
-        page.get_by_label("Note").fill(f"{EVIL}\nIt is *not* silent here.")
+        page.get_by_label("Note", exact=True).fill(f"{EVIL}\nIt is *not* silent here.")
         page.get_by_role("button", name="Save").click()
         expect(figure.get_by_text(EVIL)).to_be_visible()
         assert figure.locator("img, i, b:not(.votes b)").count() == 0
@@ -63,8 +63,8 @@ def test_people_write(browse, notes, tiny_atlas, width, scheme):
 
         page.reload()
         expect(votes.get_by_role("button", pressed=True)).to_have_text("agree 1")
-        assert figure.get_by_role("button", name="delete").count() == 1
-        figure.get_by_role("button", name="delete").click()
+        assert figure.get_by_role("button", name="delete").count() == 2  # her label and her note
+        figure.get_by_role("button", name="delete").last.click()
         figure.get_by_role("button", name="delete permanently").click()
         expect(figure.get_by_text(EVIL)).to_have_count(0)
         assert [each.author for each in notes.notes_of(3)] == ["Ben"]
@@ -87,7 +87,7 @@ def test_lists_are_kept(browse, notes, tiny_atlas, width, scheme):
         expect(page.locator(".lead")).to_have_text(EVIL)
         rows = page.locator("main ol > li:not(.none)")
         for n, id in enumerate((5, 3, 8), 1):
-            page.get_by_placeholder("number").fill(str(id))
+            page.get_by_placeholder("index").fill(str(id))
             page.get_by_role("button", name="Add", exact=True).click()
             expect(rows).to_have_count(n)
         page.get_by_role("button", name="Edit label and note of 3").click()
@@ -144,6 +144,6 @@ def test_refusals_are_sentences(browse, notes, tiny_atlas):
     id = notes.make_list("Greek letters", author="Ben", features=[3]).list.list
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
         page = browse(site, f"/lists/{id}")
-        page.get_by_placeholder("number").fill("3")
+        page.get_by_placeholder("index").fill("3")
         page.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_role("alert")).to_have_text("Feature 3 is in this list already.")

@@ -119,12 +119,12 @@ def test_features_are_filtered_sorted_and_paged(open_page, pair, comparison, tin
     second = comparison.features("b", sort="cosine", descending=True, offset=25, limit=25)
     shown(second)
     fate = second.rows[0].fate
-    page.get_by_label("Fate").select_option(fate)
+    page.get_by_label("Shared, split, merged or unique").select_option(fate)
     page.wait_for_url(f"**fate={fate}**")
     shown(comparison.features("b", fate=fate, sort="cosine", descending=True, limit=25))
     assert {each.get_attribute("data-fate") for each in page.locator("li .fate").all()} == {fate}
     again = open_page(page.url)
-    expect(again.get_by_label("Fate")).to_have_value(fate)
+    expect(again.get_by_label("Shared, split, merged or unique")).to_have_value(fate)
     expect(again.get_by_role("button", name="of B")).to_have_attribute("aria-pressed", "true")
 
 
@@ -257,7 +257,7 @@ def test_they_work_as_notebook_widgets(draw, comparison, forest):
 
     page = draw(show(comparison), "comparison")
     expect(page.locator("li[data-feature]")).to_have_count(25)
-    page.get_by_label("Fate").select_option("unique")
+    page.get_by_label("Shared, split, merged or unique").select_option("unique")
     assert page.evaluate("window.asked") == "/?fate=unique"
     page = draw(show(forest), "forest")
     level, feature = forest.roots()[1]

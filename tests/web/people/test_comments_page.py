@@ -74,7 +74,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
         owner.goto(f"{site}/comments")
         owner.get_by_label("name", exact=True).fill("Sun Tzu")
         owner.get_by_label("affiliation", exact=True).fill("Wu")
-        owner.get_by_role("button", name="Make a link").click()
+        owner.get_by_role("button", name="Create link").click()
         link = owner.get_by_label("The link of Sun Tzu, Wu").input_value()
         assert link.startswith(f"{site}/invitation#") and fits(owner, width)
 

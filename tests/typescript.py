@@ -1,4 +1,4 @@
-"""The records of Python as the pages spell them, in frontend/src/lib/."""
+"""The records of Python as the pages spell them, in frontend/src/lib/records/."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-LIB = Path(__file__).parents[1] / "frontend/src/lib"
+LIB = Path(__file__).parents[1] / "frontend/src/lib/records"
 NAMES = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 

@@ -139,7 +139,7 @@ def test_dictionaries_are_compared(physalis, tiny_dictionary, tiny_activations, 
     code, out, err = physalis(*same, "--out", tmp_path / "c", "--json")
     assert code == 0 and json.loads(out)["directions"]["share_a"]["value"] > 0.9, err
     code, out, err = physalis(*same, "--out", tmp_path / "c")
-    assert code == 0 and "Matched by direction" in out and "Matched by code" in out, err
+    assert code == 0 and "Matched by direction" in out and "Matched by activations" in out, err
     twin = shutil.copytree(tiny_dictionary, tmp_path / "twin")
     code, out, err = physalis(
         "compare", "pair", tiny_dictionary, twin, tiny_activations.folder, "--out", tmp_path / "c"

@@ -1,5 +1,5 @@
 // Comments by invitation, as requests: see physalis.web.people.comments.
-import { articleOf, placeOf, type Comment, type Fault, type Invitation, type Me, type Sent, type Talk, type Thread } from '../lib/comments';
+import { articleOf, placeOf, type Comment, type Fault, type Invitation, type Me, type Sent, type Talk, type Thread } from '../lib/records/comments';
 import { ask } from './data';
 
 const get = <T>(path: string) => ask<T>(`/api/comments${path}`);

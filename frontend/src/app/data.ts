@@ -1,11 +1,11 @@
 // Records from the server: those that came with the page first, then by request.
-import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records';
-import { written, type Told, type Written } from '../lib/articles';
-import type { Commentable } from '../lib/comments';
-import type { Kin } from '../lib/comparing';
-import type { Said, Writable } from '../lib/notes';
-import type { Steerable } from '../lib/steering';
-import type { Tryable } from '../lib/trying';
+import type { Feature, FeatureList, FeatureRow, Map as Places, Metric, Summary } from '../lib/records/atlas';
+import { written, type Told, type Written } from '../lib/records/articles';
+import type { Commentable } from '../lib/records/comments';
+import type { Kin } from '../lib/records/comparison';
+import type { Said, Writable } from '../lib/records/notes';
+import type { Steerable } from '../lib/records/steering';
+import type { Tryable } from '../lib/records/trying';
 
 /** What the server puts into the page so that it shows without a second request; see physalis.web.atlas.app. */
 interface Inlined {

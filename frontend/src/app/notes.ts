@@ -1,5 +1,5 @@
 // What people write, as requests: see physalis.web.people.notes.
-import type { FullList, Requests, Vote } from '../lib/notes';
+import type { FullList, Requests, Vote } from '../lib/records/notes';
 import { ask } from './data';
 
 const get = <T>(path: string) => ask<T>(`/api/notes${path}`);

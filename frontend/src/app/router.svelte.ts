@@ -1,15 +1,15 @@
 // Which page is shown. Links stay links; this only saves the reload.
 import { tick } from 'svelte';
-import type { Written } from '../lib/articles';
-import type { Kin } from '../lib/comparing';
-import { drawn } from '../lib/later';
-import { fromQuery, toQuery, type Question } from '../lib/question';
-import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records';
-import type { Commentable, Heard, Me, Ruled } from '../lib/comments';
-import type { FullList, ListRow, Said, Writable } from '../lib/notes';
-import type { Steerable } from '../lib/steering';
-import type { Tryable } from '../lib/trying';
-import type ArticleView from '../views/Article.svelte';
+import type { Written } from '../lib/records/articles';
+import type { Kin } from '../lib/records/comparison';
+import { drawn } from '../lib/page/deferred';
+import { fromQuery, toQuery, type Question } from '../lib/records/question';
+import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records/atlas';
+import type { Commentable, Heard, Me, Ruled } from '../lib/records/comments';
+import type { FullList, ListRow, Said, Writable } from '../lib/records/notes';
+import type { Steerable } from '../lib/records/steering';
+import type { Tryable } from '../lib/records/trying';
+import type ArticleView from '../views/people/Article.svelte';
 import { taken, talk } from './comments';
 import * as data from './data';
 import { requests } from './notes';
@@ -152,7 +152,7 @@ async function load(path: string): Promise<Page> {
   const slug = /^\/articles\/([^/]+)$/.exec(pathname)?.[1];
   if (slug) {
     // With all that figures can show: other pages need not wait for that.
-    const [article, { default: View }] = await Promise.all([data.article(slug), import('../views/Article.svelte')]);
+    const [article, { default: View }] = await Promise.all([data.article(slug), import('../views/people/Article.svelte')]);
     return { view: 'article', article, View };
   }
   if (pathname === '/comments' && data.comments) {

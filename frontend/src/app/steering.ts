@@ -1,5 +1,5 @@
 // What the server does with a model: texts as they are written, and measurements that take a while.
-import type { DoseResponse, Edit, Step } from '../lib/steering';
+import type { DoseResponse, Edit, Step } from '../lib/records/steering';
 import { base, Refused } from './data';
 
 export interface SteerRequest {

@@ -1,5 +1,5 @@
 // What the server reads with its model: texts in, features out.
-import { MODES, type Answers, type Mode, type Questions, type TryFeatures, type Traced } from '../lib/trying';
+import { MODES, type Answers, type Mode, type Questions, type TryFeatures, type Traced } from '../lib/records/trying';
 import { base, Refused } from './data';
 
 async function ask<T>(path: string, init: RequestInit): Promise<T> {

@@ -1,8 +1,8 @@
 // What physalis.web.publish.site writes into the pages of a published atlas, and how the views' paths lie among its files.
-import type { Figure, Packed, Told } from '../lib/articles';
-import type { Labelled } from '../lib/notes';
-import type { Question } from '../lib/question';
-import type { FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records';
+import type { Figure, Packed, Told } from '../lib/records/articles';
+import type { Labelled } from '../lib/records/notes';
+import type { Question } from '../lib/records/question';
+import type { FeatureList, FeatureRow, Map, Metric, Summary } from '../lib/records/atlas';
 
 /** A row, and the other words it is found by. */
 export type Row = FeatureRow & { words: string };

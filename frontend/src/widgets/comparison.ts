@@ -1,4 +1,4 @@
-import View from '../views/Comparison.svelte';
+import View from '../views/comparison/Comparison.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ comparison: View });

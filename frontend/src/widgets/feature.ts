@@ -1,4 +1,4 @@
-import View from '../views/Feature.svelte';
+import View from '../views/atlas/Feature.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ feature: View });

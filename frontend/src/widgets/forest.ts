@@ -1,4 +1,4 @@
-import View from '../views/Forest.svelte';
+import View from '../views/comparison/FeatureTrees.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ forest: View });

@@ -1,4 +1,4 @@
-import View from '../views/List.svelte';
+import View from '../views/atlas/Features.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ list: View });

@@ -1,4 +1,4 @@
-import View from '../views/Map.svelte';
+import View from '../views/atlas/Map.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ map: View });

@@ -1,4 +1,4 @@
-import View from '../views/Summary.svelte';
+import View from '../views/atlas/Summary.svelte';
 import { afm } from './afm.svelte';
 
 export default afm({ summary: View });

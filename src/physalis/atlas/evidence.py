@@ -13,7 +13,7 @@ from physalis.atlas.records import Causes, Estimate, Evidence, ExampleGroup, Nei
 PANELS = ("examples", "top_tokens", "promoted", "neighbours", "ablation", "leave_one_out", "headline")
 
 OWN = 0.5
-"""Share of the code that has to go with the token it fires on for "it fires on this token" to be borne out."""
+"""Share of the activation that has to go with the token it fires on for "it fires on this token" to be borne out."""
 UNTRIED = "No edit has tried it."
 
 
@@ -40,22 +40,22 @@ def worth(
 
 def _examples(groups: Sequence[ExampleGroup]) -> Evidence:
     n = sum(len(group.examples) for group in groups)
-    why = f"{n} places at which it fires, chosen by its code alone: when it fires, not why, nor what that does."
+    why = f"{n} places at which it fires, chosen by its activation alone: when it fires, not why, nor what that does."
     return Evidence(panel="examples", level="correlational", why=why)
 
 
 def _top_tokens(top_tokens: Sequence[TokenCount], causes: Causes | None) -> Evidence:
-    counted = f"Over all its firings these carry {_share(sum(t.share_of_code for t in top_tokens))} of its code."
+    counted = f"These carry {_share(sum(t.share_of_code for t in top_tokens))} of its total activation."
     if causes is None:
         return Evidence(panel="top_tokens", level="correlational", why=f"{counted} {UNTRIED}")
     own = [need for left in causes.leave_one_out for need in left.needs[-1:]]
     if not own:
-        why = f"{counted} No example of its largest codes could be read with another token in its place."
+        why = f"{counted} No example of its largest activations could be read with another token in its place."
         return Evidence(panel="top_tokens", level="correlational", why=why)
     least = min(own, key=lambda need: need.share)
-    tried = f"With ordinary tokens instead of the one it fires on, {_share(least.share)} of its code goes"
+    tried = f"With ordinary tokens instead of the one it fires on, {_share(least.share)} of its activation is lost"
     if least.share >= OWN:
-        why = f"{counted} {tried}, in one example of its largest codes."
+        why = f"{counted} {tried}, in one example of its largest activations."
         return Evidence(panel="top_tokens", level="tested", why=why)
     why = f"{counted} {tried}: what comes before matters more than the token."
     return Evidence(panel="top_tokens", level="correlational", why=why)
@@ -80,7 +80,7 @@ def _promoted(promoted: Sequence[TokenEffect], causes: Causes | None) -> Evidenc
 def _neighbours(neighbours: Sequence[Neighbour]) -> Evidence:
     if not neighbours:
         return Evidence(panel="neighbours", level=None, why="It has no neighbours.")
-    why = "Cosines of directions and correlations of firing: alike or together is not one because of the other."
+    why = "Cosines of directions and correlations of when they fire: alike or together is not one because of the other."
     return Evidence(panel="neighbours", level="correlational", why=why)
 
 
@@ -95,9 +95,9 @@ def _ablation(causes: Causes | None, unmeasured: str) -> Evidence:
     elif beyond.high is not None and beyond.high < 0:
         verdict = "so it helps to predict less than a direction does by chance"
     why = (
-        f"Removed inside the model on {len(found.examples)} examples, each level of code counting by its share of the "
-        f"firings, it changed the loss by {_estimate(found.change)} nats a token; a random direction of its length by "
-        f"{_estimate(found.random)}, {verdict}."
+        f"Removed inside the model on {len(found.examples)} examples, each level of activation counting by its share "
+        f"of the tokens where it fires, it changed the loss by {_estimate(found.change)} nats a token; a random "
+        f"direction of its length by {_estimate(found.random)}, {verdict}."
     )
     return Evidence(panel="ablation", level="causal", why=why)
 
@@ -106,12 +106,12 @@ def _leave_one_out(causes: Causes | None, unmeasured: str) -> Evidence:
     if causes is None:
         return Evidence(panel="leave_one_out", level=None, why=unmeasured)
     if not causes.leave_one_out:
-        why = "No example of its largest codes has text before its peak."
+        why = "No example of its largest activations has text before its peak."
         return Evidence(panel="leave_one_out", level=None, why=why)
     tokens = sum(len(left.needs) for left in causes.leave_one_out)
     times = causes.leave_one_out[0].replacements
     why = (
-        f"Its code at the peak of {_n(len(causes.leave_one_out), 'example')}, with each of {_n(tokens, 'token')} "
+        f"Its activation at the peak of {_n(len(causes.leave_one_out), 'example')}, with each of {_n(tokens, 'token')} "
         f"replaced {_n(times, 'time')}. What holds in one text may not hold in another."
     )
     return Evidence(panel="leave_one_out", level="causal", why=why)

@@ -35,9 +35,9 @@ LAYOUT = 2
 METRICS: dict[str, str] = {
     "density": "Share of tokens on which the feature fires.",
     "n_fired": "Number of tokens on which the feature fires.",
-    "max_code": "Its largest code.",
-    "mean_code": "Mean code over the tokens on which it fires.",
-    "token_entropy": "Bits of its code's spread over tokens: 0 fires on one token only.",
+    "max_code": "Its largest activation.",
+    "mean_code": "Its mean activation over the tokens on which it fires.",
+    "token_entropy": "Bits: 0 fires on one token only, large on anything.",
     "logit_kurtosis": "Excess kurtosis of its direct effect on the logits: large promotes few, definite tokens.",
     "nearest_cosine": "Cosine to the nearest other decoder direction.",
 }

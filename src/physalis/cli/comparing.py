@@ -14,7 +14,7 @@ from physalis.cli.arguments.options import Device, Host, Json, Order, Origin, Ou
 app = cyclopts.App(name="compare", help="What dictionaries share, split and have alone; served, too.")
 
 Rate = Annotated[Share, Parameter(help="Share of what is called found that may be chance.")]
-Tokens = Annotated[Amount, Parameter(help="Tokens on which codes are compared.")]
+Tokens = Annotated[Amount, Parameter(help="Tokens on which features' activations are compared.")]
 Predicted = Annotated[
     list[Path] | None,
     Parameter(
@@ -33,7 +33,8 @@ def pair(
     a: Annotated[Path, Parameter(help="Folder of a dictionary.")],
     b: Annotated[Path, Parameter(help="Folder of another.")],
     activations: Annotated[
-        list[Path] | None, Parameter(help="Folders that `record` wrote, which both read: codes are matched, too.")
+        list[Path] | None,
+        Parameter(help="Folders that `record` wrote, which both read: features are matched by their activations, too."),
     ] = None,
     /,
     *,

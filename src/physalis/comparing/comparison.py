@@ -187,7 +187,7 @@ def _within(
 def _matched_codes(codes: _Codes, seed: int) -> Matched:
     one, two = (each.fired for each in codes.reads)
     small, large = sorted((one, two), key=lambda fired: fired.n_features)
-    elsewhere = {"codes elsewhere in the text": correlations_by_chance(small, large, rounds=1, seed=seed)}
+    elsewhere = {"activations shifted along the text": correlations_by_chance(small, large, rounds=1, seed=seed)}
     return matched(codes.pairs, n_a=int(one.often.sum()), n_b=int(two.often.sum()), baselines=elsewhere)
 
 

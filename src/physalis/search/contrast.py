@@ -150,11 +150,11 @@ def contrast(
 
 def verdict(found: Contrast) -> str:
     """What a contrast allows to conclude, in a sentence."""
-    texts = f"{found.n_here} {'text' if found.n_here == 1 else 'texts'} here and {found.n_there} there"
+    texts = f"{found.n_here} {'text' if found.n_here == 1 else 'texts'} in A and {found.n_there} in B"
     if found.least_q > LEVEL:
         return (
             f"With {texts} nothing can be told from chance: these are differences between these texts, not between "
-            "kinds of text. Give at least 4 a side."
+            "kinds of text. Give at least 4 in each."
         )
     if not found.found:
         return f"With {texts}, no feature differs by more than chance would (at a false discovery rate of 5 %)."

@@ -41,8 +41,8 @@ def on_token(
     n = sums.on.sum()
     if not n:
         raise BadInput(
-            f"None of the {len(readings)} texts has the token {token} where hygiene keeps it. Give texts that "
-            "have it; with and without a space before it are different tokens."
+            f"No text of {len(readings)} has the token {token} at a position that counts (BOS and attention sinks do "
+            "not). Give texts that have it; with and without a space before it are different tokens."
         )
     fires = sums.fired_on.sum(0) / n
     elsewhere = sums.fired_off.sum(0) / max(1.0, sums.off.sum())

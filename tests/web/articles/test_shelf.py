@@ -159,15 +159,15 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
         field.fill("Is that *all*?")
         expect(guest.locator(".passage").first).to_be_visible()
         assert fits(guest, width) and serious(guest) == []
-        guest.get_by_role("button", name="Leave the comment").click()
+        guest.get_by_role("button", name="Submit comment").click()
         remark = guest.get_by_role("article", name="Comment by Émilie")
-        expect(remark).to_contain_text("waits to be published")
+        expect(remark).to_contain_text("awaiting approval")
         words = "and feature four, this or the end"
         expect(remark.locator("blockquote")).to_have_text(words)
 
         guest.get_by_role("button", name="Comment on this figure, Figure 1").click()
         guest.get_by_label("Your comment on Figure 1").fill("On code, too?")
-        guest.get_by_role("button", name="Leave the comment").click()
+        guest.get_by_role("button", name="Submit comment").click()
         expect(guest.get_by_role("article", name="Comment by Émilie").filter(has_text="On Figure 1")).to_be_visible()
         # Marks come and go around figures that are alive.
         guest.get_by_role("slider", name="Codes of feature 3").focus()
@@ -184,7 +184,7 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
         assert visitor.get_by_role("figure", name="Comments").count() == 0
         owner = signed_in(browse, site, stage.links["owner"], width, scheme)
         owner.goto(f"{site}/comments")
-        waits = owner.get_by_role("region", name="What waits for you")
+        waits = owner.get_by_role("region", name="Awaiting your approval")
         expect(waits.get_by_role("heading", name="Commas & what they do")).to_have_count(1)
         waits.get_by_role("link", name=words).click()
         publish_ = owner.get_by_role("button", name="Publish the comment by Émilie")
@@ -195,9 +195,9 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
             expect(publish_).to_have_count(left)
         owner.get_by_role("button", name="Reply to Émilie").first.click()
         owner.get_by_label("Your reply to Émilie").fill("For now.")
-        owner.get_by_role("button", name="Leave the reply").click()
+        owner.get_by_role("button", name="Submit reply").click()
         owner.get_by_role("button", name="Publish the comment by Ada Lovelace").click()
-        expect(owner.get_by_text("waits to be published")).to_have_count(0)
+        expect(owner.get_by_text("awaiting approval")).to_have_count(0)
 
         publish(tiny_atlas, desk / "out", articles=[desk / "Commas.md"], comments=stage.comments.published())
         for home, path in ((site, "/articles/commas"), ("file://", f"{desk}/out/articles/commas.html")):
@@ -232,7 +232,7 @@ def test_the_page_counts_words_as_the_server_does(browse, served, stage, desk, t
             guest.evaluate(SELECT, ends)
             guest.get_by_role("button", name="Comment on these words").click()
             guest.get_by_label("Your comment on these words").fill("All of it?")
-            guest.get_by_role("button", name="Leave the comment").click()
+            guest.get_by_role("button", name="Submit comment").click()
             expect(guest.get_by_label("Your comment on these words")).to_have_count(0)
         anchors = [comment.anchor for comment in stage.comments.queue(stage.owner)]
         text, _, note = words.rpartition("A note")
@@ -242,7 +242,7 @@ def test_the_page_counts_words_as_the_server_does(browse, served, stage, desk, t
             assert words[:start].endswith(anchor.prefix) and words[end:].startswith(anchor.suffix)
         assert anchors[2].prefix.endswith("x < y ") and len(anchors[2].prefix) == 40
         guest.get_by_role("link", name="commas", exact=True).click()
-        expect(guest.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(guest.get_by_role("figure", name="Top tokens")).to_be_visible()
         guest.go_back()
         expect(guest.locator(".passage").filter(has_text="🦉")).to_have_count(1)
 

@@ -10,12 +10,12 @@ from physalis.web import create_app
 pytestmark = pytest.mark.browser
 
 NEEDS, LOSS, SHIFTS, WORTH = (
-    "Which tokens it needs", "What the model loses without it", "What it changes in the end",
-    "What each of these is worth",
+    "Token ablation (occlusion)", "Ablation: effect on the loss", "Ablation: effect on next-token probabilities",
+    "Evidence",
 )  # fmt: skip
 TITLES = {
-    "examples": "Where it fires", "top_tokens": "What it fires on", "promoted": "What it says to the output",
-    "neighbours": "Its neighbours", "ablation": LOSS, "leave_one_out": NEEDS, "headline": "The heading of this page",
+    "examples": "Activating examples", "top_tokens": "Top tokens", "promoted": "Logit effects",
+    "neighbours": "Neighbours", "ablation": LOSS, "leave_one_out": NEEDS, "headline": "The heading of this page",
 }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_which_tokens_it_needs(open_feature, edited):
     tall = [bar.bounding_box()["height"] for bar in bars.locator(".plot i").all()]
     assert tall[largest.position] == max(tall)
     if largest.share >= 0.05:
-        row = panel.get_by_label("Tokens by the share of the code that goes with them").locator("li").first
+        row = panel.get_by_label("Tokens by the share of the activation that is lost with them").locator("li").first
         assert numbers(row.locator(".value").inner_text())[-1] == pytest.approx(100 * largest.share, abs=0.51)
     expect(panel.locator("figcaption")).to_contain_text("the text was edited")
 
@@ -109,7 +109,7 @@ def test_what_the_model_loses(open_feature, edited):
     # Where the interval holds 0 the page must not say that anything is lost.
     unsure = found.beyond_random.low <= 0 <= found.beyond_random.high
     assert ("cannot be told" in panel.locator(".verdict").inner_text()) == unsure
-    levels = panel.get_by_label("Examples by code").get_by_role("button")
+    levels = panel.get_by_label("Examples by activation").get_by_role("button")
     assert levels.count() == len(found.examples)
     for i, example in enumerate(found.examples):
         levels.nth(i).click()
@@ -146,16 +146,16 @@ def test_every_panel_says_what_it_is_worth(open_feature, edited):
         assert TITLES[worth.panel].lower() in title.lower().split("; ")
         assert numbers(why) == pytest.approx(numbers(worth.why), rel=0.051)
     tested = {worth.panel for worth in edited.worth if worth.level == "tested"}
-    fires = figure(page, "What it fires on").locator("figcaption").inner_text()
+    fires = figure(page, "Top tokens").locator("figcaption").inner_text()
     assert ("tested by an edit" in fires) == ("top_tokens" in tested)
     assert ("could have refuted" in page.locator(".caution").inner_text()) == ("headline" in tested)
 
 
 def test_pages_without_causes_say_so(open_feature, plain):
     page = open_feature(plain.id)
-    expect(figure(page, "What it fires on")).to_be_visible()
-    nothing = figure(page, WORTH).locator(".level", has_text="nothing to judge").locator("li")
-    told = "What the model loses without it; which tokens it needs. "
+    expect(figure(page, "Top tokens")).to_be_visible()
+    nothing = figure(page, WORTH).locator(".level", has_text="no evidence").locator("li")
+    told = "Ablation: effect on the loss; token ablation (occlusion). "
     assert nothing.all_inner_texts() == [told + plain.unmeasured]
     for title in (NEEDS, LOSS, SHIFTS):
         assert figure(page, title).count() == 0

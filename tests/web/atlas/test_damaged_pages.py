@@ -45,7 +45,7 @@ def test_two_baselines_of_one_name_are_both_shown(tiny_atlas, browse):
         page = browse(site, "/")
         expect(page.locator("h1")).to_contain_text("features of")
         name = tiny_atlas.summary().baselines[0].name
-        first = page.locator("figure", has_text="How faithful it is").locator("section").first
+        first = page.locator("figure", has_text="Evaluation").locator("section").first
         expect(first.get_by_text(name, exact=True)).to_have_count(2)
         seen(page, "baselines")
         page.locator("a", has_text="Features").first.click()  # and its scripts go on
@@ -61,7 +61,7 @@ def test_a_feature_with_the_same_twice_is_shown(tiny_atlas, browse, fires):
 
     with serving(create_app(changed(tiny_atlas, feature=doubled))) as site:
         page = browse(site, f"/features/{fires}")
-        expect(page.locator("h2", has_text="What it says to the output")).to_be_visible()
+        expect(page.locator("h2", has_text="Logit effects")).to_be_visible()
         expect(page.locator("[role=note]", has_text="cannot be drawn")).to_have_count(0)
 
 
@@ -71,8 +71,8 @@ def test_a_record_that_cannot_be_drawn_costs_its_panel(tiny_atlas, browse, fires
     )
     with serving(create_app(damaged)) as site:
         page = browse(site, "/")
-        expect(page.locator("figure", has_text="How often features fire")).to_contain_text("cannot be drawn")
-        expect(page.locator("h2", has_text="Where it comes from")).to_be_visible()
+        expect(page.locator("figure", has_text="Activation density of all features")).to_contain_text("cannot be drawn")
+        expect(page.locator("h2", has_text="Provenance")).to_be_visible()
         expect(page.locator("[role=note]", has_text="cannot be drawn")).to_have_count(1)
         seen(page, "panel")
 

@@ -45,30 +45,30 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
 
         page.get_by_role("link", name="Try it").click()
         page.get_by_role("button", name="Contrast").click()
-        page.get_by_label("Here", exact=True).fill("\n".join(f"alpha {i}" for i in range(6)))
-        page.get_by_label("There", exact=True).fill("\n".join(f"}}{{][ {i}" for i in range(6)))
-        page.get_by_role("button", name="Try it").click()
+        page.get_by_label("Texts A", exact=True).fill("\n".join(f"alpha {i}" for i in range(6)))
+        page.get_by_label("Texts B", exact=True).fill("\n".join(f"}}{{][ {i}" for i in range(6)))
+        page.get_by_role("button", name="Run").click()
         found = page.locator(".answer[aria-busy=false]").locator("a[href^='/features/']").first
         id = int(found.get_attribute("href").removeprefix("/features/"))
         found.click()
         page.wait_for_url(f"**/features/{id}")
 
-        page.get_by_label("A name for this feature").fill("the word alpha")
-        page.get_by_role("button", name="Name it").click()
+        page.get_by_label("A label for this feature").fill("the word alpha")
+        page.get_by_role("button", name="Add label").click()
         expect(page.get_by_role("group", name="Votes on “the word alpha”")).to_be_visible()
 
         page.get_by_role("link", name="Steer with this feature").click()
-        page.get_by_label("Text to go on with").fill("alpha beta")
+        page.get_by_label("Prompt").fill("alpha beta")
         page.get_by_label("tokens").fill("8")
-        page.get_by_role("button", name="Write").click()
-        expect(page.get_by_role("button", name="Write")).to_be_visible()
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_role("button", name="Generate")).to_be_visible()
         plain, edited = (page.locator(f"[data-side='{side} the edits']").inner_text() for side in ("without", "with"))
         assert plain and edited
 
         page.goto(f"{site}/features/{id}")
-        page.get_by_role("button", name="Put it in a list").click()
+        page.get_by_role("button", name="Add to list").click()
         page.get_by_label("Name of the new list").fill("Greek letters")
-        page.get_by_role("button", name="Put it in", exact=True).click()
+        page.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("In the list Greek letters.")).to_be_visible()
 
         def published(out):
@@ -80,24 +80,24 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
 
         file = published(tmp_path / "before")
         reader = browse(f"file://{file.parent.parent}/", f"features/{id}.html")
-        expect(reader.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(reader.get_by_role("figure", name="Top tokens")).to_be_visible()
         expect(reader.get_by_role("figure", name="What people call it")).to_contain_text("the word alpha")
         assert reader.get_by_role("article", name="Comment by Ben").count() == 0
 
         guest = signed_in(browse, site, owned.guest_link)
         guest.goto(f"{site}/features/{id}")
-        guest.get_by_role("button", name="Write a comment").click()
+        guest.get_by_role("button", name="Add comment").click()
         guest.get_by_label(f"Your comment on feature {id}").fill("It fires on *alpha* only.")
-        guest.get_by_role("button", name="Leave the comment").click()
-        expect(guest.get_by_text("waits to be published")).to_be_visible()
+        guest.get_by_role("button", name="Submit comment").click()
+        expect(guest.get_by_text("awaiting approval")).to_be_visible()
         visitor = browse(site, f"/features/{id}")
-        expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(visitor.get_by_role("figure", name="Top tokens")).to_be_visible()
         visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("article", name="Comment by Ben").count() == 0
 
         page.reload()
         page.get_by_role("button", name="Publish the comment by Ben").click()
-        expect(page.get_by_text("waits to be published")).to_have_count(0)
+        expect(page.get_by_text("awaiting approval")).to_have_count(0)
         visitor.reload()
         expect(visitor.get_by_role("article", name="Comment by Ben").locator("em")).to_have_text("alpha")
         for open_ in (page, guest, visitor):

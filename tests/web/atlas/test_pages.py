@@ -98,12 +98,12 @@ def test_front_page_says_what_a_transcoder_predicts(tiny_atlas, browse):
 
     with serving(create_app(Predicting.open(tiny_atlas.folder))) as site:
         lead = browse(site, "/").locator(".lead")
-        expect(lead).to_contain_text("predicts what the model computes at L1.mlp_out from L1.mlp_in, as a sum of about")
+        expect(lead).to_contain_text("a transcoder, predicts the model’s activations at L1.mlp_out")
 
 
 def test_going_back_finds_where_one_was(open_page, site):
     page = open_page("/features/3", width=390)
-    neighbour = page.get_by_role("figure", name="Its neighbours").locator("a").first
+    neighbour = page.get_by_role("figure", name="Neighbours").locator("a").first
     neighbour.evaluate("link => link.scrollIntoView({ block: 'center' })")
     there = page.evaluate("scrollY")
     assert there > 800
@@ -195,18 +195,18 @@ def test_feature_levels_and_tokens(open_page, tiny_atlas):
     expect(lines).not_to_have_count(everything)
     page.keyboard.press("Escape")
     expect(lines).to_have_count(everything)
-    page.get_by_label("Levels of code").get_by_role("button").first.click()
+    page.get_by_label("Levels of activation").get_by_role("button").first.click()
     page.get_by_text("show all levels").wait_for()
     page.get_by_text("show all levels").click()
     page.locator("[data-example] .peak").first.hover()
-    page.get_by_text(re.compile("of its largest")).first.wait_for()
+    page.get_by_text(re.compile("of its maximum")).first.wait_for()
     page.locator("[data-example] button").first.click()
     page.locator("[data-example] button[aria-expanded=true]").first.wait_for()
 
 
 def test_filters_and_sort_are_in_the_address(open_page, site):
     page = open_page("/features")
-    page.get_by_label("Largest code, at least").fill("1.5")
+    page.get_by_label("Max activation, at least").fill("1.5")
     page.keyboard.press("Tab")
     page.wait_for_url("**/features?filter=max_code:1.5..")
     page.get_by_label("Sort by").select_option("n_fired")

@@ -261,16 +261,16 @@ def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):
     page.wait_for_selector(".edit")
     assert page.get_by_label("feature").input_value() == str(id)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.get_by_label("Text to go on with").fill("alpha beta")
+    page.get_by_label("Prompt").fill("alpha beta")
     page.get_by_label("strength, exactly").fill("300")
     page.get_by_label("strength, exactly").blur()
     page.get_by_label("tokens").fill("12")
-    page.get_by_role("button", name="Write").click()
-    expect(page.get_by_role("button", name="Write")).to_be_visible()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
     plain, edited = (page.locator(f"[data-side='{side} the edits']").inner_text() for side in ("without", "with"))
     assert plain.startswith("alpha beta") and plain != edited
     assert f"edit=add%3A{id}%3A300" in page.url and "text=alpha+beta" in page.url
-    page.get_by_role("button", name="what does a strength cost?").click()
+    page.get_by_role("button", name="measure dose-response").click()
     page.wait_for_selector("table")
     assert page.locator("tbody tr").count() == 4 and page.locator("main svg").count() == 2
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -107,14 +107,14 @@ def test_a_text_is_tried(page, site):
     (trace,) = answer(page, "/api/try/feature", button.click)["traces"]
     assert trace["feature"]["id"] == int(other)
     fires = [i for i, code in enumerate(trace["codes"]) if code > 0]
-    page.get_by_role("img", name=f"Code of feature {other} at each").wait_for()
+    page.get_by_role("img", name=f"Activation of feature {other} at each").wait_for()
     warm = "all => all.flatMap((e, i) => (e.querySelector('.warm') ? [i] : []))"
     assert tokens.evaluate_all(warm) == fires
 
     before = page.locator("article").inner_text()
     assert page.url == f"{site}/try?mode=text&{found['state']}&trace={other}&at=4"
     page.reload()
-    page.get_by_role("img", name=f"Code of feature {other} at each").wait_for()
+    page.get_by_role("img", name=f"Activation of feature {other} at each").wait_for()
     assert page.locator("article").inner_text() == before
     assert page.get_by_label("Text to try").input_value() == TEXT
 
@@ -132,7 +132,7 @@ def test_features_are_ranked_and_left_out(page, site):
     assert few["n_fired"] < found["n_fired"]
     assert "sort=tokens" in page.url and "densest=0.01" in page.url
     page.get_by_role("listbox").get_by_role("option").nth(1).click()
-    page.get_by_role("link", name="What fires on this kind of token?").click()
+    page.get_by_role("link", name="Which features fire on this token elsewhere?").click()
     page.get_by_role("list", name="Features of the token").wait_for()
     assert "mode=token" in page.url and page.get_by_label("Token", exact=True).input_value() == "a"
 
@@ -141,12 +141,12 @@ def test_features_are_ranked_and_left_out(page, site):
 def test_here_and_not_there(page, site):
     page.goto(f"{site}/try")
     page.get_by_role("button", name="Contrast").click()
-    page.get_by_label("Here", exact=True).fill("\n".join(f"alpha {i}" for i in range(6)))
-    page.get_by_label("There", exact=True).fill("\n".join(f"}}{{][ {i}" for i in range(6)))
-    found = answer(page, "/api/contrast", lambda: page.get_by_role("button", name="Try it").click())
+    page.get_by_label("Texts A", exact=True).fill("\n".join(f"alpha {i}" for i in range(6)))
+    page.get_by_label("Texts B", exact=True).fill("\n".join(f"}}{{][ {i}" for i in range(6)))
+    found = answer(page, "/api/contrast", lambda: page.get_by_role("button", name="Run").click())
     page.get_by_text(found["verdict"]).wait_for()
     assert [found["contrast"][key] for key in ("n_here", "n_there")] == [6, 6]
-    for side, key in (("More here", "more_here"), ("More there", "more_there")):
+    for side, key in (("More active in A", "more_here"), ("More active in B", "more_there")):
         ids = [str(f["id"]) for f in found["contrast"][key]]
         assert ids and shown(page, side) == ids
     before = page.locator("article").inner_text()
@@ -162,7 +162,7 @@ def test_by_token_and_by_meaning(page, site):
     assert page.get_by_label("Texts").input_value() == "alpha beta\ngamma delta"
     assert 0 < len(shown(page, "Features of the token")) <= 5
     page.get_by_role("button", name="By meaning").click()
-    box = page.get_by_label("What the features have to do with")
+    box = page.get_by_label("Meaning to search for")
     box.fill("alpha")
     found = answer(page, "/api/meaning", lambda: box.press("Enter"))
     page.get_by_role("list", name="Features by meaning").wait_for()
@@ -180,7 +180,7 @@ def test_by_token_and_by_meaning(page, site):
     [
         ("mode=text&text=" + "a" * 300, "has 301 tokens; at most 256"),
         ("mode=text&text=a&sort=beauty", "sort='beauty'"),
-        ("mode=token&text=a&token=b", "None of the 1 texts has the token"),
+        ("mode=token&text=a&token=b", "No text of 1 has the token"),
     ],
 )
 def test_refusals_are_sentences(chromium, site, query, sentence):
@@ -194,7 +194,7 @@ def test_refusals_are_sentences(chromium, site, query, sentence):
 @pytest.mark.browser
 def test_a_busy_server_says_so(chromium, site):
     page = chromium.new_page()
-    busy = {"detail": "What is said of the features is being read for its meaning, once. Ask again soon."}
+    busy = {"detail": "The index for search by meaning is being built, once. Try again soon."}
     page.route("**/api/meaning*", lambda route: route.fulfill(status=503, json=busy))
     page.goto(f"{site}/try?mode=meaning&query=alpha")
     expect(page.get_by_role("alert")).to_have_text(busy["detail"])

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.browser
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/comparing.ts").read_text()
-    written = interfaces("comparing")
+    text = (ROOT / "frontend/src/lib/records/comparison.ts").read_text()
+    written = interfaces("comparison")
     elsewhere = {"Record", "Estimate", "Histogram"}
     models = {
         each
@@ -109,22 +109,22 @@ def test_features_are_filtered_sorted_and_paged(open_page, pair, comparison, tin
     first = page.locator('li[data-feature="0"]')
     assert tiny_atlas[0].headline.split(" · ")[0].strip("→ ") in first.inner_text()
     page.get_by_label("Sort by").select_option("cosine")
-    page.get_by_label("Rising; turn round").click()
+    page.get_by_label("Ascending; reverse").click()
     page.wait_for_url("**/?side=b&sort=cosine&descending=true")
     best = comparison.features("b", sort="cosine", descending=True, limit=25)
     shown(best)
     cosine = page.locator("[data-cosine]").first.inner_text()
     assert float(cosine.removeprefix("cos ")) == pytest.approx(best.rows[0].cosine, abs=6e-4)
-    page.get_by_role("button", name="After →").last.click()
+    page.get_by_role("button", name="Next →").last.click()
     second = comparison.features("b", sort="cosine", descending=True, offset=25, limit=25)
     shown(second)
     fate = second.rows[0].fate
-    page.get_by_label("Fate").select_option(fate)
+    page.get_by_label("Shared, split, merged or unique").select_option(fate)
     page.wait_for_url(f"**fate={fate}**")
     shown(comparison.features("b", fate=fate, sort="cosine", descending=True, limit=25))
     assert {each.get_attribute("data-fate") for each in page.locator("li .fate").all()} == {fate}
     again = open_page(page.url)
-    expect(again.get_by_label("Fate")).to_have_value(fate)
+    expect(again.get_by_label("Shared, split, merged or unique")).to_have_value(fate)
     expect(again.get_by_role("button", name="of B")).to_have_attribute("aria-pressed", "true")
 
 
@@ -135,7 +135,7 @@ def test_a_split_is_drawn_as_one_to_many(open_page, split):
         expect(drawn.locator("[data-node]")).to_have_count(1 + len(group.members))
         expect(drawn.locator(".branch")).to_have_count(len(group.members))
         drawn.locator("[data-node]").last.focus()
-        expect(drawn.locator("[data-details]")).to_contain_text("covers of the one’s firings")
+        expect(drawn.locator("[data-details]")).to_contain_text("tokens of the one that it covers")
         # Without atlases there are numbers only.
         expect(page.locator("li[data-feature]").first).to_be_visible()
         assert page.locator(".headline").count() == 0 and page.locator(".strip").count() == 0
@@ -257,7 +257,7 @@ def test_they_work_as_notebook_widgets(draw, comparison, forest):
 
     page = draw(show(comparison), "comparison")
     expect(page.locator("li[data-feature]")).to_have_count(25)
-    page.get_by_label("Fate").select_option("unique")
+    page.get_by_label("Shared, split, merged or unique").select_option("unique")
     assert page.evaluate("window.asked") == "/?fate=unique"
     page = draw(show(forest), "forest")
     level, feature = forest.roots()[1]

@@ -175,8 +175,8 @@ def test_it_is_served_with_nothing_from_elsewhere(lab):
 
 
 def test_typescript_knows_the_records():
-    text = (ROOT / "frontend/src/lib/pages.ts").read_text()
-    written = interfaces("pages")
+    text = (ROOT / "frontend/src/lib/records/lab.ts").read_text()
+    written = interfaces("lab")
     models = {n: m for n, m in vars(pages).items() if isinstance(m, type) and issubclass(m, pages.Record)}
     del models["Record"]
     for name, model in models.items():

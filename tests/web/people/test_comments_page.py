@@ -74,7 +74,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
         owner.goto(f"{site}/comments")
         owner.get_by_label("name", exact=True).fill("Sun Tzu")
         owner.get_by_label("affiliation", exact=True).fill("Wu")
-        owner.get_by_role("button", name="Make a link").click()
+        owner.get_by_role("button", name="Create link").click()
         link = owner.get_by_label("The link of Sun Tzu, Wu").input_value()
         assert link.startswith(f"{site}/invitation#") and fits(owner, width)
 
@@ -82,18 +82,18 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
         expect(guest.get_by_role("heading", name="Sun Tzu")).to_be_visible()
         guest.goto(f"{site}/features/3")
         figure = guest.get_by_role("figure", name="Comments")
-        figure.get_by_role("button", name="Write a comment").click()
+        figure.get_by_role("button", name="Add comment").click()
         guest.get_by_label("Your comment on feature 3").fill("It fires on **commas**.")
         assert fits(guest, width)
-        figure.get_by_role("button", name="Leave the comment").click()
-        expect(figure.get_by_text("waits to be published")).to_be_visible()
+        figure.get_by_role("button", name="Submit comment").click()
+        expect(figure.get_by_text("awaiting approval")).to_be_visible()
         figure.get_by_role("button", name="edit").click()
         guest.get_by_label("Your comment", exact=True).fill("It fires on **semicolons**.")
         figure.get_by_role("button", name="Save").click()
         expect(figure.locator("strong")).to_have_text("semicolons")
 
         visitor = browse(site, "/features/3", width, scheme)
-        expect(visitor.get_by_role("figure", name="What it fires on")).to_be_visible()
+        expect(visitor.get_by_role("figure", name="Top tokens")).to_be_visible()
         visitor.wait_for_load_state("networkidle")
         assert visitor.get_by_role("figure", name="Comments").count() == 0
         (waiting,) = stage.comments.queue(stage.owner)
@@ -101,7 +101,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
 
         owner.goto(f"{site}/features/3")
         owner.get_by_role("button", name="Publish the comment by Sun Tzu").click()
-        expect(owner.get_by_role("figure", name="Comments").get_by_text("waits to be published")).to_have_count(0)
+        expect(owner.get_by_role("figure", name="Comments").get_by_text("awaiting approval")).to_have_count(0)
         visitor.reload()
         remark = visitor.get_by_role("article", name="Comment by Sun Tzu")
         expect(remark.locator("strong")).to_have_text("semicolons")
@@ -110,14 +110,14 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
 
         owner.get_by_role("button", name="Reply to Sun Tzu").click()
         owner.get_by_label("Your reply to Sun Tzu").fill("On which text?")
-        owner.get_by_role("button", name="Leave the reply").click()
+        owner.get_by_role("button", name="Submit reply").click()
         reply = owner.get_by_role("article", name="Reply by Ada Lovelace")
-        expect(reply.get_by_text("waits to be published")).to_be_visible()
+        expect(reply.get_by_text("awaiting approval")).to_be_visible()
         owner.goto(f"{site}/comments")
-        waits = owner.get_by_role("region", name="What waits for you")
+        waits = owner.get_by_role("region", name="Awaiting your approval")
         expect(waits.get_by_text("replies to Sun Tzu")).to_be_visible()
         waits.get_by_role("button", name="Publish the comment by Ada Lovelace").click()
-        expect(waits.get_by_text("Nothing waits.")).to_be_visible()
+        expect(waits.get_by_text("No comment awaits approval.")).to_be_visible()
         visitor.goto(f"{site}/comments")
         expect(visitor.get_by_role("article", name="Reply by Ada Lovelace")).to_contain_text("On which text?")
         assert visitor.get_by_role("region", name="Who may write").count() == 0 and fits(visitor, width)
@@ -125,7 +125,7 @@ def test_from_an_invitation_to_a_published_comment(browse, stage, tiny_atlas, wi
         guest.goto(f"{site}/comments")
         mine = guest.get_by_role("region", name="Yours")
         mine.get_by_role("button", name="withdraw").click()
-        mine.get_by_role("button", name="withdraw it for good").click()
+        mine.get_by_role("button", name="withdraw permanently").click()
         expect(mine.get_by_text("withdrawn", exact=True)).to_be_visible()
         visitor.goto(f"{site}/comments")
         expect(visitor.get_by_text("No comment is published yet.")).to_be_visible()
@@ -195,7 +195,7 @@ def test_a_version_that_was_not_read_is_not_published(browse, stage, tiny_atlas)
         browse.refusals = 1
         assert stage.comments.published() == []
         owner.get_by_role("button", name="Publish the comment").click()
-        expect(owner.get_by_text("waits to be published")).to_have_count(0)
+        expect(owner.get_by_text("awaiting approval")).to_have_count(0)
         assert stage.comments.published()[0].comment.text == "Second."
 
 

@@ -31,10 +31,10 @@ def test_people_write(browse, notes, tiny_atlas, width, scheme):
     notes.note(3, "Ben's, and not to be deleted by Ada.", author="Ben")
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
         page = browse(site, "/features/3", width, scheme)
-        figure = page.get_by_role("figure", name="What people say of it")
+        figure = page.get_by_role("figure", name="Labels, notes and lists")
 
-        page.get_by_label("A name for this feature").fill("alphas & <i>betas</i>")
-        page.get_by_role("button", name="Name it").click()
+        page.get_by_label("A label for this feature").fill("alphas & <i>betas</i>")
+        page.get_by_role("button", name="Add label").click()
         votes = page.get_by_role("group", name="Votes on “alphas & <i>betas</i>”")
         expect(votes).to_be_visible()
         ben = page.get_by_role("group", name="Votes on “words of <b>Ben</b>”")
@@ -48,24 +48,24 @@ def test_people_write(browse, notes, tiny_atlas, width, scheme):
         votes.get_by_role("button", name="agree 0", exact=True).click()
         expect(votes.get_by_role("button", name="agree 1", exact=True)).to_be_visible()
 
-        page.get_by_role("button", name="Write a note").click()
-        page.get_by_label("Note").fill(f"{EVIL}\nIt is *not* silent here.")
-        page.get_by_role("button", name="Save the note").click()
+        page.get_by_role("button", name="Add note").click()
+        page.get_by_label("Note", exact=True).fill(f"{EVIL}\nIt is *not* silent here.")
+        page.get_by_role("button", name="Save").click()
         expect(figure.get_by_text(EVIL)).to_be_visible()
         assert figure.locator("img, i, b:not(.votes b)").count() == 0
         assert [each.author for each in notes.notes_of(3)] == ["Ben", "Ada"]
 
-        page.get_by_role("button", name="Put it in a list").click()
+        page.get_by_role("button", name="Add to list").click()
         page.get_by_label("Name of the new list").fill("Greek letters")
-        page.get_by_role("button", name="Put it in", exact=True).click()
+        page.get_by_role("button", name="Add", exact=True).click()
         expect(figure.get_by_text("In the list Greek letters.")).to_be_visible()
         assert fits(page, width)
 
         page.reload()
         expect(votes.get_by_role("button", pressed=True)).to_have_text("agree 1")
-        assert figure.get_by_role("button", name="delete").count() == 1
-        figure.get_by_role("button", name="delete").click()
-        figure.get_by_role("button", name="delete it for good").click()
+        assert figure.get_by_role("button", name="delete").count() == 2  # her label and her note
+        figure.get_by_role("button", name="delete").last.click()
+        figure.get_by_role("button", name="delete permanently").click()
         expect(figure.get_by_text(EVIL)).to_have_count(0)
         assert [each.author for each in notes.notes_of(3)] == ["Ben"]
         figure.get_by_role("link", name="Greek letters").click()
@@ -80,19 +80,19 @@ def test_lists_are_kept(browse, notes, tiny_atlas, width, scheme):
         page.get_by_role("navigation").get_by_role("link", name="Lists").click()
         expect(page.get_by_text("There is no list yet.")).to_be_visible()
         page.get_by_label("name").fill("Odd ones")
-        page.get_by_label("what it is for").fill(EVIL)
+        page.get_by_label("description").fill(EVIL)
         assert fits(page, width)
-        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Create").click()
         expect(page.get_by_role("heading", name="Odd ones")).to_be_visible()
         expect(page.locator(".lead")).to_have_text(EVIL)
         rows = page.locator("main ol > li:not(.none)")
         for n, id in enumerate((5, 3, 8), 1):
-            page.get_by_placeholder("number").fill(str(id))
-            page.get_by_role("button", name="Put it in").click()
+            page.get_by_placeholder("index").fill(str(id))
+            page.get_by_role("button", name="Add", exact=True).click()
             expect(rows).to_have_count(n)
-        page.get_by_role("button", name="Remark on 3").click()
-        page.get_by_label("its name in this list").fill("the <i>second</i>")
-        page.get_by_label("remark", exact=True).fill(EVIL)
+        page.get_by_role("button", name="Edit label and note of 3").click()
+        page.get_by_label("label in this list").fill("the <i>second</i>")
+        page.get_by_label("note", exact=True).fill(EVIL)
         page.get_by_role("button", name="Save").click()
         expect(rows.nth(1).locator(".remark")).to_have_text(EVIL)
         page.get_by_role("button", name="Move 3 up").click()
@@ -112,8 +112,8 @@ def test_lists_are_kept(browse, notes, tiny_atlas, width, scheme):
         rows.nth(1).get_by_role("link").click()  # a feature opened from a list is walked along it
         expect(page.get_by_role("link", name="Next feature, 3")).to_be_visible()
         page.go_back()
-        page.get_by_role("button", name="remove this list").click()
-        page.get_by_role("button", name="remove it for everyone").click()
+        page.get_by_role("button", name="delete list").click()
+        page.get_by_role("button", name="delete for everyone").click()
         expect(page.get_by_text("There is no list yet.")).to_be_visible()
         assert list(notes.lists()) == []
 
@@ -127,12 +127,14 @@ def test_readers_are_shown_no_fields(browse, notes, tiny_atlas):
             page = browse(site, path, 390)
             expect(page.locator("main")).to_contain_text("Ben")
             inside = (
-                page.get_by_role("figure", name="What people say") if path == "/features/3" else page.locator("main")
+                page.get_by_role("figure", name="Labels, notes and lists")
+                if path == "/features/3"
+                else page.locator("main")
             )
             assert inside.locator("button, input, textarea, select").count() == 0
         assert page.get_by_role("link", name="Lists").count() and not page.locator("text=undefined").count()
         page = browse(site, "/features/8")
-        assert page.get_by_role("figure", name="What people say").count() == 0  # nothing is said of it
+        assert page.get_by_role("figure", name="Labels, notes and lists").count() == 0  # nothing is said of it
     with serving(create_app(tiny_atlas)) as site:
         assert browse(site, "/features/3").get_by_role("link", name="Lists").count() == 0
 
@@ -142,6 +144,6 @@ def test_refusals_are_sentences(browse, notes, tiny_atlas):
     id = notes.make_list("Greek letters", author="Ben", features=[3]).list.list
     with serving(create_app(tiny_atlas, notes=notes, author="Ada")) as site:
         page = browse(site, f"/lists/{id}")
-        page.get_by_placeholder("number").fill("3")
-        page.get_by_role("button", name="Put it in").click()
+        page.get_by_placeholder("index").fill("3")
+        page.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_role("alert")).to_have_text("Feature 3 is in this list already.")

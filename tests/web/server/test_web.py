@@ -235,7 +235,7 @@ def test_the_server_does_not_import_torch():
 
 
 def test_typescript_knows_the_records():
-    written = interfaces("records")
+    written = interfaces("atlas")
     models = {n: m for n, m in vars(records).items() if isinstance(m, type) and issubclass(m, records.Record)}
     del models["Record"]
     for name, model in {**models, "Metric": histograms.Metric}.items():

@@ -35,11 +35,11 @@ def show_pair(found: Summary, folders: tuple[Path, Path], *, json: bool) -> None
     for name, each in (("FVU", found.fvu_difference), ("L0", found.l0_difference)):
         if each is not None:
             console.print(f"{name} of the first less the second, document by document: {_number(each)}")
-    for title, matched in (("by direction", found.directions), ("by code", found.codes)):
+    for title, matched in (("by direction", found.directions), ("by activations", found.codes)):
         if matched is not None:
             console.print(f"\nMatched {title}: {_matched(matched)}", soft_wrap=True)
     if found.agreement is not None:
-        console.print(f"Pairs found by direction that codes find too: {_percent(found.agreement)}")
+        console.print(f"Pairs found by direction that activations find too: {_percent(found.agreement)}")
 
 
 def show_tree(found: ForestSummary, *, json: bool) -> None:
@@ -47,7 +47,7 @@ def show_tree(found: ForestSummary, *, json: bool) -> None:
     if json:
         print(found.model_dump_json(indent=1))
         return
-    table = _table("from", "to", "with a parent", "by chance", "absorbed their parent's heir")
+    table = _table("from", "to", "with a parent", "by chance", "suspected of absorption")
     for narrow, wide, step in zip(found.widths[:-1], found.widths[1:], found.steps, strict=True):
         sizes = (f"{narrow.n_features:,}", f"{wide.n_features:,}")
         table.add_row(*sizes, _percent(step.with_parent), _percent(step.by_chance), _percent(step.absorbed))

@@ -39,7 +39,7 @@ def _plain(c: Conversion) -> dict[str, Any]:
 
 def _conversion(console: Console, c: Conversion) -> None:
     if c.manifest is None or c.verdict is None:
-        console.print(f"Written as {c.format} to {c.folder}. Codes and reconstructions are the same.")
+        console.print(f"Written as {c.format} to {c.folder}. Activations of features and reconstructions are the same.")
         return
     config = c.manifest.config
     shape = config["dictionary"]

@@ -1,6 +1,6 @@
 """passages: the words of an article that comments hang on, and what was said of them, as parts of its HTML.
 
-What counts as the article's words is the same here and in ``frontend/src/lib/passages.ts``: those of its body, without
+What counts as the article's words is the same here and in ``frontend/src/lib/text/passages.ts``: its body's, without
 the numbers of notes and without what figures show; white space of any length is one space; the notes in its margin come
 after all the rest, so that a passage goes on over them.
 """

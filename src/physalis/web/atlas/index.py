@@ -52,7 +52,7 @@ class Index:
         if ready is None and self._made is not None:
             return self._made[1]
         if ready is None:
-            sentence = "What is said of the features is being read for its meaning, once. Ask again soon."
+            sentence = "The index for search by meaning is being built, once. Try again soon."
             raise HTTPException(503, sentence, {"retry-after": "5"})
         return ready
 

@@ -42,7 +42,7 @@ def refuse_in_words(app: FastAPI, page: Callable[..., Response] | None = None, *
                 told["error"] = {"message": sentence, "type": kind, "param": None, "code": None}
             return JSONResponse(told, status, dict(headers or {}))
         if status < 500:
-            return page("Not here – physalis", status=status, error=json.dumps(sentence))
+            return page("Not available – physalis", status=status, error=json.dumps(sentence))
         return page("Something went wrong – physalis", status=status, error=json.dumps(sentence), mishap="true")
 
     @app.exception_handler(BadInput)

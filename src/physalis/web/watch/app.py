@@ -185,7 +185,7 @@ class Reading:
             dictionary, inside, n=self.features, examples=self.examples, device=self.device,
             kept=[each.id for each in self._last.features] if self._last else [],
         )  # fmt: skip
-        lack = "" if found else "No feature fires often enough on these tokens to be read."
+        lack = "" if found else "No feature fires often enough on these tokens to show examples."
         return First(
             readable=readable, step=step, n_tokens=len(held.at), held_out=held.held_out, text=held.source,
             features=found, lack=lack,

@@ -98,7 +98,7 @@ def train(
     from physalis.placement.origin import recorded
 
     options = given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
-    if about is None:
+    if about is None or continue_from is None:
         source = opened(activations, writes)
         config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
         train_(source, [config], [out], **options)

@@ -176,7 +176,7 @@ ACTIVATIONS = {
     **{
         f"{' '.join(map(str, where))} = {value}": said(*where, value=value)
         for *where, value in (
-            ("config", "site", 3), ("config", "site", "nowhere"), ("config", "model", ["a"]), ("config", "context", 0),
+            ("config", "site", 3), ("config", "site", "no where"), ("config", "model", ["a"]), ("config", "context", 0),
             ("config", "context", "32"), ("config", "context", 1 << 40), ("config", "text", {}),
             ("config", "hygiene", {}), ("config", "hygiene", "offsets", [[1 << 40, 1.0]]),
             ("config", "hygiene", "offsets", [[1 << 20, 1.0]]), ("config", "hygiene", "max_norm", "much"),

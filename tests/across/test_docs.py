@@ -73,7 +73,7 @@ def wrong_options(tree: ast.Module, names: dict[str, Any]) -> list[str]:
     wrong = []
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         called = meant(call.func, names)
-        if called is None or not getattr(called, "__module__", "").startswith("physalis"):
+        if called is None or not (getattr(called, "__module__", "") or "").startswith("physalis"):
             continue
         parameters = inspect.signature(called).parameters
         if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):

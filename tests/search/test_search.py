@@ -376,7 +376,7 @@ def test_features_of_a_token(reader, readings):
 
 
 def test_a_token_that_is_not_there(readings):
-    with pytest.raises(BadInput, match="None of the 48 texts has the token 7"):
+    with pytest.raises(BadInput, match="None of these texts has the token 7"):
         on_token(readings, 7)
     with pytest.raises(BadInput, match="at least one"):
         on_token([], 7)

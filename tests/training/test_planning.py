@@ -95,7 +95,7 @@ def test_memory_is_near_what_training_takes(name, tmp_path):
 
     What the allocator keeps of freed memory moves a peak by a tenth from run to run, so both processes give blocks
     back at once; the peaks then agree to half a per cent, and a tensor left out of either shows."""
-    here = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    here = os.pathsep.join([str(TESTS), str(TESTS / "training"), os.environ.get("PYTHONPATH", "")])
     blocks = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "PYTHONPATH": here}
     runs = [subprocess.Popen([sys.executable, "-c", REAL, name, str(tmp_path / what), what], stdout=PIPE, env=blocks)
             for what in ("planned", "real")]  # fmt: skip

@@ -54,7 +54,7 @@ def serve(
     article: Articles = None,
     computing: Computing = Computing(),  # noqa: B008 (frozen)
 ) -> None:
-    """Show an atlas in a browser: read, search, try, steer, label; or several.
+    """Show an atlas in a browser, or all that a folder holds.
 
     Comments are written by who was invited. Other machines need the --token.
     """

@@ -49,7 +49,7 @@ def plan(
     """
     every = [sites] if isinstance(sites, Site) else list(sites)
     for site in every:
-        model.check(site)
+        model.width(site)  # which every row has to have
     check_sizes(batch=batch, shard_rows=shard_rows)
     tokens = n_contexts(tokens, context) * context
     batch = min(batch, tokens // context)

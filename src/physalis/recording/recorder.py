@@ -81,7 +81,7 @@ def record(
     folders = [Path(out) for out in outs]
     _check_lists(sites, folders)
     for site in sites:
-        model.check(site)
+        model.width(site)  # which every row has to have
     check_sizes(batch=batch, workers=workers, shard_rows=shard_rows)
     check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
     common: dict[str, Any] = {

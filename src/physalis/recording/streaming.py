@@ -196,7 +196,7 @@ def stream(
             f"A stream reads at least one site, and names each once; received {', '.join(map(str, sites)) or 'none'}."
         )
     for site in sites:
-        model.check(site)
+        model.width(site)  # which every row has to have
     check_sizes(batch=batch, shard_rows=shard_rows, window=window)
     check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
     named, texts = name_of(source), opened(source, field, Trail())

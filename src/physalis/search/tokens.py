@@ -41,7 +41,7 @@ def on_token(
     n = sums.on.sum()
     if not n:
         raise BadInput(
-            f"No text of {len(readings)} has the token {token} at a position that counts (BOS and attention sinks do "
+            f"None of these texts has the token {token} at a position that counts (BOS and attention sinks do "
             "not). Give texts that have it; with and without a space before it are different tokens."
         )
     fires = sums.fired_on.sum(0) / n

@@ -77,7 +77,7 @@ def plan(
     """
     sites, targets = ([each] if isinstance(each, Site) else list(each) for each in (reads, writes))
     for site in (*sites, *targets):
-        model.check(site)
+        model.width(site)  # which every row has to have
     across = dictionaries.across(architecture, *(list(map(model.width, each)) for each in (sites, targets)))
     shape = {**across, "n_features": n_features or 8 * across["d_in"], "k": k} | ({"skip": True} if skip else {})
     dictionary = dictionaries.make(architecture, shape)

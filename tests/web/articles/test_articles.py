@@ -282,7 +282,7 @@ def test_an_article_lives(open_file, desk, tiny_atlas):
     expect(figures.nth(0).locator("figcaption")).to_contain_text("Figure 1. It fires on commas.")
     lines = figures.nth(0).locator("[data-example]")
     assert lines.count() > 0
-    page.get_by_role("slider", name="Codes of feature 3").focus()
+    page.get_by_role("slider", name="Activations of feature 3").focus()
     page.keyboard.press("ArrowRight")
     figures.nth(0).get_by_text("show the strongest").wait_for()
     expect(figures.nth(1).locator("li")).to_have_count(3)

@@ -170,7 +170,7 @@ def test_from_selected_words_to_a_published_comment(browse, served, stage, desk,
         guest.get_by_role("button", name="Submit comment").click()
         expect(guest.get_by_role("article", name="Comment by Émilie").filter(has_text="On Figure 1")).to_be_visible()
         # Marks come and go around figures that are alive.
-        guest.get_by_role("slider", name="Codes of feature 3").focus()
+        guest.get_by_role("slider", name="Activations of feature 3").focus()
         guest.keyboard.press("ArrowRight")
         guest.get_by_role("button", name="show the strongest").click()
         expect(guest.get_by_role("button", name="show the strongest")).to_have_count(0)

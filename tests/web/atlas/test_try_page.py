@@ -180,7 +180,7 @@ def test_by_token_and_by_meaning(page, site):
     [
         ("mode=text&text=" + "a" * 300, "has 301 tokens; at most 256"),
         ("mode=text&text=a&sort=beauty", "sort='beauty'"),
-        ("mode=token&text=a&token=b", "No text of 1 has the token"),
+        ("mode=token&text=a&token=b", "None of these texts has the token"),
     ],
 )
 def test_refusals_are_sentences(chromium, site, query, sentence):

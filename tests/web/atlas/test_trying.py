@@ -118,7 +118,7 @@ def test_here_and_not_there(client, reader, tiny_atlas):
     assert found["verdict"] == verdict(want)
     check_names(found, {f.id for f in (*want.more_here, *want.more_there)}, tiny_atlas)
     one = ask(client, "/api/contrast", here=["alpha"], there=["{}"], measure="share_of_texts")
-    assert "nothing can be told from chance" in one["verdict"] and "1 text here and 1 there" in one["verdict"]
+    assert "nothing can be told from chance" in one["verdict"] and "1 text in A and 1 in B" in one["verdict"]
     same = ask(client, "/api/contrast", here=here, there=here)
     assert "no feature differs" in same["verdict"] and same["contrast"]["found"] == 0
 
@@ -164,7 +164,7 @@ def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
     monkeypatch.setattr("physalis.web.atlas.index.SOON_S", 0.01)
     client = served(reader, tiny_atlas, Slow("slow"))
     refused = client.get("/api/meaning?query=alpha")
-    assert refused.status_code == 503 and "Ask again soon" in refused.json()["detail"]
+    assert refused.status_code == 503 and "Try again soon" in refused.json()["detail"]
     go.set()
     deadline = time.monotonic() + 30
     while (answer := client.get("/api/meaning?query=alpha")).status_code == 503 and time.monotonic() < deadline:
@@ -186,7 +186,7 @@ def test_slow_vectors_are_waited_for_elsewhere(reader, tiny_atlas, monkeypatch):
         ("/api/try/feature", {"text": "a", "feature": [-1]}, 400, "There is no feature -1"),
         ("/api/try/feature", {"text": "a", "feature": []}, 422, "feature=[]"),
         ("/api/try/token", {"text": ["a"], "token": "ab"}, 400, "is not one token"),
-        ("/api/try/token", {"text": ["a"], "token": "b"}, 400, "None of the 1 texts has the token 98"),
+        ("/api/try/token", {"text": ["a"], "token": "b"}, 400, "None of these texts has the token 98"),
         ("/api/contrast", {"here": [], "there": ["a"]}, 422, "here=[]"),
         ("/api/contrast", {"here": ["a"] * 101, "there": ["a"]}, 422, "at most 100"),
         ("/api/contrast", {"here": ["a" * 20_000] * 3, "there": ["a" * 20_000] * 3}, 400, "120,000 characters"),

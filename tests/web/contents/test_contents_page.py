@@ -89,7 +89,7 @@ def test_from_the_contents_into_an_atlas_a_comparison_and_back(open_page, site, 
 def test_what_is_written_in_a_room_stays_there(open_page, site):
     page = open_page("/a/atlas/lists")
     page.get_by_label("name", exact=True).fill("Commas")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Create").click()
     page.wait_for_url(re.compile(f"{site}/a/atlas/lists/\\w+"))
     assert page.request.get(f"{site}/a/deep-atlas/api/notes/lists").json() == []
     assert [each["list"]["name"] for each in page.request.get(f"{site}/a/atlas/api/notes/lists").json()] == ["Commas"]
@@ -109,7 +109,7 @@ def test_a_page_that_is_not_there_leads_to_what_is(open_page, site, chromium):
     context = chromium.new_context()
     page = context.new_page()
     page.goto(f"{site}/a/atlas/nothing")
-    expect(page.get_by_role("heading", name="Not here")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not available")).to_be_visible()
     page.get_by_role("link", name="To the summary").click()
     page.wait_for_url(f"{site}/a/atlas/")
     page.goto(f"{site}/b/nothing")

@@ -143,7 +143,7 @@ def test_long_questions_are_refused_in_words(client):
         (f"/api/features/{'9' * 5000}", "no page"),
         (f"/api/family/{'9' * 5000}", "no page"),
         (f"/api/notes/features/{'9' * 4000}", "2147483647"),
-        (f"/api/notes/features/{'9' * 5000}", "feature ="),
+        (f"/api/notes/features/{'9' * 5000}", "feature="),
         (f"/api/notes/votes/label?{'&'.join(['target=x'] * 501)}", "500 items"),
         (f"/api/articles/{'x' * 300}", "200 characters"),
         (f"/api/comments?on={'x' * 3000}", "2000 characters"),

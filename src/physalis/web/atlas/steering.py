@@ -117,7 +117,8 @@ class Completions(Sampling):
     """OpenAI's request, as far as it means something here. Of its other fields only those that ask for nothing are
     taken."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Fields that nobody knows are told by name; what is described is only what does something.
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra={"additionalProperties": False})
 
     model: Annotated[str, Field(max_length=LONGEST)] | None = None
     prompt: Text | None = None

@@ -104,7 +104,7 @@ def cases(tiny, tiny_text, tiny_activations, tiny_dictionary, tiny_evaluation, t
         train: (
             dict(source=acts, configs=[config], outs=[out], batch_size=512),
             dict(source=again, configs=[TopKConfig(d_in=d, d_out=d, n_features=96, k=5)], lr=0.01, warmup=9,
-                 dead_after=1000, frozen="dec", seeds=[7]),
+                 dead_after=1000, frozen="dec", seeds=[7], continue_from=[tiny_dictionary]),
         ),
         sweep: (
             dict(activations=acts, out=out, ks=(4,), batch_size=512),

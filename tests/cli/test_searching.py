@@ -42,8 +42,8 @@ def test_the_record_is_the_functions(physalis, tiny, tiny_dictionary, tiny_atlas
 
 def test_a_person_sees_both_sides_and_what_they_are_worth(physalis, tiny_dictionary, tiny_atlas, files):
     code, out, err = physalis("contrast", tiny_dictionary, *files, "--atlas", tiny_atlas.folder, "--top", 2)
-    assert code == 0 and "more here" in out and "more there" in out, err
-    assert "4 texts here and 4 there" in " ".join(out.split()) and "mean code" in out
+    assert code == 0 and "more in A" in out and "more in B" in out, err
+    assert "4 texts in A and 4 in B" in " ".join(out.split()) and "mean activation" in out
     code, out, err = physalis("contrast", tiny_dictionary, "--here", HERE[0], "--there", THERE[0])
     assert code == 0 and "nothing can be told from chance" in " ".join(out.split()), err
 

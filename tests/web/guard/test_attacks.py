@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 
 from physalis.people.comments import Comments, Database, Invitations
 from physalis.web import create_app
-from physalis.web.atlas.app import HEADERS
 from physalis.web.guard.guard import Rate, guard
 from physalis.web.people.comments import comments_router
+from physalis.web.server.rooms import HEADERS
 from physalis.web.server.serving import bind
 
 HOME, AT = "http://127.0.0.1:8123", "/api/comments"

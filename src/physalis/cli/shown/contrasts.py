@@ -21,15 +21,16 @@ def show(found: Contrast, atlas: Atlas | None, *, json: bool) -> None:
         print(json_.dumps(told, indent=1))
         return
     console = make_console()
-    for title, rows in (("more here", found.more_here), ("more there", found.more_there)):
+    for title, rows in (("more in A (here)", found.more_here), ("more in B (there)", found.more_there)):
         console.print(_table(title, rows, headlines) if rows else Text(f"{title}: no feature"))
         console.print()
-    console.print(f"{verdict(found)} What was compared is the {found.measure.replace('_', ' ')}.")
+    measure = found.measure.replace("code", "activation").replace("_", " ")
+    console.print(f"{verdict(found)} What was compared is the {measure}.")
 
 
 def _table(title: str, rows: Sequence[Contrasted], headlines: dict[int, str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    for name in ("feature", "here", "there", "difference", "q", "texts here", "there"):
+    for name in ("feature", "A", "B", "difference", "q", "texts in A", "in B"):
         table.add_column(name, justify="right", no_wrap=True)
     if headlines:
         table.add_column("", no_wrap=True, overflow="ellipsis")

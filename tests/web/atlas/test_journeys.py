@@ -81,7 +81,7 @@ def test_found_named_steered_listed_published_and_commented_on(owned, browse, ph
         file = published(tmp_path / "before")
         reader = browse(f"file://{file.parent.parent}/", f"features/{id}.html")
         expect(reader.get_by_role("figure", name="Top tokens")).to_be_visible()
-        expect(reader.get_by_role("figure", name="Labels, notes and lists")).to_contain_text("the word alpha")
+        expect(reader.get_by_role("figure", name="Labels", exact=True)).to_contain_text("the word alpha")
         assert reader.get_by_role("article", name="Comment by Ben").count() == 0
 
         guest = signed_in(browse, site, owned.guest_link)

@@ -124,7 +124,7 @@ def test_a_metric(copy):
         "-m", "physalis", "evaluate", kept / "narrow", kept / "activations", "--out", "eval", "--splice-tokens", 64,
         "--json",
     )  # fmt: skip
-    found = json.loads(said)["facts"]["metrics"]
+    found = json.loads(said)["metrics"]
     assert 0 < found["worst"]["value"] < 1.5 and {"value", "low", "high"} == {*found["worst"]}
     assert 0 < found["fvu"]["value"] < 1
 

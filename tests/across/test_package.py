@@ -156,7 +156,7 @@ def test_the_wheel_works_where_nothing_else_of_this_tree_is(built, tmp_path):
     write_text(tmp_path / "text", words=60)
     sizes = ("--tokens", "3k", "--context", "32", "--held-out", "0.3")
     run(command, "record", "tiny", "--site", "L1.resid_post", "--text", "text", *sizes, "--out", "acts", cwd=tmp_path)
-    run(command, "train", "acts", "--features", "64", "--k", "4", "--out", "sae", cwd=tmp_path)
+    run(command, "train", "acts", "--features", "64", "--k", "4", "--batch-size", "256", "--out", "sae", cwd=tmp_path)
     run(command, "build-atlas", "sae", "acts", "--out", "atlas", "--causes", "0", cwd=tmp_path)
     run(command, "publish", "atlas", "--out", "site", cwd=tmp_path)
     assert "<html" in (tmp_path / "site" / "index.html").read_text()

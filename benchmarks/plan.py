@@ -28,7 +28,7 @@ from rich.table import Table
 
 from physalis import dictionaries, planning
 from physalis.activations import Activations, Pairs
-from physalis.device import forget_peak_memory, peak_memory, used_memory
+from physalis.device import forget_peak_memory, peak_memory, release_unused_memory, used_memory
 from physalis.dictionaries.rows import release_buffers
 from physalis.models import load_model
 from physalis.recording import record
@@ -106,6 +106,7 @@ def trained(asked: Asked) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run(asked.k + 64, f"{folder}/small", source.train.n_tokens // 4, 1)  # compiles
         release_buffers()
+        release_unused_memory()
         before = used_memory()
         forget_peak_memory()
         started = time.perf_counter()

@@ -1,5 +1,8 @@
 """Device: a device, a dtype it multiplies natively, and memory."""
 
+import ctypes
+
+import pytest
 import torch
 
 from physalis import device
@@ -58,3 +61,13 @@ def test_gradients_by_ids_are_the_same_bits_each_time():
     finally:
         torch.set_num_threads(threads)
     assert len(found) == 1
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this allocator is not told to give back")
+def test_what_was_freed_is_given_back():
+    held = [bytes(2000) for _ in range(100_000)]
+    last = bytes(2000)  # above them: what lies below it is kept
+    before = device.used_memory()
+    del held
+    device.release_unused_memory()
+    assert before - device.used_memory() > 100e6 and len(last) == 2000

@@ -4,7 +4,6 @@ Rates and memory are measured on this machine, on a few steps of the real thing;
 """
 
 import contextlib
-import gc
 import io
 import statistics
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from physalis import dictionaries, recording
-from physalis.device import forget_peak_memory, free_memory, peak_memory, used_memory
+from physalis.device import forget_peak_memory, free_memory, peak_memory, release_unused_memory, used_memory
 from physalis.dictionaries.base import Shape
 from physalis.dictionaries.rows import release_buffers
 from physalis.models import Model
@@ -165,7 +164,7 @@ def _probe(source: Source, config: Shape, *, steps: int, batch_size: int, device
     timed = _Timed(source, steps)
     next(iter(source.train.batches(batch_size, seed=0)))  # computed where it is not counted
     release_buffers()
-    gc.collect()
+    release_unused_memory()
     before = used_memory(device)
     forget_peak_memory(device)
     began = time.perf_counter()

@@ -88,8 +88,10 @@ def test_products_and_gradients_match_dense_autograd(x, weight, bias):
     expected = kept @ W + bd2
     expected.square().sum().backward()
 
-    def close(a, b):
-        return torch.allclose(a, b, atol=1e-3, rtol=1e-4)
+    def close(
+        a, b
+    ):  # against the largest: where a sum of products comes out small they cancelled, their rounding did not
+        return (a - b).abs().max() < 1e-5 * b.abs().max()
 
     assert close(out, expected)
     assert close(sum(rows.outer_sum(o, F) for o in weight.outers), E.grad)

@@ -8,12 +8,14 @@ from multiprocessing import Pipe
 
 import echoing
 import pytest
+import uvicorn
 from fastapi import Request
 from hanging import until
 from test_relay import Visit
 from tree import TESTS
 
 from physalis.errors import Unavailable
+from physalis.web.server.server import Server
 from physalis.web.worker import service
 from physalis.web.worker import worker as worker_
 from physalis.web.worker.relay import Passed, Relay
@@ -27,16 +29,10 @@ class Counted(Worker):
         self.beats = threading.Semaphore(0)
         super().__init__(*setting, **options)
 
-    def _watch(self, ours) -> None:
-        received = ours.recv
-
-        def recv() -> object:
-            found = received()
-            self.beats.release()
-            return found
-
-        ours.recv = recv
-        super()._watch(ours)
+    def _alive(self) -> bool:
+        alive = super()._alive()
+        self.beats.release()
+        return alive
 
 
 @pytest.fixture
@@ -96,3 +92,11 @@ def test_a_worker_gives_signs_of_life_and_ends_with_who_asks(tmp_path, monkeypat
     ours.close()
     thread.join(60)
     assert ended.is_set() and not socket.exists()
+
+
+def test_threads_behind_an_app_do_not_hold_its_server_up(own):
+    """Nobody's request began the one that asks for signs of life: a server that is told to stop does not wait for it."""
+    server = Server(uvicorn.Config(lambda: None))
+    beating = next(thread for thread in threading.enumerate() if thread.name == "heartbeat")
+    server.spare_threads()
+    assert beating in server._others and threading.main_thread() not in server._others

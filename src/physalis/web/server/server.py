@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
         """``started`` is called once signals are heeded, before the first request is. ``config`` is changed."""
         self._started, self._grace, self._signal = started, grace, 0
         self._stopping = asyncio.Event()
+        self._others: set[threading.Thread] = set()
         self._told, self._over = threading.Event(), threading.Event()
         config.app, config.timeout_graceful_shutdown = _stoppable(cast(ASGIApp, config.app), self._stopping), grace
         super().__init__(config)
@@ -50,12 +51,16 @@ class Server(uvicorn.Server):
         """Serve until interrupted or ``should_exit``. After a signal no thread that a request began is left: where one
         does not stop, the process ends here."""
         with self.capture_signals(), self._watched():  # around uvicorn's own: a signal that comes before is heeded too
-            others = set(threading.enumerate())
+            self._others = set(threading.enumerate())
             self._started()
             with _switching_after(SWITCH_S):
                 super().run(sockets)
             if self._signal:
-                self._wait_for(set(threading.enumerate()) - others)
+                self._wait_for(set(threading.enumerate()) - self._others)
+
+    def spare_threads(self) -> None:
+        """What runs now behind the app: no request began it, and the server does not wait for it when it stops."""
+        self._others |= {thread for thread in threading.enumerate() if thread.daemon}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._signal = sig

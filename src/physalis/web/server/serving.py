@@ -195,6 +195,7 @@ def serve_while(
                 codes.append(work())
                 if codes == [0]:
                     shown.append(after())
+                    server.spare_threads()
                     _tell(folder, there)
             except BaseException as error:  # raised again by the thread that serves
                 errors.append(error)

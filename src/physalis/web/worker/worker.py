@@ -93,6 +93,7 @@ class Worker:
         except BaseException:
             self.close()
             raise
+        threading.Thread(target=self._watch, daemon=True, name="heartbeat").start()
 
     @property
     def address(self) -> Path:
@@ -114,6 +115,7 @@ class Worker:
 
     def close(self) -> None:
         """End it."""
+        atexit.unregister(self.close)
         self._closed.set()
         self._end()
         self._folder.cleanup()
@@ -125,24 +127,31 @@ class Worker:
             self._process.kill()  # it keeps nothing, and one that was stopped hears nothing else
             self._process.wait()
 
-    def _watch(self, ours: Connection) -> None:
-        """Ask one for signs of life as long as it lives, and have one that gives none started again."""
-        try:
-            while not self._closed.wait(self.beat_s):
-                ours.send(None)
-                if not any(ours.poll(1.0) for _ in range(self.silence)):
-                    break
-                ours.recv()
-            else:
-                return
-        except (EOFError, OSError):  # it ended, or was ended: whoever asks next has it started again
-            return
-        with self._lock:
-            if self._starting or self._closed.is_set():
-                return
-            self._starting = True
-        _log.warning("The model's process said nothing for %d s: it is ended and started again.", self.silence)
-        self._restart()
+    def _watch(self) -> None:
+        """Ask it for signs of life, and have one that gives none started again."""
+        while not self._closed.wait(self.beat_s):
+            try:
+                if self._alive():
+                    continue
+            except (EOFError, OSError):  # it ended, or was ended: whoever asks next has it started again
+                continue
+            with self._lock:
+                if self._starting or self._closed.is_set():
+                    continue
+                self._starting = True
+            _log.warning("The model's process said nothing for %d s: it is ended and started again.", self.silence)
+            self._restart()
+
+    def _alive(self) -> bool:
+        """Whether it says so. Raises EOFError and OSError where nobody is there."""
+        ours = self._ours
+        if ours is None or self._starting:
+            return True
+        ours.send(None)
+        if not any(ours.poll(1.0) for _ in range(self.silence)):
+            return False
+        ours.recv()
+        return True
 
     def _restart(self) -> None:
         try:
@@ -158,20 +167,21 @@ class Worker:
 
     def _start(self) -> Told:
         self._started = time.monotonic()
-        self._ours, theirs = multiprocessing.Pipe()
+        ours, theirs = multiprocessing.Pipe()
         # Not as multiprocessing starts one, which runs the caller's own script once more. Ctrl-C in a terminal is for
         # that terminal's session.
         command = [sys.executable, "-P", "-m", WORKING, str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         try:
-            self._ours.send((self._setting, self.address))
-            told = self._ours.recv()
+            ours.send((self._setting, self.address))
+            told = ours.recv()
         except (EOFError, OSError):
             told = Unavailable("The model's process ended before it answered. It may lack memory.")
         if isinstance(told, BaseException):
+            ours.close()
             raise told
-        threading.Thread(target=self._watch, args=(self._ours,), daemon=True, name="heartbeat").start()
+        self._ours = ours
         return told
 
 

@@ -95,7 +95,7 @@ def test_a_worker_gives_signs_of_life_and_ends_with_who_asks(tmp_path, monkeypat
 
 
 def test_threads_behind_an_app_do_not_hold_its_server_up(own):
-    """Nobody's request began the one that asks for signs of life: a server that is told to stop does not wait for it."""
+    """Nobody's request began the one that asks for signs of life: a server told to stop does not wait for it."""
     server = Server(uvicorn.Config(lambda: None))
     beating = next(thread for thread in threading.enumerate() if thread.name == "heartbeat")
     server.spare_threads()

@@ -65,20 +65,29 @@ class Tap:
         self.module.config = self.config
         del self.names["ALL_ATTENTION_FUNCTIONS"][self.key]
 
-    def called(self, kernel: Callable[..., Any], q: Tensor, k: Tensor, v: Tensor, mask: Any, **kwargs: Any) -> Any:
-        """What stands for the kernel in transformers' modules."""
+    def called(
+        self,
+        kernel: Callable[..., Any],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Any:
+        """What stands for the kernel in transformers' modules: some name what they give it, so the names are theirs."""
         kept: list[Any] = []
 
         def output(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out, *others = kernel(self.module, q, k, v, mask, **kwargs)
+            out, *others = kernel(self.module, q, k, v, attention_mask, **kwargs)
             kept[:] = others
             return out.transpose(1, 2)
 
         def weights(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            added = mask if self.config._attn_implementation == "eager" else self.added(mask, q, k, kwargs)
+            eager = self.config._attn_implementation == "eager"
+            added = attention_mask if eager else self.added(attention_mask, q, k, kwargs)
             return self.names["eager_attention_forward"](self.module, q, k, v, added, **kwargs)[1]
 
-        return self.attended(q, k, v, output, weights).transpose(1, 2), *kept
+        return self.attended(query, key, value, output, weights).transpose(1, 2), *kept
 
     def attended(
         self,

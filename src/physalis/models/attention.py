@@ -87,7 +87,8 @@ class Tap:
             added = attention_mask if eager else self.added(attention_mask, q, k, kwargs)
             return self.names["eager_attention_forward"](self.module, q, k, v, added, **kwargs)[1]
 
-        return self.attended(query, key, value, output, weights).transpose(1, 2), *kept
+        mixed = self.attended(query, key, value, output, weights).transpose(1, 2)
+        return mixed.contiguous(), *kept  # as kernels give it: some modules take a view
 
     def attended(
         self,

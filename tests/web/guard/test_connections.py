@@ -290,7 +290,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
 from fastapi import FastAPI, Response
 import uvicorn
 from physalis.web.guard.connections import configured
-from physalis.web.guard import guard
+from physalis.web.guard.guard import guard
 from physalis.web.guard.journal import Sparing
 from physalis.web.server.serving import address, bind
 app = FastAPI()

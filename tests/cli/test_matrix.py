@@ -395,5 +395,7 @@ def test_it_can_be_stopped(physalis, here, tmp_path, command, monkeypatch):
         for each, handler in handlers.items():
             signal.signal(each, handler)
     assert "Traceback" not in err and "Exception ignored" not in err
-    kept = SENTENCE if "--out" in words or str(command) in ("demo", "lab publish") else STOPPED
-    assert found in (0, 2) or (found, err.strip().splitlines()[-1]) == (130, kept)
+    fills = "--out" in words or str(command) in ("demo", "lab publish")
+    said = err.strip().rpartition("\n")[2]
+    # A slow machine may not have read the words by then.
+    assert found in (0, 2) or found == 130 and (said == STOPPED or fills and said == SENTENCE)

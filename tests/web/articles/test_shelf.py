@@ -227,7 +227,7 @@ def test_the_page_counts_words_as_the_server_does(browse, served, stage, desk, t
         guest.goto(f"{site}/articles/odd")
         guest.get_by_role("button", name="Comment on this figure, Figure 1").wait_for()
         # A name with other letters than a to z is none that comments can give.
-        assert guest.get_by_role("button", name="Comment on this figure").count() == 1
+        expect(guest.get_by_role("button", name="Comment on this figure")).to_have_count(1)
         for ends in (["Features", 0, "They fire again", 16], ["A note", 0, "here", 4], ["🦉", 0, "🦉", 2]):
             guest.evaluate(SELECT, ends)
             guest.get_by_role("button", name="Comment on these words").click()

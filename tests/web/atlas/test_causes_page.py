@@ -84,7 +84,7 @@ def test_which_tokens_it_needs(open_feature, edited):
     (found,) = edited.causes.leave_one_out
     panel = figure(page, NEEDS)
     bars = panel.locator("li[data-at]")
-    assert bars.count() == len(found.needs)
+    expect(bars).to_have_count(len(found.needs))
     for i, need in enumerate(found.needs):
         (share,) = numbers(bars.nth(i).get_attribute("aria-label").rsplit("replaced", 1)[1])
         assert share == pytest.approx(100 * abs(need.share), abs=0.51)
@@ -105,19 +105,19 @@ def test_what_the_model_loses(open_feature, edited):
     for i, estimate in enumerate((found.change, found.random, found.beyond_random)):
         told = numbers(rows.nth(i).locator(".value").inner_text())
         assert told == [near(estimate.value), near(estimate.low), near(estimate.high)]
-        assert rows.nth(i).locator(".track s").count() == len(found.examples)
+        expect(rows.nth(i).locator(".track s")).to_have_count(len(found.examples))
     # Where the interval holds 0 the page must not say that anything is lost.
     unsure = found.beyond_random.low <= 0 <= found.beyond_random.high
     assert ("cannot be told" in panel.locator(".verdict").inner_text()) == unsure
     levels = panel.get_by_label("Examples by activation").get_by_role("button")
-    assert levels.count() == len(found.examples)
+    expect(levels).to_have_count(len(found.examples))
     for i, example in enumerate(found.examples):
         levels.nth(i).click()
         expect(levels.nth(i)).to_have_attribute("aria-pressed", "true")
         code, change = numbers(levels.nth(i).inner_text())[-2:]
         assert (code, change) == (near(example.code), near(sum(example.changes) / len(example.changes)))
         bars = panel.locator("li[data-at]")
-        assert bars.count() == len(example.changes)
+        expect(bars).to_have_count(len(example.changes))
         first = edited.groups[example.group].examples[example.example].position + 1
         assert bars.first.get_attribute("data-at") == str(first)
         told = numbers(bars.first.get_attribute("aria-label").rsplit(": ", 1)[1])
@@ -129,7 +129,7 @@ def test_what_it_changes_in_the_end(open_feature, edited):
     panel = figure(page, SHIFTS)
     for name, shifts in (("less", edited.causes.ablation.fell), ("more", edited.causes.ablation.rose)):
         rows = panel.get_by_label(f"Tokens {name} likely without it").locator("li")
-        assert rows.count() == min(8, len(shifts))
+        expect(rows).to_have_count(min(8, len(shifts)))
         for i in range(rows.count()):
             told = numbers(rows.nth(i).locator(".value").inner_text())
             assert told == [near(100 * shifts[i].before), near(100 * shifts[i].after)]

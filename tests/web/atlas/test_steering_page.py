@@ -272,7 +272,8 @@ def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):
     assert f"edit=add%3A{id}%3A300" in page.url and "text=alpha+beta" in page.url
     page.get_by_role("button", name="measure dose-response").click()
     page.wait_for_selector("table")
-    assert page.locator("tbody tr").count() == 4 and page.locator("main svg").count() == 2
+    expect(page.locator("tbody tr")).to_have_count(4)
+    expect(page.locator("main svg")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.reload()
     assert page.get_by_label("strength, exactly").input_value() == "300"

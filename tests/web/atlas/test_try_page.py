@@ -93,7 +93,7 @@ def test_a_text_is_tried(page, site):
     ids = [str(f["id"]) for f in found["features"]]
     expect(page.get_by_role("list", name="Features of the text").locator("a")).to_have_count(len(ids))
     assert shown(page, "Features of the text") == ids
-    assert page.get_by_role("link", name=f"Feature {ids[0]}", exact=False).first.is_visible()  # the first is shown
+    expect(page.get_by_role("link", name=f"Feature {ids[0]}", exact=False).first).to_be_visible()  # the first is shown
 
     tokens.nth(3).click()
     expect(tokens.nth(3)).to_have_attribute("aria-selected", "true")
@@ -115,7 +115,7 @@ def test_a_text_is_tried(page, site):
     assert page.url == f"{site}/try?mode=text&{found['state']}&trace={other}&at=4"
     page.reload()
     page.get_by_role("img", name=f"Activation of feature {other} at each").wait_for()
-    assert page.locator("article").inner_text() == before
+    expect(page.locator("article")).to_have_text(before, use_inner_text=True)
     assert page.get_by_label("Text to try").input_value() == TEXT
 
 
@@ -152,7 +152,7 @@ def test_here_and_not_there(page, site):
     before = page.locator("article").inner_text()
     page.reload()
     page.get_by_text(found["verdict"]).wait_for()
-    assert page.locator("article").inner_text() == before
+    expect(page.locator("article")).to_have_text(before, use_inner_text=True)
 
 
 @pytest.mark.browser

@@ -63,7 +63,7 @@ def test_people_write(browse, notes, tiny_atlas, width, scheme):
 
         page.reload()
         expect(votes.get_by_role("button", pressed=True)).to_have_text("agree 1")
-        assert figure.get_by_role("button", name="delete").count() == 2  # her label and her note
+        expect(figure.get_by_role("button", name="delete")).to_have_count(2)  # her label and her note
         figure.get_by_role("button", name="delete").last.click()
         figure.get_by_role("button", name="delete permanently").click()
         expect(figure.get_by_text(EVIL)).to_have_count(0)

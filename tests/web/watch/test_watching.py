@@ -354,7 +354,8 @@ def test_the_page_follows_a_training(browse, tiny_activations, beside, monkeypat
             features = page.get_by_role("region", name=re.compile("^Feature "))
             expect(features.first).to_be_visible()
             expect(page.locator("main")).to_contain_text("after 12 of")
-            assert page.locator("svg[role=img]").count() == 3 and page.locator(".token.peak").count() > 3
+            expect(page.locator("svg[role=img]")).to_have_count(3)
+            expect(page.locator(".token.peak").nth(3)).to_be_attached()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(page) == []
             gates[12].set()

@@ -127,9 +127,11 @@ def test_train_survives_kills(tiny_activations, tmp_path):
     check_kills(train_tiny, tiny_activations.folder, folder=tmp_path, kills=7, seed=1)
 
 
+@pytest.mark.slow
 def test_encode_survives_kills(tiny_activations, tiny_dictionary, tmp_path):
     check_kills(encode_tiny, tiny_dictionary, tiny_activations.folder, folder=tmp_path, kills=7, seed=3)
 
 
+@pytest.mark.slow
 def test_build_atlas_survives_kills(tiny_activations, tiny_dictionary, tmp_path):
     check_kills(build_tiny, tiny_dictionary, tiny_activations.folder, folder=tmp_path, kills=7, seed=2)

@@ -213,6 +213,7 @@ def export_all(out: Path, atlas: Path) -> None:
     export_neuronpedia(Atlas.open(atlas), out, **NAMED, batch=8)
 
 
+@pytest.mark.slow
 def test_an_export_survives_kills(tiny_atlas, tmp_path):
     check_kills(export_all, tiny_atlas.folder, folder=tmp_path, kills=3, seed=6)
 

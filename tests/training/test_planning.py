@@ -87,9 +87,8 @@ class Noise:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak as Linux reports it")
-@pytest.mark.parametrize(
-    "name", ["topk", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jumprelu", "matryoshka"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ("topk", "jumprelu", "matryoshka"))
 def test_memory_is_near_what_training_takes(name, tmp_path):
     """A process each: planned from a probe, and the peak of 25 steps.
 

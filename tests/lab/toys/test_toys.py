@@ -123,6 +123,7 @@ def test_the_optimum_is_where_arithmetic_puts_it():
     assert loss == pytest.approx((1 + r) * p**2 / 6, rel=1e-3) and optimum(r, p)[0] <= loss
 
 
+@pytest.mark.slow
 def test_a_small_phase_diagram():
     diagram = phase_diagram(grid=4, seeds=4, steps=1_500)
     assert diagram.best.shape == (4, 4) and (diagram.best[:, 0] == 2).all()  # sparse: opposite directions

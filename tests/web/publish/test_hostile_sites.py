@@ -200,6 +200,7 @@ def publish_again(out: Path, atlas: Path) -> None:
     publish(Atlas.open(atlas), out, features=range(20, 60))
 
 
+@pytest.mark.slow
 def test_publishing_again_survives_kills(tiny_atlas, tmp_path):
     check_kills(publish_again, tiny_atlas.folder, folder=tmp_path, kills=4, seed=6)
 

@@ -193,6 +193,7 @@ def publish_all(out: Path, atlas: Path) -> None:
     publish(Atlas.open(atlas), out, features=range(64))
 
 
+@pytest.mark.slow
 def test_publishing_survives_kills(tiny_atlas, tmp_path):
     check_kills(publish_all, tiny_atlas.folder, folder=tmp_path, kills=4, seed=5)
 

@@ -17,7 +17,7 @@ from physalis.atlas.build.building import build_atlas
 from physalis.comparing.comparison import compare
 from physalis.comparing.growing import grow
 from physalis.evaluation import evaluate
-from physalis.lab import World
+from physalis.lab import Recipe, World
 from physalis.models.tiny import tiny_model
 from physalis.people.notes import Notes, beside
 from physalis.recording import record
@@ -43,7 +43,7 @@ def write_all(out: Path) -> None:
     compare(*pair, acts.folder, out=out / "comparison")
     grow(pair, acts.folder, out=out / "tree", rate=0.8, least=0.3)
     sweep(acts, out / "sweep", architectures=["topk"], ks=[2, 4], widths=[40], batch_size=256)
-    World.make(d=8, n_features=16, n_roots=2, branching=2, depth=2, rank=4).save(out / "world")
+    World.make(Recipe(d=8, n_features=16, n_roots=2, branching=2, depth=2, rank=4)).save(out / "world")
     write_notes(out / "atlas")
     for lock in out.rglob(LOCK):
         lock.unlink()

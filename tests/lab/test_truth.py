@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from physalis.dictionaries import CrossLayer, CrossLayerConfig, TopK, TopKConfig
 from physalis.errors import BadInput
 from physalis.lab.oracles import most_frequent, oracle, permuted, random_directions
+from physalis.lab.recipes import Recipe
 from physalis.lab.truth import score
 from physalis.lab.worlds import World
 
@@ -18,7 +19,7 @@ N = 20_000
 
 @pytest.fixture(scope="module")
 def world():
-    return World.make(n_features=80, d=20, n_roots=3, branching=3, depth=2, rank=3, correlation=0.2)
+    return World.make(Recipe(n_features=80, d=20, n_roots=3, branching=3, depth=2, rank=3, correlation=0.2))
 
 
 @pytest.fixture(scope="module")

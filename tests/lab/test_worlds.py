@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from physalis.errors import BadInput
 from physalis.lab import recipes
+from physalis.lab.recipes import Recipe
 from physalis.lab.worlds import World
 
 N = 100_000
@@ -17,10 +18,10 @@ N = 100_000
 
 @pytest.fixture(scope="module", params=[False, True], ids=["gated", "scaled"])
 def world(request):
-    return World.make(
+    return World.make(Recipe(
         n_features=60, d=12, n_roots=3, branching=3, depth=2, rank=3, correlation=0.4, std=(1.0, 1.0),
         scale_children_by_parent=request.param, seed=3,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def slowly(world, n, seed):
@@ -117,7 +118,7 @@ def test_certain_and_impossible_features():
 
 
 def test_the_bound_is_above_the_tail():
-    p = World.make(n_features=400, d=8, n_roots=0, rank=25, correlation=0.1, orthogonal_steps=0)._plan
+    p = World.make(Recipe(n_features=400, d=8, n_roots=0, rank=25, correlation=0.1, orthogonal_steps=0))._plan
     eps = np.zeros((2_000, p.factor.shape[1]), np.float32)
     eps[:, :25] = np.random.default_rng(0).standard_normal((2_000, 25))
     eps[1_000:] *= 2  # far beyond what is ever drawn
@@ -143,14 +144,14 @@ def test_compensation_keeps_rates_that_can_be_kept():
 
 
 def test_the_recipe():
-    world = World.make(seed=1, orthogonal_steps=20)
+    world = World.make(Recipe(seed=1, orthogonal_steps=20))
     p = recipes.zipf(1_024, exponent=0.5, p_max=0.4, p_min=5e-4)
     assert abs(float(p[0]) - 0.4) < 1e-12 and abs(float(p[-1]) - 5e-4) < 1e-12
     assert abs(float((p[3] - p[-1]) / (p[0] - p[-1])) - (0.5 - 1 / 32) / (1 - 1 / 32)) < 1e-12
     assert int((world.parent >= 0).sum()) == 8 * (4 + 16 + 64)
     assert world.parent[8:40].tolist() == [i // 4 for i in range(32)]
     assert torch.allclose(world.directions.norm(dim=1), torch.ones(1_024), atol=1e-5)
-    random = World.make(seed=1, orthogonal_steps=0).directions
+    random = World.make(Recipe(seed=1, orthogonal_steps=0)).directions
 
     def off(w):
         return float((w @ w.T - torch.eye(1_024)).square().sum())
@@ -161,7 +162,7 @@ def test_the_recipe():
 
 def test_a_world_shares_no_random_numbers_with_a_start_of_the_same_seed():
     start = torch.nn.functional.normalize(torch.randn(60, 12, generator=torch.Generator().manual_seed(0)), dim=1)
-    made = World.make(n_features=60, d=12, n_roots=0, orthogonal_steps=0, seed=0).directions
+    made = World.make(Recipe(n_features=60, d=12, n_roots=0, orthogonal_steps=0, seed=0)).directions
     assert (start * made).sum(1).abs().max() < 0.9
 
 
@@ -188,7 +189,7 @@ def test_it_is_saved_and_read_back(world, tmp_path):
     assert again.digest == world.digest and again.config == world.config
     assert torch.equal(again.sample(100, seed=0).x, world.sample(100, seed=0).x)
     with pytest.raises(BadInput, match="already holds another job"):
-        World.make(n_features=60, d=12, n_roots=3, orthogonal_steps=0).save(tmp_path / "world")
+        World.make(Recipe(n_features=60, d=12, n_roots=3, orthogonal_steps=0)).save(tmp_path / "world")
 
 
 def test_training_reads_samples(world):
@@ -228,4 +229,4 @@ def test_what_is_no_world():
     with pytest.raises(BadInput, match="squared length"):
         World.from_arrays(torch.eye(2), 0.5 * ones, mean=ones, std=ones, factor=torch.ones(2, 1))
     with pytest.raises(BadInput, match="p_min"):
-        World.make(p_min=0.5)
+        World.make(Recipe(p_min=0.5))

@@ -3,12 +3,55 @@
 Each follows SynthSAEBench (Chanin and Garriga-Alonso 2026, arXiv 2602.14687) and its released code.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from physalis import artifact
 from physalis.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What ``World.make`` makes. The defaults are SynthSAEBench's scaled version, 1,024 features in 96 dimensions."""
+
+    n_features: int = 1_024
+    d: int = 96
+    n_roots: int = 8
+    """So many features, the first, begin a tree each."""
+    branching: int = 4
+    """Children of each, and of these too,"""
+    depth: int = 3
+    """for so many generations."""
+    mutually_exclusive: bool = True
+    """Whether at most one of a feature's children fires."""
+    compensate_probabilities: bool = True
+    """Whether features with parents are drawn more often, so that they fire as often as the law has it."""
+    scale_children_by_parent: bool = False
+    """The paper, its code and the published artifact's v2 multiply a child's magnitude by its parent's; v1, by an
+    oversight of its authors, does not, and neither does the default here: this project's numbers, and the ladder of
+    scores obtained on v1, belong to that world."""
+    exponent: float = 0.5
+    """Firing probabilities follow Zipf's law with it, from ``p_max`` to ``p_min``."""
+    p_max: float = 0.4
+    p_min: float = 5e-4
+    rank: int = 25
+    """Of the correlations between features."""
+    correlation: float = 0.1
+    """How much of its variance a feature shares with others."""
+    mean: tuple[float, float] = (5.0, 4.0)
+    """Magnitudes where they fire, from the most to the least frequent feature, linearly."""
+    std: tuple[float, float] = (0.5, 0.5)
+    """A feature's is the absolute value of a normal number with that mean and deviation."""
+    bias: float = 0.5
+    """The length of a random vector."""
+    orthogonal_steps: int = 100
+    """Steps of Adam that push directions apart,"""
+    orthogonal_lr: float = 3e-4
+    """at this rate."""
+    seed: int = 0
 
 
 def generator(purpose: str, seed: int) -> torch.Generator:

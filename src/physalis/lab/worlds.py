@@ -13,7 +13,7 @@ A sample is ``bias + sum over the features that fire of magnitude * direction``.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -29,11 +29,13 @@ from physalis import artifact
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
 from physalis.lab import recipes, sampling
+from physalis.lab.recipes import Recipe
 from physalis.types import Batch, Codes, Frame
 
 KIND, ARRAYS = "world", "world.safetensors"
 FRAME_SAMPLES = 65_536
 _AHEAD = 16_384  # samples drawn at a time for training
+_SCALED = Recipe()
 
 
 class Sample(NamedTuple):
@@ -84,62 +86,30 @@ class World:
             raise BadInput(f"A row of the correlation factor has squared length {most:.3f}; it must stay below 1.")
 
     @classmethod
-    def make(
-        cls,
-        *,
-        n_features: int = 1_024,
-        d: int = 96,
-        n_roots: int = 8,
-        branching: int = 4,
-        depth: int = 3,
-        mutually_exclusive: bool = True,
-        compensate_probabilities: bool = True,
-        scale_children_by_parent: bool = False,
-        exponent: float = 0.5,
-        p_max: float = 0.4,
-        p_min: float = 5e-4,
-        rank: int = 25,
-        correlation: float = 0.1,
-        mean: tuple[float, float] = (5.0, 4.0),
-        std: tuple[float, float] = (0.5, 0.5),
-        bias: float = 0.5,
-        orthogonal_steps: int = 100,
-        orthogonal_lr: float = 3e-4,
-        seed: int = 0,
-    ) -> "World":
-        """A world by SynthSAEBench's recipe; the defaults are its scaled version, 1,024 features in 96 dimensions.
-
-        Firing probabilities follow Zipf's law with ``exponent`` from ``p_max`` to ``p_min``; the first ``n_roots``
-        features have ``branching`` children each, these too, ``depth`` generations; ``mean`` runs linearly from the
-        most to the least frequent feature; a feature's ``std`` is the absolute value of a normal number with that
-        mean and deviation; ``bias`` is a random vector's length.
-
-        The paper, its code and the published artifact's v2 multiply a child's magnitude by its parent's
-        (``scale_children_by_parent``); v1, by an oversight of its authors, does not, and neither does the default here,
-        which is the world that this project's numbers and the ladder of scores obtained on v1 belong to.
-        """
-        config = {key: value for key, value in locals().items() if key != "cls"}
-        p = recipes.zipf(n_features, exponent=exponent, p_max=p_max, p_min=p_min)
-        generator = recipes.generator("world", seed)
+    def make(cls, recipe: Recipe = _SCALED) -> "World":
+        """A world by SynthSAEBench's recipe."""
+        p = recipes.zipf(recipe.n_features, exponent=recipe.exponent, p_max=recipe.p_max, p_min=recipe.p_min)
+        generator = recipes.generator("world", recipe.seed)
         directions = recipes.nearly_orthogonal(
-            n_features, d, steps=orthogonal_steps, lr=orthogonal_lr, generator=generator
+            recipe.n_features, recipe.d, steps=recipe.orthogonal_steps, lr=recipe.orthogonal_lr, generator=generator
         )
-        offset = bias * torch.nn.functional.normalize(torch.randn(d, generator=generator), dim=0)
-        parent = recipes.forest(n_features, roots=n_roots, branching=branching, depth=depth)
-        if compensate_probabilities:
-            p = recipes.compensated(p, parent, exclusive=mutually_exclusive)
-        children = torch.bincount(parent[parent >= 0], minlength=n_features)
+        offset = recipe.bias * torch.nn.functional.normalize(torch.randn(recipe.d, generator=generator), dim=0)
+        parent = recipes.forest(recipe.n_features, roots=recipe.n_roots, branching=recipe.branching, depth=recipe.depth)
+        if recipe.compensate_probabilities:
+            p = recipes.compensated(p, parent, exclusive=recipe.mutually_exclusive)
+        children = torch.bincount(parent[parent >= 0], minlength=recipe.n_features)
+        least, spread = recipe.std
         return cls(
             directions=directions,
             bias=offset,
             probabilities=p,
-            mean=torch.linspace(*mean, n_features),
-            std=(std[0] + std[1] * torch.randn(n_features, generator=generator)).abs(),
+            mean=torch.linspace(*recipe.mean, recipe.n_features),
+            std=(least + spread * torch.randn(recipe.n_features, generator=generator)).abs(),
             parent=parent,
-            exclusive=(children > 1) & mutually_exclusive,
-            scaled=(children > 0) & scale_children_by_parent,
-            factor=recipes.low_rank(n_features, rank=rank, scale=correlation, generator=generator),
-            config={key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+            exclusive=(children > 1) & recipe.mutually_exclusive,
+            scaled=(children > 0) & recipe.scale_children_by_parent,
+            factor=recipes.low_rank(recipe.n_features, rank=recipe.rank, scale=recipe.correlation, generator=generator),
+            config={key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()},
         )
 
     @classmethod
@@ -149,9 +119,8 @@ class World:
         Not the artifact's very numbers, which no recipe gives: retrain what you compare with. Children are scaled by
         their parent as in the paper and in the artifact's v2; False is its v1.
         """
-        return cls.make(
-            n_features=16_384, d=768, n_roots=128, scale_children_by_parent=scale_children_by_parent, seed=seed
-        )
+        scaled = scale_children_by_parent
+        return cls.make(Recipe(n_features=16_384, d=768, n_roots=128, scale_children_by_parent=scaled, seed=seed))
 
     @classmethod
     def from_arrays(

@@ -4,6 +4,7 @@ from typing import Literal
 
 from physalis.lab.counterexamples.base import Counterexample, Gap
 from physalis.lab.fitting import fit_dictionary
+from physalis.lab.recipes import Recipe
 from physalis.lab.truth import Truth, score
 from physalis.lab.worlds import World
 
@@ -15,12 +16,12 @@ TRUE = 0.8
 
 def crowded(*, seed: int) -> World:
     """512 features in 24 dimensions, seven at a time."""
-    return World.make(n_features=512, d=D, n_roots=0, depth=0, correlation=0.0, p_max=0.3, seed=seed)
+    return World.make(Recipe(n_features=512, d=D, n_roots=0, depth=0, correlation=0.0, p_max=0.3, seed=seed))
 
 
 def roomy(*, seed: int) -> World:
     """20 features in as many dimensions, one or two at a time."""
-    return World.make(n_features=20, d=D, n_roots=0, depth=0, correlation=0.0, p_max=0.1, p_min=0.05, seed=seed)
+    return World.make(Recipe(n_features=20, d=D, n_roots=0, depth=0, correlation=0.0, p_max=0.1, p_min=0.05, seed=seed))
 
 
 def judged(world: World, n_features: int, k: int, *, seed: int, frozen: Literal["dec"] | None = None) -> Truth:

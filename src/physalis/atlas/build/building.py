@@ -129,10 +129,12 @@ def build_atlas(
                 check_places(firings, stored)
                 summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
                 attached = Attached(model, coder, place)
-                edit = partial(measure, attached, n=causes, folder=out / CAUSES, seed=seed) if causes else None
+                edit = partial(
+                    measure, attached, n=causes, folder=out / CAUSES, inputs={"atlas": artifact.digest(job)}, seed=seed
+                )
                 write = partial(
-                    _write, firings=firings, attached=attached, stored=stored, summary=summary, shape=shape, edit=edit,
-                    seed=seed,
+                    _write, firings=firings, attached=attached, stored=stored, summary=summary, shape=shape,
+                    edit=edit if causes else None, seed=seed,
                 )  # fmt: skip
                 artifact.write_atomic(out / DATABASE, write)
             for folder in (FIRINGS, CAUSES):

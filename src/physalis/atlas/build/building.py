@@ -125,16 +125,14 @@ def build_atlas(
     with artifact.claim(out, "atlas", job) as done:
         if done is None:
             if not (out / DATABASE).exists():
-                firings = given.segments if given else write_codes(coder, stored, out / FIRINGS)
+                firings = given.segments if given else write_codes(coder, stored, out / FIRINGS, inputs)
                 check_places(firings, stored)
                 summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
                 attached = Attached(model, coder, place)
-                edit = partial(
-                    measure, attached, n=causes, folder=out / CAUSES, inputs={"atlas": artifact.digest(job)}, seed=seed
-                )
+                edit = partial(measure, attached, n=causes, folder=out / CAUSES, seed=seed) if causes else None
                 write = partial(
-                    _write, firings=firings, attached=attached, stored=stored, summary=summary, shape=shape,
-                    edit=edit if causes else None, seed=seed,
+                    _write, firings=firings, attached=attached, stored=stored, summary=summary, shape=shape, edit=edit,
+                    seed=seed,
                 )  # fmt: skip
                 artifact.write_atomic(out / DATABASE, write)
             for folder in (FIRINGS, CAUSES):

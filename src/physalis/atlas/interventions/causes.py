@@ -56,16 +56,17 @@ def ranked(columns: Mapping[str, np.ndarray], striking: Sequence[int]) -> list[i
 
 def measure(
     attached: Attached, picks: Picks, order: Sequence[int], promoted: np.ndarray, share: np.ndarray, *, n: int,
-    folder: Path, inputs: Mapping[str, str], seed: int,
+    folder: Path, seed: int,
 ) -> dict[int, Causes]:  # fmt: skip
     """The causes of the first ``n`` features of ``order`` that have FEWEST examples to measure, by rising id.
 
     ``promoted`` [features, tokens] holds the ids of the tokens that each promotes, -1 pads; ``share`` [vocabulary]
-    each token's share of the text. What is done is kept in ``folder``, a file for every few features, so that a build
-    that was stopped goes on with the next few. ``inputs`` are hashes of all that decides it.
+    each token's share of the text. What is done is kept in ``folder``, which lies in the atlas's, a file for every few
+    features, so that a build that was stopped goes on with the next few.
     """
     ids = [f for f in order if picks.n_ablated(f) >= FEWEST][:n]
     parts = {folder / f"{i:06d}.json": ids[i : i + TOGETHER] for i in range(0, len(ids), TOGETHER)}
+    inputs = {"job": artifact.file_digest(folder.parent / artifact.JOB)}  # all that decides what the atlas holds
     folder.mkdir(exist_ok=True)
 
     def done(path: Path) -> bool:

@@ -34,7 +34,7 @@ from train_step import CACHE, IMPLEMENTATIONS, PACKAGES, PEERS, Process, take_tu
 from physalis import artifact, dictionaries
 from physalis.dictionaries import Dictionary
 from physalis.runtime.device import compute_dtype, repeatable
-from physalis.training.training import Run, Schedule
+from physalis.training.runs import Run, Schedule
 from physalis.types import Batch
 
 FASTER, OF_PRODUCT = 3.0, 2.0

@@ -31,7 +31,7 @@ ROOMS = {
     "people": "notes and comments", "models": "one way through a model", "activations": "the store",
     "dictionaries": "architectures", "corpora": "what is read", "types": "tensor records", "site": "names of places",
     "display": "tables and reprs", "databases": "SQLite of anyone's", "artifact": "folders and their manifests",
-    "runtime": "signals, progress, device", "errors": "sentences", "lazy": "late imports", "renamed": "old names",
+    "runtime": "signals, jobs, progress, device", "errors": "sentences", "lazy": "late imports", "renamed": "old names",
 }  # fmt: skip
 """What each holds."""
 

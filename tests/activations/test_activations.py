@@ -107,6 +107,20 @@ def test_sums_of_shards_add_up_to_the_sums_of_all():
     assert np.allclose(mean, moments(whole)[0]) and scale == pytest.approx(moments(whole)[1])
 
 
+def test_a_range_of_rows_is_the_chunks_that_hold_it(activations):
+    every = list(activations.ordered(300))
+    ends = np.cumsum([len(rows.at) for rows in every])
+    for start, stop in ((0, None), (int(ends[2]), int(ends[5])), (int(ends[2]) - 1, int(ends[5]) + 1), (0, 0)):
+        found = list(activations.ordered(300, start=start, stop=stop))
+        wanted = [
+            rows
+            for rows, end in zip(every, ends, strict=True)
+            if end > start and (stop is None or end - len(rows.at) < stop)
+        ]
+        assert len(found) == len(wanted)
+        assert all(torch.equal(a.at, b.at) and torch.equal(a.x, b.x) for a, b in zip(found, wanted, strict=True))
+
+
 def test_ordered_gives_every_row_with_its_place(activations):
     found = list(activations.ordered(300))
     assert max(len(rows.x) for rows in found) == 300

@@ -79,6 +79,8 @@ def test_reads_alone_are_predicted_themselves(folders):
 def test_ordered_gives_every_row_with_its_place(folders):
     pairs = Pairs.open(folders[:2], folders[2:])
     parts = list(pairs.held_out.ordered(77))
+    some = list(pairs.held_out.ordered(77, start=77, stop=78))
+    assert [part.at.tolist() for part in some] == [parts[1].at.tolist()]
     at = torch.cat([p.at for p in parts])
     alone = [torch.cat([r.x for r in Activations.open(f).held_out.ordered(1000)]) for f in folders]
     assert torch.equal(torch.cat([p.x for p in parts]), torch.cat(alone[:2], 1))

@@ -19,7 +19,7 @@ from physalis.atlas.build.building import build_atlas
 from physalis.atlas.build.counting import ENOUGH, beyond_chance
 from physalis.atlas.build.effects import direct_effects, to_the_logits
 from physalis.atlas.records import Feature
-from physalis.codes.segments import Coded, Segments, write_segments
+from physalis.codes.segments import Coded, Segments, arrays_of, name_of, write_segment
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.models import Model, TinyConfig, tiny_model
@@ -342,8 +342,8 @@ def test_pieces_of_codes_are_as_wide_as_their_fullest_token(tmp_path: Path) -> N
         values = rng.random((4, width)).astype(np.float32)
         np.put_along_axis(dense[first : first + 4], ids, values, 1)
         pieces.append(Coded(values, ids, np.arange(first, first + 4), np.empty((0, 3))))
-    write_segments(tmp_path / "firings", 9, [12], lambda start: pieces)
-    segments = Segments(tmp_path / "firings", 9, [12])
+    write_segment(tmp_path / name_of(0), arrays_of(pieces, 9))
+    segments = Segments(tmp_path, 9, [12])
     assert segments.n_fired.tolist() == (dense > 0).sum(0).tolist()
     (block,) = segments.blocks(segments.tokens(1000))
     for feature in range(9):

@@ -13,6 +13,7 @@ import torch
 
 import physalis as ph
 from physalis import artifact, dictionaries
+from physalis.activations import Activations
 from physalis.artifact import MANIFEST
 from physalis.atlas.build import building
 from physalis.codes import StoredCodes, encode, encoding, segments
@@ -128,6 +129,27 @@ def test_what_was_stopped_goes_on(codes, tiny_activations, tiny_dictionary, tmp_
     encode(tiny_dictionary, tiny_activations.folder, out=tmp_path / "codes", device="cpu")
     assert contents(tmp_path / "codes") == contents(codes.folder)
     assert (tmp_path / "codes" / name_of(1)).stat().st_ino == there[name_of(1)]
+
+
+def test_a_segment_that_is_missing_in_the_middle_is_made_alone(
+    codes, tiny_activations, tiny_dictionary, tmp_path, monkeypatch
+):
+    folder = tmp_path / "codes"
+    shutil.copytree(codes.folder, folder)
+    (folder / MANIFEST).unlink()
+    (folder / name_of(1)).unlink()
+    made, write, read, ordered = [], encoding.write_segment, [], Activations.ordered
+
+    def counted(*arguments, **which):
+        for rows in ordered(*arguments, **which):
+            read.append(len(rows.at))
+            yield rows
+
+    monkeypatch.setattr(encoding, "write_segment", lambda path, arrays: (made.append(path.name), write(path, arrays)))
+    monkeypatch.setattr(Activations, "ordered", counted)
+    encode(tiny_dictionary, tiny_activations.folder, out=folder, device="cpu")
+    assert made == [name_of(1)] and sum(read) == codes.segments.sizes[1]
+    assert contents(folder) == contents(codes.folder)
 
 
 def test_a_finished_folder_is_opened(codes, tiny_activations, tiny_dictionary, monkeypatch):

@@ -15,7 +15,7 @@ from physalis.activations import Activations
 from physalis.errors import BadInput
 from physalis.models import load_model
 from physalis.models.tiny import tiny_model
-from physalis.recording import jobs, plan, record, workers
+from physalis.recording import jobs, plan, record
 from physalis.site import Site
 
 SITE = Site("resid_post", 1)
@@ -343,9 +343,9 @@ def saved_model(tmp_path_factory):
 def test_workers_need_the_very_model_that_was_given(saved_model):
     given = load_model(saved_model)
     loading = (given.name, "cpu", given.dtype, given.family)
-    assert workers._loaded(*loading, given.fingerprint, trust_code=False).fingerprint == given.fingerprint
+    assert jobs._loaded(*loading, given.fingerprint, trust_code=False).fingerprint == given.fingerprint
     with pytest.raises(BadInput, match="its weights differ. Save the changed model to a folder"):
-        workers._loaded(*loading, tiny_model().fingerprint, trust_code=False)
+        jobs._loaded(*loading, tiny_model().fingerprint, trust_code=False)
 
 
 def test_several_workers_write_the_same_bytes(saved_model, text, tmp_path):

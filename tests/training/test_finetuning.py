@@ -16,7 +16,7 @@ from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
-from physalis.training import checkpoints, finetuning, history
+from physalis.training import checkpoints, finetuning, history, loop
 from physalis.training.finetuning import LOGITS, Run, Splice, ce, finetune, kl
 from physalis.training.objectives import identity
 from physalis.training.training import train
@@ -157,7 +157,7 @@ def test_how_often_one_logs_changes_no_weight(tiny, tiny_activations, tmp_path, 
     options = {**OPTIONS, "tokens": 3_500}
     made = []
     for every in (10, 3):
-        monkeypatch.setattr(finetuning, "LOG_EVERY", every)
+        monkeypatch.setattr(loop, "LOG_EVERY", every)
         made.append(finetune(tmp_path / "d", tiny_activations, tiny, out=tmp_path / f"every {every}", **options))
     assert all(torch.equal(a, b) for a, b in zip(*(each.state_dict().values() for each in made), strict=True))
     rows = [len((tmp_path / f"every {n}" / history.METRICS).read_text().splitlines()) for n in (10, 3)]

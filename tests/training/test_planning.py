@@ -28,8 +28,9 @@ def quickly(monkeypatch):
 def test_a_plan(tiny, tiny_dictionary, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     p = plan(tiny, Site("resid_post", 1), tokens=12_000, n_features=4 * tiny.d_model, k=4, batch_size=512)
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(" (")[2].rstrip(")") for line in said[:4]] == [f"{i} of 4 parts" for i in range(1, 5)]
+    # A slow run tells more lines.
+    said = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" parts)")]
+    assert [line.partition(" (")[2].rstrip(")") for line in said] == [f"{i} of 4 parts" for i in range(1, 5)]
     assert p.fits and p.train_seconds > 0 and p.recording.seconds > 0
     on_disk = (tiny_dictionary / "dictionary.safetensors").stat().st_size
     assert p.dictionary_bytes == pytest.approx(on_disk, rel=0.1)

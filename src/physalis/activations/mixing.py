@@ -30,6 +30,7 @@ BUFFER_BYTES = 1 << 28
 
 A = TypeVar("A")
 B = TypeVar("B")
+P = TypeVar("P", bound=tuple)
 
 
 @runtime_checkable
@@ -123,6 +124,17 @@ def mixed(rounds: Iterable[Round], d: int, size: int, *, skip: int = 0) -> Itera
             if have == size:
                 yield out
                 (out, bits), have = fresh(), 0
+
+
+def between(pieces: Iterable[P], start: int, stop: int | None) -> Iterator[P]:
+    """Those of ``pieces``, each (shard, first row, rows), that hold rows ``start`` up to ``stop`` of all, whole."""
+    seen = 0
+    for piece in pieces:
+        if stop is not None and seen >= stop:
+            return
+        seen += piece[2]
+        if seen > start:
+            yield piece
 
 
 def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

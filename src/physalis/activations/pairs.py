@@ -19,7 +19,7 @@ from physalis.activations.arrays import AT_ONCE, Sorted, check_room, places
 from physalis.activations.corpus import DOCUMENTS, TOKENS
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
-from physalis.activations.mixing import Round, ahead, mixed
+from physalis.activations.mixing import Round, ahead, between, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, offset_of, origin_of
 from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.store import Activations, Fingerprinted, mark_kept
@@ -171,8 +171,9 @@ class Pairs:
         stored = mixed(rounds, self._width, size, skip=start * size)
         return (Batch(*self._split(rows)) for rows in all_read_back(stored, self.offset))
 
-    def ordered(self, size: int) -> Iterator[PairedRows]:
-        """Every row once with its place, shard after shard, at most ``size`` at a time."""
+    def ordered(self, size: int, *, start: int = 0, stop: int | None = None) -> Iterator[PairedRows]:
+        """Every row once with its place, shard after shard, at most ``size`` at a time; only what holds rows ``start``
+        up to ``stop`` is read and given."""
         if size < 1:
             raise BadInput(f"Rows are read at least 1 at a time; received size={size}.")
         pieces = ((shard, i, min(size, shard.rows - i)) for shard in self.shards for i in range(0, shard.rows, size))
@@ -185,7 +186,7 @@ class Pairs:
             shard.read_at(start, at.numpy())
             return PairedRows(*self._split(read_back(both, self.offset)), at)
 
-        return ahead(load, pieces)
+        return ahead(load, between(pieces, start, stop))
 
     @property
     def at(self) -> Int64[np.ndarray, " tokens"]:

@@ -16,7 +16,7 @@ from physalis.activations.arrays import AT_ONCE, Placed, Sorted, check_room, pla
 from physalis.activations.corpus import DOCUMENTS, TOKENS, Corpus, mapped
 from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span, check_spans
-from physalis.activations.mixing import Round, Rows, ahead, mixed
+from physalis.activations.mixing import Round, Rows, ahead, between, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
 from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.shards import Shard, Sums, merge_sums, moments, read_sidecar
@@ -233,10 +233,11 @@ class Activations:
         stored = mixed(rounds, self.d, size, skip=start * size)
         return (Batch(x, x) for x in all_read_back(stored, self.offset))
 
-    def ordered(self, size: int) -> Iterator[Rows]:
+    def ordered(self, size: int, *, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
         """Every row once with its place, shard after shard, at most ``size`` at a time: the fastest way through.
 
-        Shards follow the corpus; rows inside a shard are shuffled as they were written.
+        Shards follow the corpus; rows inside a shard are shuffled as they were written. Only what holds rows ``start``
+        up to ``stop`` is read and given.
         """
         if size < 1:
             raise BadInput(f"Rows are read at least 1 at a time; received size={size}.")
@@ -250,7 +251,7 @@ class Activations:
             shard.read_at(start, at.numpy())
             return Rows(read_back(x, self.offset), at)
 
-        return ahead(load, pieces)
+        return ahead(load, between(pieces, start, stop))
 
     @property
     def at(self) -> Int64[np.ndarray, " tokens"]:

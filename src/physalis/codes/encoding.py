@@ -1,7 +1,9 @@
 """encode(): the codes of a dictionary on every token of a recording, written once for all that read them afterwards."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
-from physalis.codes.segments import SEGMENT, Coded, Segments, group, name_of, write_segments
+from physalis.codes.segments import SEGMENT, Coded, Segments, arrays_of, group, is_whole, name_of, write_segment
 from physalis.codes.stored import KIND, StoredCodes
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
@@ -17,7 +19,8 @@ from physalis.metrics import Reconstruction, fvu
 from physalis.placement.encoding import CHUNK, encoded
 from physalis.placement.origin import Recorded, Recordings, recorded
 from physalis.runtime.device import chosen
-from physalis.runtime.progress import progress
+from physalis.runtime.jobs import Job, Write, run
+from physalis.runtime.progress import Advance
 from physalis.types import Codes
 
 MEASURED = 1 << 16
@@ -53,7 +56,7 @@ def encode(
         if done is None:
             sizes = group([shard.rows for shard in stored.shards])
             _check_room(out, sizes, coder)
-            segments = write_codes(coder, stored, out)
+            segments = write_codes(coder, stored, out, inputs)
             origin = {name: said for name, said in stored.origin.items() if name != "hygiene"}
             facts = {
                 "n_features": segments.n_features, "n_tokens": segments.n_tokens,
@@ -66,33 +69,42 @@ def encode(
     return StoredCodes.open(out)
 
 
-def write_codes(coder: Dictionary, stored: Recorded, folder: Path) -> Segments:
+def write_codes(coder: Dictionary, stored: Recorded, folder: Path, inputs: Mapping[str, str]) -> Segments:
     """Write the segments of codes that ``folder`` lacks, of every row of a recording. Beside them stands what a sample
-    of the rows was rebuilt to measure: the place of each, and the two sums of its FVU."""
-    sizes = group([shard.rows for shard in stored.shards])
+    of the rows was rebuilt to measure: the place of each, and the two sums of its FVU. ``inputs`` are hashes of the
+    recording and of the dictionary, by role."""
+    n, sizes = coder.config.n_features, group([shard.rows for shard in stored.shards])
     mean = stored.frame.mean_out.to(next(coder.parameters()).device)
     judged = stored.held_out if stored.held_out.n_tokens else stored
     every = -(-judged.n_tokens // MEASURED)
     is_judged = np.zeros(len(stored.tokens), bool)
     is_judged[judged.contexts] = True
 
-    def read(start: int) -> Iterator[Coded]:
-        with progress("encode", stored.n_tokens, "tokens", done=start) as advance:
-            for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start):
-                measured = np.empty((0, 3))
-                sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
-                if len(sample):
-                    rows = sample.to(x.device)
-                    few = Codes(*(part[rows] for part in codes))
-                    ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
-                    columns = (at[sample], ratio.num, ratio.den)
-                    measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
-                yield Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured)
-                advance(len(x))
+    @torch.no_grad()
+    def make(path: Path, start: int, stop: int, advance: Advance) -> Write:
+        pieces = []
+        for x, y, at, codes in encoded(coder, stored, size=CHUNK, start=start, stop=stop):
+            measured = np.empty((0, 3))
+            sample = torch.from_numpy(np.flatnonzero(is_judged[at.numpy() // stored.context])[::every])
+            if len(sample):
+                rows = sample.to(x.device)
+                few = Codes(*(part[rows] for part in codes))
+                ratio = fvu(Reconstruction(y[rows], coder.rebuild(x[rows], few), few, mean))
+                columns = (at[sample], ratio.num, ratio.den)
+                measured = torch.stack([each.cpu().double() for each in columns], 1).numpy()
+            pieces.append(Coded(codes.values.float().cpu().numpy(), codes.ids.cpu().numpy(), at.numpy(), measured))
+            advance(len(x))
+        # Sorted here: in the thread that waits for the disk it would take a core from the encoder.
+        return partial(write_segment, path, arrays_of(pieces, n))
 
-    with torch.no_grad():
-        write_segments(folder, coder.config.n_features, sizes, read)
-    return Segments(folder, coder.config.n_features, sizes)
+    folder.mkdir(exist_ok=True)
+    paths = [folder / name_of(i) for i in range(len(sizes))]
+    jobs = [
+        Job(path.name, inputs, rows, partial(is_whole, path, rows, n), partial(make, path, stop - rows, stop))
+        for path, rows, stop in zip(paths, sizes, accumulate(sizes), strict=True)
+    ]
+    run(jobs, "encode", "tokens")
+    return Segments(folder, n, sizes)
 
 
 def _check_room(folder: Path, sizes: Sequence[int], coder: Dictionary) -> None:

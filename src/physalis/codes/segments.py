@@ -1,18 +1,17 @@
 """segments: every code a dictionary gave, kept on disk by token and by feature.
 
-1. ``write_segments`` takes the codes once, in the order of the shards they were computed from, and writes a segment for
-   each group of shards. A segment holds its codes twice: the features of each token (for co-firing), and the tokens of
-   each feature with their codes. Tokens stand in the order of the text.
+1. ``arrays_of`` takes the codes of a group of shards, in the order in which they were computed. A segment holds them
+   twice: the features of each token (for co-firing), and the tokens of each feature with their codes. Tokens stand in
+   the order of the text.
 2. ``Segments`` reads them back. ``blocks`` gives every firing of a range of features at once, so each
    feature's numbers are computed with all of its firings at hand: exactly, and by any number of threads.
 
 Disk: 8 to 12 bytes a code, 12 a token. Memory: two segments while encoding, one block afterwards.
-A segment is written whole or not at all, so what was stopped goes on with the first segment that is missing.
+A segment is written whole or not at all, so what was stopped goes on with the segments that are missing.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, no_type_check
@@ -79,30 +78,27 @@ def group(shards: Sequence[int]) -> list[int]:
     return sizes
 
 
-def write_segments(folder: Path, n_features: int, sizes: Sequence[int], read: Callable[[int], Iterable[Coded]]) -> None:
-    """Write the segments that ``folder`` lacks. ``read(start)`` gives the codes from token ``start`` on, in pieces of
-    which some end where each segment ends."""
-    folder.mkdir(exist_ok=True)
-    whole = (is_whole(folder / name_of(i), n, n_features) for i, n in enumerate(sizes))
-    index = next((i for i, right in enumerate(whole) if not right), len(sizes))
-    pieces: list[Coded] = []
-    rows = 0
+def arrays_of(pieces: Sequence[Coded], n_features: int) -> dict[str, np.ndarray]:
+    """The arrays of a segment, given the codes of all its tokens."""
+    # Where a threshold decides, pieces are as wide as their fullest token.
+    width = max(piece.values.shape[1] for piece in pieces)
+    values, ids = (np.concatenate([_widened(piece[i], width) for piece in pieces]) for i in range(2))
+    at, measured = (np.concatenate([piece[i] for piece in pieces]) for i in (2, 3))
+    order = np.argsort(at)
+    by_token, by_feature = _count(values, ids, order, n_features)
+    n = int(by_token[-1])
+    token_ids = np.empty(n, np.uint16 if n_features <= 1 << 16 else np.uint32)
+    rows, code = np.empty(n, np.uint16 if len(at) <= 1 << 16 else np.uint32), np.empty(n, np.float32)
+    _fill(values, ids, order, by_feature[:-1].copy(), token_ids, rows, code)
+    return {
+        "at": at[order], "by_token": by_token.astype(np.uint32), "ids": token_ids,
+        "by_feature": by_feature, "rows": rows, "values": code, "measured": measured,
+    }  # fmt: skip
 
-    def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-        artifact.write_atomic(path, lambda temporary: save_file(arrays, temporary))
 
-    with ThreadPoolExecutor(1) as writer:  # waits for the disk; sorting there would take a core from the encoder
-        pending = writer.submit(int)
-        for coded in read(sum(sizes[:index])):
-            pieces.append(coded)
-            rows += len(coded.at)
-            if rows == sizes[index]:
-                arrays = _segment(pieces, n_features)
-                pending.result()
-                pending = writer.submit(write, folder / name_of(index), arrays)
-                pieces, rows, index = [], 0, index + 1
-        pending.result()
-    assert index == len(sizes), "fewer tokens came than were announced"
+def write_segment(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a segment to its file, whole or not at all."""
+    artifact.write_atomic(path, lambda temporary: save_file(arrays, temporary))
 
 
 class Segments:
@@ -229,23 +225,6 @@ def is_whole(path: Path, n_tokens: int, n_features: int) -> bool:
 def _counts(found: np.ndarray, n: int) -> bool:
     """Whether these are offsets into ``n`` entries."""
     return bool(found[0] == 0 and found[-1] == n and (np.diff(found.astype(np.int64)) >= 0).all())
-
-
-def _segment(pieces: list[Coded], n_features: int) -> dict[str, np.ndarray]:
-    # Where a threshold decides, pieces are as wide as their fullest token.
-    width = max(piece.values.shape[1] for piece in pieces)
-    values, ids = (np.concatenate([_widened(piece[i], width) for piece in pieces]) for i in range(2))
-    at, measured = (np.concatenate([piece[i] for piece in pieces]) for i in (2, 3))
-    order = np.argsort(at)
-    by_token, by_feature = _count(values, ids, order, n_features)
-    n = int(by_token[-1])
-    token_ids = np.empty(n, np.uint16 if n_features <= 1 << 16 else np.uint32)
-    rows, code = np.empty(n, np.uint16 if len(at) <= 1 << 16 else np.uint32), np.empty(n, np.float32)
-    _fill(values, ids, order, by_feature[:-1].copy(), token_ids, rows, code)
-    return {
-        "at": at[order], "by_token": by_token.astype(np.uint32), "ids": token_ids,
-        "by_feature": by_feature, "rows": rows, "values": code, "measured": measured,
-    }  # fmt: skip
 
 
 def _widened(columns: np.ndarray, width: int) -> np.ndarray:

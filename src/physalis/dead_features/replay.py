@@ -18,8 +18,9 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.runtime.device import moved, ranking_dtype, repeatable
 from physalis.runtime.progress import progress
+from physalis.training.runs import Run, Schedule
 from physalis.training.starting import begin, first_rows
-from physalis.training.training import Run, Schedule, Source, first
+from physalis.training.training import Source, first
 from physalis.types import Batch
 
 JUDGED = 32_768  # rows on which a repeat is judged

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from physalis.artifact.folder import is_file, write
 from physalis.errors import BadInput
 from physalis.lab.checks import Experiment
 from physalis.lab.pages import Page
-from physalis.runtime.progress import progress
+from physalis.runtime.jobs import Job, run
+from physalis.runtime.progress import Advance
 
 MOST = 64 << 20
 """Bytes of an experiment's record."""
@@ -86,10 +88,12 @@ def kept(folder: Path, experiment: Experiment) -> bool:
 def gather(folder: Path, experiments: Sequence[Experiment]) -> None:
     """Write ``<id>.json`` of each experiment into the folder, except where it is there already. Each is written whole
     as soon as it is made, so that a run that was stopped goes on where it was."""
-    missing = [experiment for experiment in experiments if not kept(folder, experiment)]
-    with progress("Experiments", len(experiments), "pages", done=len(experiments) - len(missing)) as advance:
-        for experiment in missing:
-            advance(0, note=experiment.id)
-            text = json.dumps(tell(experiment), separators=(",", ":"), allow_nan=False)
-            write(folder, f"{experiment.id}.json", text.encode())
-            advance(1)
+    jobs = [Job(e.id, origin(e), 1, partial(kept, folder, e), partial(_write, folder, e)) for e in experiments]
+    run(jobs, "Experiments", "pages")
+
+
+def _write(folder: Path, experiment: Experiment, advance: Advance) -> None:
+    advance(0, note=experiment.id)
+    text = json.dumps(tell(experiment), separators=(",", ":"), allow_nan=False)
+    write(folder, f"{experiment.id}.json", text.encode())
+    advance(1)

@@ -30,19 +30,17 @@ class Encoded(NamedTuple):
 class Ordered(Protocol):
     """Rows that can be read in order with their places: Activations or Pairs."""
 
-    def ordered(self, size: int) -> Iterator: ...
+    def ordered(self, size: int, *, start: int = 0, stop: int | None = None) -> Iterator: ...
 
 
 @torch.no_grad()
-def encoded(dictionary: Dictionary, part: Ordered, *, size: int = CHUNK, start: int = 0) -> Iterator[Encoded]:
-    """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32; ``start``
-    rows, as far as they are whole chunks, are passed over. Raises BadInput where codes are not finite."""
+def encoded(
+    dictionary: Dictionary, part: Ordered, *, size: int = CHUNK, start: int = 0, stop: int | None = None
+) -> Iterator[Encoded]:
+    """Every row of ``part`` once, in the order of its shards, at most ``size`` at a time, raw and in float32; only the
+    chunks that hold rows ``start`` up to ``stop``. Raises BadInput where codes are not finite."""
     device = next(dictionary.parameters()).device
-    seen = 0
-    for rows in part.ordered(size):
-        seen += len(rows.at)
-        if seen <= start:
-            continue
+    for rows in part.ordered(size, start=start, stop=stop):
         x = rows.x.to(device, non_blocking=True).float()
         y = x if rows.y is rows.x else rows.y.to(device, non_blocking=True).float()
         codes = dictionary.encode(x)

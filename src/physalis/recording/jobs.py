@@ -1,10 +1,11 @@
 """jobs: the shards of a recording as jobs that anyone can do, in any order, again and again."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from physalis.activations import (
     LAYOUT,
@@ -17,11 +18,13 @@ from physalis.activations import (
     read_sidecar,
     write_shard,
 )
-from physalis.artifact import read_json, write_json
+from physalis.artifact import digest, read_json, write_json
 from physalis.artifact.kinds import Layout
 from physalis.errors import BadInput
-from physalis.models import Model
+from physalis.models import Family, Model, load_model
+from physalis.recording.contexts import told
 from physalis.recording.forward import Collected, collect
+from physalis.runtime.jobs import Job, Write
 from physalis.runtime.progress import Advance
 from physalis.site import Site
 
@@ -65,25 +68,69 @@ def is_whole(folder: Path, span: Span) -> bool:
     return (shard.rows, shard.d) == (said["rows"], len(said["sum"])) and len(said["sum"]) == len(said["sum_squares"])
 
 
-def record_spans(
-    model: Model, sites: Sequence[Site], folders: Sequence[Path], spans: Sequence[Span], *,
-    batch: int, seed: int, advance: Advance,
-) -> None:  # fmt: skip
-    """Make the shards of ``spans`` one after another, in each site's folder that lacks them. The folders' corpus and
-    layout are written."""
+class Given:
+    """A model for jobs: in this process the very one that was given, in another the same, loaded anew by its name."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self) -> Model:
+        return self._model
+
+    def __reduce__(self) -> tuple:
+        model = self._model
+        loading = (model.name, str(model.device), model.dtype, model.family, model.fingerprint, model.trusts_code)
+        return partial, (_loaded, *loading)  # when a job asks for it
+
+
+@cache
+def _loaded(
+    name: str, device: str, dtype: torch.dtype, family: Family, fingerprint: str, trust_code: bool
+) -> Model:  # fmt: skip
+    model = load_model(name, device=device, dtype=dtype, family=family, trust_code=trust_code)
+    if model.fingerprint != fingerprint:
+        raise BadInput(
+            f"The model named {name!r} is not the one given: workers load it anew, and its weights differ. "
+            "Save the changed model to a folder and load it from there, or record with workers=1."
+        )
+    return model
+
+
+def shard_jobs(
+    model: Model, hygienes: dict[Site, Hygiene], folders: Sequence[Path], spans: Sequence[Span], *,
+    batch: int, seed: int,
+) -> list[Job]:  # fmt: skip
+    """A job for each span: its shards, in each site's folder that lacks them. The folders' corpus is written, and
+    workers raise BadInput if they cannot load this very model by its name."""
+    context = np.load(folders[0] / TOKENS, mmap_mode="r").shape[1]
+    said = told(folders[0])
+    assert said is not None, "the recorder writes it first"
+    inputs = {"model": model.fingerprint, "tokens": said["files"][TOKENS]}
+    settings = {"hygienes": hygienes_to_dict(hygienes), "batch": batch, "seed": seed}
+    make = partial(_compute, Given(model), hygienes, folders, batch=batch, seed=seed)
+    return [
+        Job(
+            name=span.name,
+            inputs=inputs | {"settings": digest(settings | span.to_dict())},
+            size=(span.stop - span.start) * context,
+            done=partial(_are_whole, folders, span),
+            run=partial(make, span),
+        )
+        for span in spans
+    ]
+
+
+def _are_whole(folders: Sequence[Path], span: Span) -> bool:
+    return all(is_whole(folder, span) for folder in folders)
+
+
+def _compute(
+    model: Callable[[], Model], hygienes: dict[Site, Hygiene], folders: Sequence[Path], span: Span, advance: Advance, *,
+    batch: int, seed: int,
+) -> Write:  # fmt: skip
     ids = np.load(folders[0] / TOKENS, mmap_mode="r")
-    layout = read_layout(folders[0], sites, len(ids))
-    assert layout is not None, "the recorder writes it first"
-    hygienes, _ = layout
-    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-        pending: Future | None = None
-        for span in spans:
-            found = collect(model, hygienes, ids, span, batch=batch, advance=advance)
-            if pending is not None:
-                pending.result()  # one span in flight bounds the memory, and a full disk is noticed soon
-            pending = writer.submit(_write, folders, span, found, seed)
-        if pending is not None:
-            pending.result()
+    found = collect(model(), hygienes, ids, span, batch=batch, advance=advance)
+    return partial(_write, folders, span, found, seed)
 
 
 def _write(folders: Sequence[Path], span: Span, found: list[Collected], seed: int) -> None:

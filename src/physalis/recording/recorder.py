@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ from physalis.recording.contexts import (
     written,
 )
 from physalis.recording.forward import pilot
-from physalis.recording.jobs import hygienes_to_dict, is_whole, read_layout, record_spans, write_layout
-from physalis.recording.workers import run_workers
-from physalis.runtime.progress import progress
+from physalis.recording.jobs import hygienes_to_dict, read_layout, shard_jobs, write_layout
+from physalis.runtime.jobs import run
+from physalis.runtime.processes import in_processes
 from physalis.site import Site
 
 CHEAP = (TEXT, TOKENS, DOCUMENTS, LAYOUT)
@@ -111,18 +112,11 @@ def record(
         ]
         n_held_out = _write_texts(folders, source, write)
         hygienes, spans = _laid_out(model, sites, folders, bos=bos, held_out=n_held_out, shard_rows=shard_rows)
-        missing = [span for span in spans if not all(is_whole(folder, span) for folder in folders)]
-        if all(finished) and not missing:
-            return [Activations.open(folder) for folder in folders]
-        total = sum(span.stop - span.start for span in spans) * context
-        left = sum(span.stop - span.start for span in missing) * context
+        shards = shard_jobs(model, hygienes, folders, spans, batch=batch, seed=seed)
         title = f"Recording {sites[0]}" if len(sites) == 1 else f"Recording {len(sites)} sites"
-        with progress(title, total, "tokens", done=total - left) as advance:
-            if workers == 1 or len(missing) <= 1:
-                record_spans(model, sites, folders, missing, batch=batch, seed=seed, advance=advance)
-            else:
-                for span in run_workers(model, sites, folders, missing, batch=batch, seed=seed, workers=workers):
-                    advance((span.stop - span.start) * context)
+        made = run(shards, title, "tokens", partial(in_processes, workers=workers))
+        if all(finished) and not made:
+            return [Activations.open(folder) for folder in folders]
         rules = {"hygienes": hygienes_to_dict(hygienes)} if len(sites) > 1 else {}
         for site, folder, job in zip(sites, folders, jobs, strict=True):
             config = {**job, **rules, "hygiene": hygienes[site].to_dict()}

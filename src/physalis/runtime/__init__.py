@@ -1,4 +1,5 @@
-"""runtime: the process and its machine: signals, work that is cancelled, progress, and the device that computes.
+"""runtime: the process and its machine: signals, work in pieces or cancelled, progress, and the device that
+computes.
 
 Everything above asks here and nowhere else; ``signals`` is imported first of all and takes no time.
 """

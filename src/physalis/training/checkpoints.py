@@ -4,16 +4,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from physalis.artifact import digest, plain, remove, write_atomic
-from physalis.training import history
 
 CHECKPOINT = "checkpoint.safetensors"
 EVERY_S = 20.0
@@ -86,55 +85,3 @@ class Checkpoint:
         """Forget it: the run is finished."""
         if os.path.lexists(self.path):  # where nothing can be written, deleting nothing fails too
             remove(self.path)
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """One dictionary in training."""
-
-    def state(self) -> dict[str, Tensor]: ...
-
-    def facts(self) -> dict[str, Any]: ...
-
-    def load(self, state: dict[str, Tensor], step: int, facts: dict[str, Any]) -> None: ...
-
-
-def state_of(runs: Sequence[Resumable], step: int) -> Kept:
-    """What is kept of several runs that go on together."""
-    tensors = {f"{i}.{name}": value for i, run in enumerate(runs) for name, value in run.state().items()}
-    return Kept(step, tensors, {"runs": [run.facts() for run in runs]})
-
-
-def resume(
-    checkpoint: Checkpoint, runs: Sequence[Resumable], folders: Sequence[Path], *, steps: int, every: int
-) -> int:
-    """Load what was kept of exactly this list of runs, if anything; returns the step to go on with. Of what is not
-    whole, the metrics of each ``every`` steps in ``folders`` among it, nothing is loaded."""
-    kept = checkpoint.load()
-    if kept is None:
-        return 0
-    facts = kept.facts.get("runs") or []
-    wanted = state_of(runs, 0)
-    if kept.misfit(wanted.tensors) or not 0 < kept.step <= steps or not _are_facts(facts, wanted.facts["runs"]):
-        checkpoint.afresh("it is of no such run")
-        return 0
-    if not all(history.reaches(folder, kept.step, steps=steps, every=every) for folder in folders):
-        checkpoint.afresh(f"it goes on at step {kept.step}, and {history.METRICS} does not reach that")
-        return 0
-    for i, run in enumerate(runs):
-        prefix = f"{i}."
-        state = {name[len(prefix) :]: value for name, value in kept.tensors.items() if name.startswith(prefix)}
-        run.load(state, kept.step, facts[i])
-    return kept.step
-
-
-def _are_facts(found: Any, wanted: list[dict[str, Any]]) -> bool:
-    """Whether what was kept beside the tensors is of the same make as what would be."""
-    return (
-        isinstance(found, list)
-        and len(found) == len(wanted)
-        and all(
-            isinstance(each, dict) and {k: type(v) for k, v in each.items()} == {k: type(v) for k, v in like.items()}
-            for each, like in zip(found, wanted, strict=True)
-        )
-    )

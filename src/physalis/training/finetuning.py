@@ -28,13 +28,14 @@ from physalis.dictionaries.kernels.rows import Rows
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.runtime.device import moved, repeatable
-from physalis.runtime.progress import progress
 from physalis.site import Site
 from physalis.training import history
 from physalis.training.adam import Adam
 from physalis.training.checkpoints import Checkpoint, Kept
+from physalis.training.loop import is_logged, loop
 from physalis.training.objectives import Objective, Outcome, ce, identity, kl, name_of
-from physalis.training.training import FINISH_ROWS, LOG_EVERY, Schedule, first, unseen
+from physalis.training.runs import Schedule
+from physalis.training.training import FINISH_ROWS, first, unseen
 from physalis.types import Batch, Codes, Frame
 
 __all__ = ["Objective", "Outcome", "ce", "finetune", "kl"]
@@ -95,26 +96,25 @@ def finetune(
             return dictionaries.load(folder, device=model.device)
         checkpoint = Checkpoint(folder, job)
         run = Run(dictionaries.load(dictionary, device=model.device), source, model, objective, fvu_weight)
-        start = run.resume(checkpoint, folder, steps)
         schedule = Schedule(lr=lr, warmup=min(20, steps), decay=1.0, steps=steps)
-        with (
-            repeatable(model.device),
-            history.Log(folder, start, tokens=start * size, checkpoint=checkpoint.path, index=0) as log,
-            progress("finetune", steps * size, "tokens", done=start * size) as advance,
-        ):
-            for step, ids in zip(range(start, steps), _batches(contexts, batch, seed, start), strict=False):
-                found = run.descend(ids, schedule(step))
-                if (step + 1) % RESTORE_EVERY == 0:
-                    run.restore()
-                if step % LOG_EVERY == 0 or step + 1 == steps:
-                    run.row = {"step": step, "tokens": (step + 1) * size, **found(), "lr": schedule(step)}
-                    if not all(np.isfinite(run.row[name]) for name in run.names):
-                        raise BadInput(
-                            f"Fine-tuning diverged at step {step}: {run.row}. Lower lr and use a new folder."
-                        )
-                    log.write(run.row)
-                advance(size, note=run.note)
-                checkpoint.keep(lambda done=step + 1: run.kept(done))
+
+        def step(number: int, ids: Int64[np.ndarray, " contexts"]) -> Iterator[dict[str, Any] | None]:
+            found = run.descend(ids, schedule(number))
+            if (number + 1) % RESTORE_EVERY == 0:
+                run.restore()
+            if not is_logged(number, steps):
+                yield None
+                return
+            run.row = {"step": number, "tokens": (number + 1) * size, **found(), "lr": schedule(number)}
+            if not all(np.isfinite(run.row[name]) for name in run.names):
+                raise BadInput(f"Fine-tuning diverged at step {number}: {run.row}. Lower lr and use a new folder.")
+            yield run.row
+
+        with repeatable(model.device):
+            loop(
+                step, run, [folder], checkpoint, batches=lambda start: _batches(contexts, batch, seed, start),
+                steps=steps, size=size, title="finetune",
+            )  # fmt: skip
             name = dictionaries.save(run.finished(seed), folder)
         config = {**told.config, **source.origin, "finetuning": settings}
         manifest = Manifest(
@@ -146,26 +146,17 @@ class Run:
                 p.on_sphere = bool(((p.norm(dim=1) - 1).abs() < 1e-3).all())
         self.adam = Adam(dictionary.named_parameters())
 
-    def resume(self, checkpoint: Checkpoint, folder: Path, steps: int) -> int:
-        """Go on from what was kept, if anything and if it is whole; returns the step to go on with."""
-        kept = checkpoint.load()
-        if kept is None:
-            return 0
-        whole = history.reaches(folder, kept.step, steps=steps, every=LOG_EVERY)
-        fits = kept.misfit(self.kept(0).tensors) is None and isinstance(kept.facts.get("row"), dict)
-        if not whole or not fits or not 0 < kept.step <= steps:
-            checkpoint.afresh("it is of no such run, or the metrics do not reach it")
-            return 0
-        weights = {name[2:]: value for name, value in kept.tensors.items() if name.startswith("w.")}
-        self.dictionary.load_state_dict(weights)
-        self.adam.load(kept.tensors, kept.step)
-        self.row = kept.facts["row"]
-        return kept.step
-
     def kept(self, step: int) -> Kept:
         """Everything that is needed to go on exactly."""
         weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}
         return Kept(step, weights | self.adam.state(), {"row": self.row})
+
+    def load(self, kept: Kept) -> None:
+        """Go on from what was kept."""
+        weights = {name[2:]: value for name, value in kept.tensors.items() if name.startswith("w.")}
+        self.dictionary.load_state_dict(weights)
+        self.adam.load(kept.tensors, kept.step)
+        self.row = kept.facts["row"]
 
     @property
     def note(self) -> str | None:

@@ -1,4 +1,4 @@
-"""train(): the only training loop in the package. One read of the activations feeds every dictionary in the list.
+"""train(): dictionaries from activations. One read of the activations feeds every dictionary in the list.
 
 1. Batches come shuffled over the whole training part, centred and scaled by the constants the source keeps.
 2. Each dictionary computes its loss on the batch, Adam takes a step, the dictionary's constraint is applied. Where
@@ -24,18 +24,17 @@ from safetensors.torch import save_file
 
 from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
-from physalis.dictionaries.base import Dictionary, Shape, Tick
+from physalis.dictionaries.base import Dictionary, Shape
 from physalis.errors import BadInput
-from physalis.runtime.device import chosen, is_out_of_memory, moved, ranking_dtype, repeatable
-from physalis.runtime.progress import progress
+from physalis.runtime.device import chosen, moved, ranking_dtype, repeatable
 from physalis.training import history
-from physalis.training.adam import Adam
-from physalis.training.checkpoints import Checkpoint, resume, state_of
+from physalis.training.checkpoints import Checkpoint
+from physalis.training.loop import loop
+from physalis.training.runs import Run, Schedule, Together
 from physalis.training.starting import LAST_FIRED, Before, begin, first_rows
 from physalis.types import Batch, Frame
 
 METRICS = history.METRICS
-LOG_EVERY = 10  # steps
 FINISH_ROWS = 8192  # L0 over so many rows is known to a per cent
 
 
@@ -171,20 +170,17 @@ def train(
                 begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         del sample
         runs = [Run(d, seed=own, before=before) for d, own, before in zip(made, seeds, befores, strict=True)]
-        start = resume(checkpoint, runs, folders, steps=steps, every=LOG_EVERY)
-        batches = framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start))
-        state = {"tokens": start * batch_size, "checkpoint": checkpoint.path}
-        logs = [stack.enter_context(history.Log(f, start, **state, index=i)) for i, f in enumerate(folders)]
         schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
-        title = "train" if frozen is None else f"baseline: random {frozen}oder"
-        with progress(title, steps * batch_size, "tokens", done=start * batch_size) as advance:
-            for step, batch in zip(range(start, steps), batches, strict=False):
-                for run, schedule, log in zip(runs, schedules, logs, strict=True):
-                    row = run.descend(batch, step, schedule, dead_after)
-                    if row is not None:
-                        log.write(row)
-                advance(len(batch.x), note=runs[0].note)
-                checkpoint.keep(lambda done=step + 1: state_of(runs, done))
+
+        def step(number: int, batch: Batch) -> Iterator[dict[str, Any] | None]:
+            for run, schedule in zip(runs, schedules, strict=True):
+                yield run.descend(batch, number, schedule, dead_after)
+
+        loop(
+            step, Together(runs), folders, checkpoint,
+            batches=lambda start: framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)),
+            steps=steps, size=batch_size, title="train" if frozen is None else f"baseline: random {frozen}oder",
+        )  # fmt: skip
         last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
         for folder, run, job in zip(folders, runs, jobs, strict=True):
             run.dictionary.finish(last)
@@ -223,109 +219,6 @@ def _check(config: Shape, source: Source) -> None:
             f"The activations have width {source.d_in} in and {source.d_out} out; the dictionary wants {config.d_in} "
             f"in and {config.d_out} out. Make the config with d_in = {source.d_in} and d_out = {source.d_out}."
         )
-
-
-class Schedule:
-    """The learning rate of each step: a linear rise, a plateau, a linear fall to 0."""
-
-    def __init__(self, *, lr: float, warmup: int, decay: float, steps: int) -> None:
-        self.lr, self.warmup, self.decay, self.steps = lr, warmup, decay, steps
-
-    def __call__(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        fall = min(1.0, (self.steps - step) / (self.decay * self.steps)) if self.decay else 1.0
-        return self.lr * rise * fall
-
-
-class Run:
-    """One dictionary in training: its optimiser and when each feature last fired."""
-
-    def __init__(self, dictionary: Dictionary, *, seed: int = 0, before: Before | None = None) -> None:
-        self.dictionary, self.seed = dictionary, seed
-        self.before = before or Before()
-        self.adam = Adam((n, p) for n, p in dictionary.named_parameters() if p.requires_grad)
-        self.seen = self.before.tokens
-        self.last_fired = self.before.last_fired(dictionary)
-        self.row: dict[str, Any] = {}
-        self.pieces = 1
-        """In how many pieces a batch goes through the dictionary."""
-
-    def descend(self, batch: Batch, step: int, schedule: Schedule, dead_after: int) -> dict[str, Any] | None:
-        """One step on one batch. Returns a row of metrics every LOG_EVERY steps."""
-        done, steps = self.before.steps + step, self.before.steps + schedule.steps
-        tick = Tick(done, done / steps, self.seen - self.last_fired >= dead_after)
-        replaced = self.dictionary.replace(batch, tick, seed=self.seed)
-        if replaced is not None:
-            self.adam.forget(("enc", "dec", "b_enc"), replaced)
-            self.last_fired[replaced] = self.seen
-        self.seen += len(batch.x)
-        terms, fired = self._gradients(batch, tick)
-        rate = schedule(step)
-        self.adam.step(rate)
-        self.dictionary.constrain()
-        if step % LOG_EVERY and step + 1 != schedule.steps:
-            return None
-        values = {name: float(value) for name, value in terms.items()}
-        if not all(value == value and abs(value) < 1e6 for value in values.values()):
-            raise BadInput(
-                f"Training diverged at step {step}: {values}. Lower --lr (now {schedule.lr:g}) and use a new --out."
-            )
-        l0 = fired / len(batch.x)
-        seen = self.seen - self.before.tokens
-        self.row = {"step": step, "tokens": seen, **values, "l0": l0, "dead": int(tick.dead.sum()), "lr": rate}
-        if self.pieces > 1:
-            self.row["pieces"] = self.pieces
-        return self.row
-
-    def _gradients(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
-        """Gradients of the batch's loss, in as many pieces as memory asks for: (terms, codes that fired)."""
-        while True:
-            before = {name: value.clone() for name, value in self.dictionary.named_buffers()}
-            try:
-                return self._accumulate(batch, tick)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or 2 * self.pieces > len(batch.x):
-                    raise
-            # outside the handler, whose traceback holds the tensors that did not fit
-            self.adam.drop_gradients()
-            for name, value in self.dictionary.named_buffers():
-                value.copy_(before[name])
-            self.pieces *= 2
-
-    def _accumulate(self, batch: Batch, tick: Tick) -> tuple[dict[str, torch.Tensor], int]:
-        total: dict[str, torch.Tensor] = {}
-        fired = 0
-        for x, y in zip(batch.x.chunk(self.pieces), batch.y.chunk(self.pieces), strict=True):
-            share = len(x) / len(batch.x)
-            loss = self.dictionary.loss(Batch(x, x if batch.y is batch.x else y), tick)
-            (share * torch.stack(list(loss.terms.values())).sum()).backward()
-            fires = loss.codes.values.detach() > 0
-            ids = loss.codes.ids[fires].long()
-            self.last_fired[ids] = self.seen
-            fired += len(ids)
-            for name, value in loss.terms.items():
-                total[name] = total.get(name, 0) + share * value.detach()
-        return total, fired
-
-    @property
-    def note(self) -> str | None:
-        """The last row, in a few words."""
-        return f"fvu {self.row['fvu']:.3f}, {self.row['dead']} dead" if self.row else None
-
-    def state(self) -> dict[str, torch.Tensor]:
-        weights = {f"w.{name}": value for name, value in self.dictionary.state_dict().items()}
-        return weights | self.adam.state() | {"last_fired": self.last_fired}
-
-    def facts(self) -> dict[str, Any]:
-        """What else is needed to go on exactly."""
-        return {"seen": self.seen, "row": self.row, "pieces": self.pieces}
-
-    def load(self, state: dict[str, torch.Tensor], step: int, facts: dict[str, Any]) -> None:
-        """Go on from ``state()`` and ``facts()`` after ``step`` steps."""
-        self.dictionary.load_state_dict({name[2:]: value for name, value in state.items() if name.startswith("w.")})
-        self.adam.load(state, step)
-        self.last_fired.copy_(state["last_fired"])
-        self.seen, self.row, self.pieces = facts["seen"], facts["row"], facts["pieces"]
 
 
 def first(batches: Iterable[Batch], rows: int) -> Batch:

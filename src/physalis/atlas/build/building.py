@@ -125,7 +125,7 @@ def build_atlas(
     with artifact.claim(out, "atlas", job) as done:
         if done is None:
             if not (out / DATABASE).exists():
-                firings = given.segments if given else write_codes(coder, stored, out / FIRINGS)
+                firings = given.segments if given else write_codes(coder, stored, out / FIRINGS, inputs)
                 check_places(firings, stored)
                 summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
                 attached = Attached(model, coder, place)

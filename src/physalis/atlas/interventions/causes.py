@@ -15,6 +15,7 @@ Nothing depends on the clock: the arguments alone decide what is measured, and s
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from physalis.atlas.interventions.occlusion import Occlusions, leave_one_out
 from physalis.atlas.interventions.strata import over_firings
 from physalis.atlas.records import AblatedExample, Ablation, Causes, Estimate, LeaveOneOut, TokenOcclusion, TokenShift
 from physalis.models import Model
-from physalis.runtime.progress import progress
+from physalis.runtime.jobs import Job, run
+from physalis.runtime.progress import Advance
 
 FEWEST = 3
 """Examples of levels of code that an interval needs to mean anything: features with fewer are passed over."""
@@ -59,28 +61,28 @@ def measure(
     """The causes of the first ``n`` features of ``order`` that have FEWEST examples to measure, by rising id.
 
     ``promoted`` [features, tokens] holds the ids of the tokens that each promotes, -1 pads; ``share`` [vocabulary]
-    each token's share of the text. What is done is kept in ``folder``, a file for every few features, so that a build
-    that was stopped goes on with the next few.
+    each token's share of the text. What is done is kept in ``folder``, which lies in the atlas's, a file for every few
+    features, so that a build that was stopped goes on with the next few.
     """
     ids = [f for f in order if picks.n_ablated(f) >= FEWEST][:n]
-    found: dict[int, Causes] = {}
+    parts = {folder / f"{i:06d}.json": ids[i : i + TOGETHER] for i in range(0, len(ids), TOGETHER)}
+    inputs = {"job": artifact.file_digest(folder.parent / artifact.JOB)}  # all that decides what the atlas holds
     folder.mkdir(exist_ok=True)
-    with progress("edit the model", len(ids), "features") as advance:
-        for first in range(0, len(ids), TOGETHER):
-            few = ids[first : first + TOGETHER]
-            path = folder / f"{first:06d}.json"
-            held = _held(path, few)
-            if held is None:
-                ablated = [case for f in few for case in picks.ablated(f)]
-                left_out = [case for f in few for case in picks.left_out(f)]
-                causes = causes_of(
-                    attached, ablated, left_out, {f: promoted[f][promoted[f] >= 0] for f in few}, share, seed=seed
-                )
-                artifact.write_json(path, {str(f): each.model_dump() for f, each in causes.items()})
-                held = _held(path, few) or {}
-            found |= held
-            advance(len(few))
-    return dict(sorted(found.items()))
+
+    def done(path: Path) -> bool:
+        return _held(path, parts[path]) is not None
+
+    def make(path: Path, advance: Advance) -> None:
+        few = parts[path]
+        ablated, left_out = ([case for f in few for case in of(f)] for of in (picks.ablated, picks.left_out))
+        them = {f: promoted[f][promoted[f] >= 0] for f in few}
+        causes = causes_of(attached, ablated, left_out, them, share, seed=seed)
+        artifact.write_json(path, {str(f): each.model_dump() for f, each in causes.items()})
+        advance(len(few))
+
+    jobs = [Job(path.name, inputs, len(few), partial(done, path), partial(make, path)) for path, few in parts.items()]
+    run(jobs, "edit the model", "features")
+    return dict(sorted(pair for path, few in parts.items() for pair in (_held(path, few) or {}).items()))
 
 
 def _held(path: Path, features: Sequence[int]) -> dict[int, Causes] | None:

@@ -62,6 +62,11 @@ class Corpus(ABC):
         BadInput for a source that is none."""
         return {"name": source}
 
+    @property
+    def at_hand(self) -> str:
+        """A source that every machine has, to measure on if nobody names one. Raises BadInput where there is none."""
+        raise BadInput(f"No {self.name} are at hand to measure on. Record some, and measure on their activations.")
+
     def typed(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of what a person wrote, as documents. Raises BadInput where that is not how documents come."""
         raise BadInput(f"This model reads {self.name}, which cannot be typed. Choose features from lists and the map.")
@@ -90,12 +95,15 @@ class Corpus(ABC):
 
     def check_context(self, context: int, *, bos: bool) -> None:
         """Raise BadInput for contexts that no documents of this kind fit."""
-        if self.shape is not None and context != prod(self.shape) + bos:
-            sides = " x ".join(map(str, self.shape))
-            begun = " and the one that contexts begin with" if bos else ""
+        if self.shape is None:
+            return
+        sides, fits = " x ".join(map(str, self.shape)), prod(self.shape)
+        if bos and (self.bos_id, self.separator_id) != (None, None):
+            sides, fits = f"{sides} and one that contexts begin with,", fits + 1
+        if context != fits:
             raise BadInput(
-                f"A context holds one of the {self.name}, {sides} positions{begun}; received {context}. Give a context "
-                f"of {prod(self.shape) + bos}."
+                f"A context holds one of the {self.name}, {sides} positions; received {context}. Give a context of "
+                f"{fits}."
             )
 
     def around(self, before: int, after: int) -> tuple[int, int]:

@@ -9,7 +9,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from physalis.models.families import family_of
 from physalis.models.model import Model
-from physalis.models.sources.loading import MADE, check_kind, has_model_code, load_model, locate, quiet, reading, sentences
+from physalis.models.sources.loading import (
+    MADE,
+    check_kind,
+    has_model_code,
+    load_model,
+    locate,
+    quiet,
+    reading,
+    sentences,
+)
 from physalis.models.sources.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
 from physalis.site import Site

@@ -69,11 +69,11 @@ def check_sizes(**sizes: int) -> None:
 
 def check_text(model: Model, *, tokens: int, context: int, bos: bool, held_out: float) -> None:
     """Raise BadInput for options that no text can meet, before any is read."""
+    model.corpus.check_context(context, bos=bos)
     model.check_length(context, "A context", "Choose a smaller --context.")
     n_contexts(tokens, context)
     check_context(context)
     first_token(model, bos=bos)
-    model.corpus.check_context(context, bos=bos)
     if not 0 <= held_out < 1:
         raise BadInput(f"held_out is a share of the text, from 0 up to but not including 1; received {held_out}.")
 

@@ -43,6 +43,11 @@ class Text(Corpus):
             return {"name": source if found is None else path.resolve().name}
         return {"name": ", ".join(Path(part.strip()).name for part in source.split(","))}
 
+    @property
+    def at_hand(self) -> str:
+        """Python's own library."""
+        return "stdlib"
+
     def typed(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, no special tokens added."""
         return tokens.encode(self.tokenizer, texts)

@@ -14,7 +14,7 @@ from physalis.models.model import Model
 from physalis.models.tiny import TinyConfig, untrained
 
 SIDE = 8
-SHADES = "·░▒▓█"
+SHADES = "□░▒▓█"
 
 
 class Pictures(Corpus):

@@ -47,16 +47,21 @@ def recorded(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def dictionary(one_thread, recorded):
     out = recorded.folder.parent / "sae"
-    train(recorded, [TopKConfig(d_in=recorded.d, d_out=recorded.d, n_features=48, k=4)], [out], batch_size=256)
+    config = TopKConfig(d_in=recorded.d, d_out=recorded.d, n_features=48, k=4)
+    train(recorded, [config], [out], batch_size=256, epochs=1)
     return out
 
 
 @pytest.fixture(scope="module")
-def atlas(model, recorded, dictionary):
-    judged = recorded.folder.parent / "eval"
-    evaluate(dictionary, recorded.folder, model, out=judged, splice_tokens=10 * PIXELS)
+def judged(model, recorded, dictionary):
+    out = recorded.folder.parent / "eval"
+    return evaluate(dictionary, recorded.folder, model, out=out, splice_tokens=10 * PIXELS)
+
+
+@pytest.fixture(scope="module")
+def atlas(model, recorded, dictionary, judged):
     out = recorded.folder.parent / "atlas"
-    return build_atlas(dictionary, recorded.folder, model, out, evaluation=judged, causes=2)
+    return build_atlas(dictionary, recorded.folder, model, out, evaluation=out.parent / "eval", causes=2)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,12 @@ def test_pictures_of_another_size_are_refused(tmp_path):
         record(model, "made:9", [SITE], [tmp_path / "a"], **OPTIONS)
 
 
+def test_what_is_held_out_judges(judged):
+    assert judged.facts["n_held_out"] == 20 * PIXELS and judged.facts["documents"]["held_out"] == 20
+    assert judged.facts["metrics"]["fvu"]["value"] < 0.5
+    assert judged.facts["metrics"]["ce"]["value"] > 0, "spliced: the model predicts the next pixel"
+
+
 def test_examples_are_whole_pictures(atlas):
     opened = Atlas.open(atlas.folder)
     assert opened.summary().document_shape == [SIDE, SIDE]
@@ -124,11 +135,6 @@ def test_examples_are_whole_pictures(atlas):
     bright = opened.list(query=SHADES[-1]).rows
     assert bright and all(SHADES[-1] in {each.token for each in opened[row.id].top_tokens} for row in bright[:3])
     assert [id for id in range(len(opened)) if opened[id].causes], "the model was edited for some"
-
-
-def test_an_atlas_of_text_says_nothing_new(tiny_atlas):
-    assert b"document_shape" not in (tiny_atlas.folder / "atlas.db").read_bytes()
-    assert tiny_atlas.summary().document_shape is None
 
 
 def test_a_page_shows_them(client, atlas):

@@ -51,8 +51,7 @@ EVERYWHERE = slice(None)
 
 
 class Model:
-    """A frozen model. Holds the Hugging Face module as it is; knows its sites by its Family, what it reads by its
-    corpus."""
+    """A frozen model. Holds the Hugging Face module as it is, knows its sites by its Family, and what it reads."""
 
     def __init__(self, hf: nn.Module, corpus: Corpus | Tokenizer, *, name: str, family: Family) -> None:
         """Wrap a loaded module, which is put in evaluation mode and frozen. ``load_model`` is the usual way here.
@@ -135,9 +134,8 @@ class Model:
 
     @cached_property
     def known_ids(self) -> Bool[Tensor, " vocab"]:
-        """Which of the ids that the model predicts are tokens of its corpus, on the model's device. Tables of
-        embeddings are padded to round sizes; an id without a token means nothing, and is never shown, promoted or
-        chosen."""
+        """Which of the ids that the model predicts are its corpus's, on the model's device. Tables of embeddings are
+        padded to round sizes; an id without a token means nothing, and is never shown, promoted or chosen."""
         ids = torch.tensor(sorted(self.corpus.ids), dtype=torch.long)
         known = torch.zeros(self.vocab_size, dtype=torch.bool)
         known[ids[(ids >= 0) & (ids < self.vocab_size)]] = True

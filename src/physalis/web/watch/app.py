@@ -248,7 +248,9 @@ class _Held:
         said = stored.manifest.config["text"]
         self.source = said.get("name", "") if isinstance(said, dict) else str(said)
         # Of the first shard: rows lie shuffled, so that any choice among more would mean to read all of them.
-        near = Activations(stored.folder, stored.manifest, stored.corpus, stored.mean, part.spans[:1], part.shards[:1])
+        near = Activations(
+            stored.folder, stored.manifest, stored.positions, stored.mean, part.spans[:1], part.shards[:1]
+        )
         contexts = near.contexts
         few = min(len(contexts), -(-tokens // stored.context))
         wanted = contexts[np.linspace(0, len(contexts) - 1, few).round().astype(int)]

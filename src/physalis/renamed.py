@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 MODULES = {
+    "activations.corpus": "activations.positions",
     "adam": "training.adam", "atlas.ablation": "atlas.interventions.ablation", "atlas.building": "atlas.build.building",
     "atlas.causes": "atlas.interventions.causes", "atlas.counting": "atlas.build.counting",
     "atlas.effects": "atlas.build.effects", "atlas.examples": "atlas.build.examples",

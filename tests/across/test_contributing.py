@@ -25,8 +25,9 @@ def code(name: str) -> str:
 
 
 def file_of(name: str) -> str:
-    """The first file that the recipe names, below src/physalis."""
-    return re.findall(r"`src/physalis/([\w/]+\.py)`", RECIPES[name])[0]
+    """The file that stands before the recipe's code, or is the first that it names, below src/physalis."""
+    found = re.findall(r"`src/physalis/([\w/]+\.py)`(:\n\n```python)?", RECIPES[name])
+    return next((file for file, code in found if code), found[0][0])
 
 
 class Copy:
@@ -64,7 +65,7 @@ def copy(tmp_path):
 
 
 def test_there_is_a_recipe_for_each():
-    assert list(RECIPES) == ["architecture", "model family", "metric", "page", "experiment"]
+    assert list(RECIPES) == ["architecture", "model family", "corpus", "metric", "page", "experiment"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -75,7 +76,7 @@ def test_a_recipe_is_short_and_names_what_there_is(name):
     prose = re.sub(r"^```.*?^```", "", RECIPES[name], flags=re.M | re.S)
     assert len(prose.strip().splitlines()) <= MOST
     named = set(re.findall(r"`((?:src|frontend|tests)/[\w./]+)`", prose))
-    new = {f"src/physalis/{file_of(name)}"} if name in ("architecture", "experiment") else set()
+    new = {f"src/physalis/{file_of(name)}"} if name in ("architecture", "corpus", "experiment") else set()
     for each in named - new:
         assert (ROOT / each).exists(), each
     assert name == "page" or named
@@ -114,6 +115,20 @@ def test_a_model_family(copy):
         "print(model.width(Site('mlp_out', 1)))\n"
     )
     assert copy.run("open.py").strip() == "16"
+
+
+def test_a_corpus(copy, tmp_path):
+    copy.write(file_of("corpus"), code("corpus"))
+    [word] = re.findall(r'`("bars": \w+)`', RECIPES["corpus"])
+    loading = "models/sources/loading.py"
+    family = "import Family, family_of\n"
+    copy.change(loading, family, f"{family}from physalis.models.bars import bars_model\n")
+    copy.change(loading, '{"tiny": tiny_model}', f'{{"tiny": tiny_model, {word}}}')
+    words = ("--site", "L1.resid_post", "--text", 80, "--tokens", 80 * 64, "--context", 64, "--no-bos")
+    copy.run("-m", "physalis", "record", "bars", *words, "--out", "acts")
+    said = json.loads((tmp_path / "acts" / "manifest.json").read_text())
+    assert said["config"]["corpus"] == "bars" and said["facts"]["n_held_out_documents"] == 8
+    copy.run("-m", "physalis", "verify", "acts")
 
 
 @pytest.mark.slow

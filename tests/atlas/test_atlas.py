@@ -179,6 +179,11 @@ def rewritten(atlas: Atlas, folder: Path, change: str) -> Path:
     return folder
 
 
+def test_an_atlas_of_text_says_nothing_of_a_shape(tiny_atlas: Atlas) -> None:
+    assert b"document_shape" not in (tiny_atlas.folder / "atlas.db").read_bytes()
+    assert tiny_atlas.summary().document_shape is None
+
+
 def test_an_atlas_from_before_there_were_causes_is_read(atlas: Atlas, tiny_atlas: Atlas, tmp_path: Path) -> None:
     copied = "".join(f"INSERT INTO {t} SELECT * FROM new.{t};" for t in ("meta", "features", "pages", "words"))
     old = Atlas.open(rewritten(tiny_atlas, tmp_path / "old", BEFORE_CAUSES + copied))

@@ -13,7 +13,7 @@ import pytest
 
 from physalis.corpora import documents, formats
 from physalis.errors import BadInput
-from physalis.models.text.packing import _batches
+from physalis.models.text.corpus import _batches
 from physalis.people.notes import Notes, neuronpedia, records
 from physalis.people.notes import files as notes_files
 from physalis.people.notes.files import export_notes, import_additions, import_notes

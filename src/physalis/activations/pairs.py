@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float, Float32, Int32, Int64
 from torch import Tensor
 
 from physalis.activations.arrays import AT_ONCE, Sorted, check_room, places
-from physalis.activations.corpus import DOCUMENTS, TOKENS
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
 from physalis.activations.mixing import Round, ahead, between, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, offset_of, origin_of
+from physalis.activations.positions import DOCUMENTS, TOKENS
 from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.store import Activations, Fingerprinted, mark_kept
 from physalis.errors import BadInput

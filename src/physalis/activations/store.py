@@ -13,11 +13,11 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from physalis.activations.arrays import AT_ONCE, Placed, Sorted, check_room, places
-from physalis.activations.corpus import DOCUMENTS, TOKENS, Corpus, mapped
 from physalis.activations.hygiene import Hygiene
 from physalis.activations.layout import Span, check_spans
 from physalis.activations.mixing import Round, Rows, ahead, between, mixed
 from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
+from physalis.activations.positions import DOCUMENTS, TOKENS, Positions, mapped
 from physalis.activations.rounding import all_read_back, read_back
 from physalis.activations.shards import Shard, Sums, merge_sums, moments, read_sidecar
 from physalis.artifact import (
@@ -60,7 +60,7 @@ class Activations:
         self,
         folder: Path,
         manifest: Manifest,
-        corpus: Corpus,
+        positions: Positions,
         mean: Float32[Tensor, " d"],
         spans: list[Span],
         shards: list[Shard],
@@ -68,7 +68,7 @@ class Activations:
         """Use ``Activations.open``."""
         self.folder = folder
         self.manifest = manifest
-        self.corpus = corpus
+        self.positions = positions
         self.mean = mean
         self.spans = spans
         self.shards = shards
@@ -87,7 +87,7 @@ class Activations:
         except BadInput as error:
             raise BadInput(f"{folder / MANIFEST}: {error} {AGAIN}") from error
         mean = _read_mean(folder, manifest)
-        corpus = Corpus(folder, manifest, (spans[-1].stop, context))
+        positions = Positions(folder, manifest, (spans[-1].stop, context))
         shards = []
         for span, s in zip(spans, said, strict=True):
             places = range(span.start * context, span.stop * context)
@@ -100,7 +100,7 @@ class Activations:
             shards.append(shard)
         if (largest := max((i for i, _ in manifest.config["hygiene"].get("offsets", ())), default=0)) >= len(mean):
             raise BadInput(f"{folder / MANIFEST} has an offset of dimension {largest}; rows have {len(mean)}. {AGAIN}")
-        return cls(folder, manifest, corpus, mean, spans, shards)
+        return cls(folder, manifest, positions, mean, spans, shards)
 
     def __repr__(self) -> str:
         of = self.manifest.config["model"]
@@ -190,12 +190,12 @@ class Activations:
     @property
     def tokens(self) -> Int32[np.ndarray, "contexts context"]:
         """Token ids of the whole corpus, mapped from the file; ``at`` counts in it whichever part is read."""
-        return self.corpus.tokens
+        return self.positions.tokens
 
     @property
     def documents(self) -> Int32[np.ndarray, "contexts context"]:
         """For each token of the whole corpus the number of its document, mapped from the file."""
-        return self.corpus.documents
+        return self.positions.documents
 
     @property
     def contexts(self) -> Int64[np.ndarray, " n"]:
@@ -217,7 +217,7 @@ class Activations:
     def _part(self, *, held_out: bool) -> "Activations":
         chosen = [i for i, span in enumerate(self.spans) if span.held_out == held_out]
         spans, shards = [self.spans[i] for i in chosen], [self.shards[i] for i in chosen]
-        return Activations(self.folder, self.manifest, self.corpus, self.mean, spans, shards)
+        return Activations(self.folder, self.manifest, self.positions, self.mean, spans, shards)
 
     def n_batches(self, size: int, *, epochs: int = 1) -> int:
         """How many batches ``batches`` yields."""
@@ -286,7 +286,7 @@ class Activations:
                     f"{self.folder} holds activations of another {role}: it was recorded from {name!r} ({role} "
                     f"{self.manifest.inputs[role][:12]}), and this one is {found[:12]}. Load {name!r}, or record again."
                 )
-        self.corpus.check_vocabulary(model.vocab_size)
+        self.positions.check_vocabulary(model.vocab_size)
 
 
 def _read_mean(folder: Path, manifest: Manifest) -> Float32[Tensor, " d"]:

@@ -356,6 +356,8 @@ class Summary(Record, Displayed):
     """Features worth a first look: specific, frequent enough, clearly worded, each from another region."""
     provenance: dict[str, str]
     """Hashes and versions: enough to make it again."""
+    document_shape: list[int] | None = None
+    """Rows and columns of what an example shows, where that is a whole picture; None where it is text."""
 
     def __repr__(self) -> str:
         of = f"{self.n_features:,} features of {self.model} at {self.site}"

@@ -124,7 +124,7 @@ class StoreWriter:
             "regions": json.dumps(list(regions), ensure_ascii=False),
             "shape": json.dumps(asdict(self._shape)),
             "strings": self._compressor.compress(table.encode()),
-            "summary": summary.model_dump_json(),
+            "summary": summary.model_dump_json(exclude=None if summary.document_shape else {"document_shape"}),
         }
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         self._db.execute("COMMIT")

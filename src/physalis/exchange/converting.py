@@ -214,7 +214,7 @@ def _convert(path: Path, out: Path, asked: _Asked) -> Conversion:
                 return _opened(out, done)
     if source is None and model is not None and reads and all(_holds(model, site) for site in (*reads, *writes)):
         bos = imported.claims.bos is not False
-        source = stream(model, "stdlib", reads, writes=writes, tokens=STREAMED, bos=bos, held_out=0.0)
+        source = stream(model, model.corpus.at_hand, reads, writes=writes, tokens=STREAMED, bos=bos, held_out=0.0)
         config |= _origin(imported, source, model, reads, writes)
     imported.dictionary.to(asked.device)
     if source is not None:

@@ -279,11 +279,12 @@ def _first_position(d: Dictionary, x: Float[Tensor, "contexts context d"], rows:
     return times, l0(x[:, 0]), l0(rows[:256])
 
 
-def _text(source: Source | None, model: Model, bos: bool) -> Int[Tensor, "contexts context"]:
+def _text(given: Source | None, model: Model, bos: bool) -> Int[Tensor, "contexts context"]:
     """Contexts like those that the activations came from: their own where they are kept."""
-    tokens = getattr(source, "tokens", None)
+    tokens = getattr(given, "tokens", None)
     if tokens is None:
-        tokens = next(blocks(model, "stdlib", tokens=CONTEXTS * CONTEXT, context=CONTEXT, bos=bos, field=None)).ids
+        source = model.corpus.at_hand
+        tokens = next(blocks(model, source, tokens=CONTEXTS * CONTEXT, context=CONTEXT, bos=bos, field=None)).ids
     few = max(1, CONTEXTS * CONTEXT // tokens.shape[1])
     everywhere = np.unique(np.linspace(0, len(tokens) - 1, min(few, len(tokens))).astype(int))
     return torch.from_numpy(np.asarray(tokens[everywhere], dtype=np.int64))

@@ -9,7 +9,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from physalis.models.families import family_of
 from physalis.models.model import Model
-from physalis.models.sources.loading import check_kind, has_model_code, load_model, locate, quiet, reading, sentences
+from physalis.models.sources.loading import (
+    MADE,
+    check_kind,
+    has_model_code,
+    load_model,
+    locate,
+    quiet,
+    reading,
+    sentences,
+)
 from physalis.models.sources.screening import screen_size
 from physalis.models.tiny import ByteTokenizer
 from physalis.site import Site
@@ -55,8 +64,8 @@ def inspect_model(name: str, *, trust_code: bool = False) -> Inspection:
     """What ``load_model(name)`` would load. An architecture with a row in ``families`` is told by its config, without
     its weights; another is loaded, for its sites are found by numbers. ``trust_code`` is as for ``load_model``, which
     says what BadInput is raised for."""
-    if name == "tiny":
-        return _inspection(load_model("tiny"), found="table")
+    if name in MADE:
+        return _inspection(load_model(name), found="table")
     found = locate(name)
     options = reading(found, trust_code)
     with quiet(), sentences(found):

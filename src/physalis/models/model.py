@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from physalis.corpora.characters import alone, in_text
+from physalis.corpora.characters import Piece, alone, in_text
+from physalis.corpora.corpus import Corpus
 from physalis.errors import BadInput
 from physalis.models.attention import ATTENTION, WITH_KEYS, Tap
 from physalis.models.families import PARTS, PLACES, Family
@@ -34,7 +35,8 @@ from physalis.models.identity import fingerprint
 from physalis.models.norms import Norm, gain_of
 from physalis.models.places import AT_A_MODULE, ModelSite, listed, module_of, path_of
 from physalis.models.sources.depth import check_layer
-from physalis.models.text import tokens as tokens_
+from physalis.models.text.corpus import Text
+from physalis.models.text.tokens import Tokenizer
 from physalis.runtime.cancellation import is_interruptible
 from physalis.site import INNER, Site, slip
 
@@ -49,10 +51,11 @@ EVERYWHERE = slice(None)
 
 
 class Model:
-    """A frozen language model. Holds the Hugging Face module as it is; knows its sites by its Family."""
+    """A frozen model. Holds the Hugging Face module as it is, knows its sites by its Family, and what it reads."""
 
-    def __init__(self, hf: nn.Module, tokenizer: tokens_.Tokenizer, *, name: str, family: Family) -> None:
+    def __init__(self, hf: nn.Module, corpus: Corpus | Tokenizer, *, name: str, family: Family) -> None:
         """Wrap a loaded module, which is put in evaluation mode and frozen. ``load_model`` is the usual way here.
+        ``corpus`` is what it reads; a tokenizer stands for texts.
 
         Raises BadInput if ``family`` names a module that ``hf`` does not have.
         """
@@ -60,7 +63,7 @@ class Model:
         self.trusts_code = False
         """Whether code that came with it was run: whoever loads it again by its name has to say so too."""
         self.hf = hf.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.corpus = corpus if isinstance(corpus, Corpus) else Text(corpus)
         self.family = family
         self._config: Any = hf.config
         self._norms: dict[Site, Norm | None] = {}
@@ -115,22 +118,25 @@ class Model:
             raise BadInput(f"{what} has {n_tokens:,} tokens; {self.name} reads at most {self.longest:,}. {advice}")
 
     @property
-    def bos_id(self) -> int | None:
-        """The tokenizer's beginning-of-sequence token, or None if it has none."""
-        return self.tokenizer.bos_token_id
+    def tokenizer(self) -> Any:
+        """Of a model that reads text; None for another."""
+        return getattr(self.corpus, "tokenizer", None)
 
-    @cached_property
+    @property
+    def bos_id(self) -> int | None:
+        """The corpus's beginning-of-sequence token, or None if it has none."""
+        return self.corpus.bos_id
+
+    @property
     def separator_id(self) -> int | None:
-        """The token between documents: <|endoftext|> where the vocabulary has it, since pretraining used it, else the
-        tokenizer's end-of-sequence token."""
-        return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)
+        """The token between documents, or None where nothing stands there."""
+        return self.corpus.separator_id
 
     @cached_property
     def known_ids(self) -> Bool[Tensor, " vocab"]:
-        """Which of the ids that the model predicts are tokens of its tokenizer, on the model's device. Tables of
-        embeddings are padded to round sizes; an id without a token means nothing, and is never shown, promoted or
-        chosen."""
-        ids = torch.tensor(sorted(set(self.tokenizer.get_vocab().values())), dtype=torch.long)
+        """Which of the ids that the model predicts are its corpus's, on the model's device. Tables of embeddings are
+        padded to round sizes; an id without a token means nothing, and is never shown, promoted or chosen."""
+        ids = torch.tensor(sorted(self.corpus.ids), dtype=torch.long)
         known = torch.zeros(self.vocab_size, dtype=torch.bool)
         known[ids[(ids >= 0) & (ids < self.vocab_size)]] = True
         return known.to(self.device)
@@ -141,29 +147,26 @@ class Model:
         device and in every dtype that bfloat16 values survive."""
         return fingerprint(self.hf)
 
-    @cached_property
+    @property
     def tokenizer_fingerprint(self) -> str:
         """sha256 that is equal exactly where token ids mean the same."""
-        return tokens_.fingerprint(self.tokenizer)
+        return self.corpus.fingerprint
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, no special tokens added."""
-        return tokens_.encode(self.tokenizer, texts)
+        """Token ids of each text, no special tokens added. Raises BadInput for a model that reads no text."""
+        return self.corpus.typed(texts)
 
     @cached_property
     def ends(self) -> frozenset[int]:
-        """Tokens after which a text is over: every end that the model's configuration names, the tokenizer's own, that
-        of its chat template's turns, and the separator of documents."""
+        """Tokens after which a text is over: every end that the model's configuration names, and its corpus's."""
         of = [getattr(self.hf, "generation_config", None), self._config, self._text_config]
-        named = [getattr(each, "eos_token_id", None) for each in (*of, self.tokenizer)]
-        named += [self.separator_id, tokens_.turn_end(self.tokenizer)]
+        named = [*(getattr(each, "eos_token_id", None) for each in of), *self.corpus.ends]
         flat = (i for each in named for i in (each if isinstance(each, list | tuple) else [each]))
         return frozenset(int(i) for i in flat if i is not None)
 
-    @cached_property
-    def pieces(self) -> tokens_.Pieces:
+    def pieces(self, ids: Sequence[int], /) -> list[Piece]:
         """What token ids stand for: text, or the bytes of a part of a character. See ``characters``."""
-        return tokens_.Pieces(self.tokenizer)
+        return self.corpus.pieces(ids)
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """Each token alone as a person would read it: leading spaces and newlines are themselves; bytes that are only

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -18,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from physalis.activations import DOCUMENTS, TOKENS
 from physalis.artifact import file_digest, read_json, write_atomic, write_json
-from physalis.corpora import Trail, changed, documents, files
+from physalis.corpora import Trail, changed
+from physalis.corpora.corpus import Corpus
 from physalis.errors import BadInput
 from physalis.models import (
     Model,
     Packed,
     check_context,
     check_enough,
-    encoded,
     first_token,
     pack,
     packed,
@@ -68,6 +69,7 @@ def check_sizes(**sizes: int) -> None:
 
 def check_text(model: Model, *, tokens: int, context: int, bos: bool, held_out: float) -> None:
     """Raise BadInput for options that no text can meet, before any is read."""
+    model.corpus.check_context(context, bos=bos)
     model.check_length(context, "A context", "Choose a smaller --context.")
     n_contexts(tokens, context)
     check_context(context)
@@ -85,17 +87,16 @@ def n_contexts(tokens: int, context: int) -> int:
     return tokens // context
 
 
-def opened(source: str, field: str | None, trail: Trail) -> Iterator[str]:
-    """The documents of a source, of which the first was read. Raises BadInput if there is none to be read."""
-    texts = documents(source, field=field, trail=trail)
-    first = next(filter(str.strip, texts), "")
-    return chain([first], texts)
+def opened(corpus: Corpus, source: str, field: str | None, trail: Trail) -> Iterator[Any]:
+    """The documents of a source, of which the first was read. Raises BadInput if it cannot be."""
+    documents = corpus.documents(source, field=field, trail=trail)
+    return chain([*islice(documents, 1)], documents)
 
 
 def blocks(model: Model, source: str, *, tokens: int, context: int, bos: bool, field: str | None) -> Iterator[Packed]:
     """The beginning of a source, in its order and not parted: whole contexts, up to ``tokens`` tokens."""
     left = n_contexts(tokens, context)
-    for block in pack(model, documents(source, field=field), context=context, bos=bos):
+    for block in pack(model, model.corpus.documents(source, field=field), context=context, bos=bos):
         yield Packed(ids=block.ids[:left], documents=block.documents[:left])
         left -= min(left, len(block.ids))
         if not left:
@@ -134,22 +135,27 @@ class Text:
 
 
 def read_text(
-    model: Model, texts: Iterable[str], *, tokens: int, context: int, bos: bool, held_out: float, seed: int,
+    model: Model, texts: Iterable[Any], *, tokens: int, context: int, bos: bool, held_out: float, seed: int,
     spool: Path | None = None,
 ) -> Text:  # fmt: skip
     """Read documents up to ``tokens`` tokens, whole contexts only, and draw about a share of ``held_out`` of them.
 
     Token ids lie in a file in ``spool`` that has no name, so that they may be more than memory holds. Says on standard
     error if the text holds fewer tokens, and where a document is on both sides. Raises BadInput for text that does not
-    fill a context.
+    fill a context, and for documents of another shape than the corpus's.
     """
-    first = first_token(model, bos=bos)
+    first, shape = first_token(model, bos=bos), model.corpus.shape
     width = context if first is None else context - 1
     wanted = n_contexts(tokens, context)
     left, lengths = (wanted + 1) * width, []  # one context more: each part drops what does not fill its last
     with tempfile.TemporaryFile(dir=spool) as f:
-        for ids in encoded(model, texts):
-            f.write(ids[:left].tobytes())
+        for ids in model.corpus.encoded(texts):
+            if shape is not None and len(ids) != prod(shape):
+                raise BadInput(
+                    f"One of the {model.corpus.name} has {len(ids):,} positions, and should have {prod(shape):,}. "
+                    "Leave it out, or bring all to one size."
+                )
+            f.write(np.asarray(ids[:left], np.int32).tobytes())
             lengths.append(min(left, len(ids)))
             left -= lengths[-1]
             if not left:
@@ -237,22 +243,11 @@ def written(folder: Path) -> dict[str, Any] | None:
     return said if whole else None
 
 
-def difference(source: str, said: dict[str, Any]) -> str | None:
+def difference(corpus: Corpus, source: str, said: dict[str, Any]) -> str | None:
     """What is no longer as it was when a text was read, in words; None where all is, and for data sets on the hub,
     which is not asked. Raises BadInput if the source is not there."""
-    found = files(source)
+    found = corpus.files(source)
     try:
-        return None if found is None else changed(said["trail"], [each for each in found if isinstance(each, Path)])
+        return None if found is None else changed(said["trail"], found)
     except OSError as error:
         raise BadInput(f"The text {source!r} cannot be read ({error.strerror}).") from error
-
-
-def name_of(source: str) -> dict[str, str]:
-    """What a job says of its text: no paths, no times. Whether it is still the same text, text.json tells. Raises
-    BadInput if the source is not there."""
-    if source == "stdlib":
-        return {"name": source, "python": ".".join(map(str, sys.version_info[:3]))}
-    found, path = files(source), Path(source).expanduser()
-    if found is None or path.exists():
-        return {"name": source if found is None else path.resolve().name}
-    return {"name": ", ".join(Path(part.strip()).name for part in source.split(","))}

@@ -24,6 +24,7 @@ import numpy as np
 from physalis.activations import DOCUMENTS, KIND, LAYOUT, TOKENS, Activations, Hygiene, Span, lay_out, seal
 from physalis.artifact import MANIFEST, Manifest, claim, write_atomic
 from physalis.corpora import Trail
+from physalis.corpora.corpus import DEFAULT, Corpus
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.recording.contexts import (
@@ -31,7 +32,6 @@ from physalis.recording.contexts import (
     check_sizes,
     check_text,
     difference,
-    name_of,
     opened,
     read_text,
     told,
@@ -85,20 +85,23 @@ def record(
         model.width(site)  # which every row has to have
     check_sizes(batch=batch, workers=workers, shard_rows=shard_rows)
     check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
+    corpus = model.corpus
     common: dict[str, Any] = {
-        "model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "text": name_of(source), "field": field,
-        "tokens": tokens, "context": context, "bos": bos, "held_out": held_out, "batch": batch,
+        "model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "text": corpus.named(source),
+        "field": field, "tokens": tokens, "context": context, "bos": bos, "held_out": held_out, "batch": batch,
         "shard_rows": shard_rows,
     }  # fmt: skip
     if len(sites) > 1:
         common["sites"] = sorted(map(str, sites))
+    if corpus.name != DEFAULT:
+        common["corpus"] = corpus.name
     inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
     trail = Trail()
     # What cannot be read claims no folder.
-    texts = None if all((folder / TEXT).exists() for folder in folders) else opened(source, field, trail)
+    texts = None if all((folder / TEXT).exists() for folder in folders) else opened(corpus, source, field, trail)
 
     def write(folder: Path) -> None:
-        found = texts or opened(source, field, trail)
+        found = texts or opened(corpus, source, field, trail)
         text = read_text(
             model, found, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed, spool=folder
         )
@@ -110,7 +113,7 @@ def record(
             stack.enter_context(claim(folder, KIND, {**job, "seed": seed, "inputs": inputs}, cheap=CHEAP))
             for folder, job in zip(folders, jobs, strict=True)
         ]
-        n_held_out = _write_texts(folders, source, write)
+        n_held_out = _write_texts(folders, corpus, source, write)
         hygienes, spans = _laid_out(model, sites, folders, bos=bos, held_out=n_held_out, shard_rows=shard_rows)
         shards = shard_jobs(model, hygienes, folders, spans, batch=batch, seed=seed)
         title = f"Recording {sites[0]}" if len(sites) == 1 else f"Recording {len(sites)} sites"
@@ -133,11 +136,11 @@ def _check_lists(sites: Sequence[Site], folders: Sequence[Path]) -> None:
             raise BadInput(f"The {what} {twice} was given twice. Name each site once, each with its own folder.")
 
 
-def _write_texts(folders: Sequence[Path], source: str, write: Callable[[Path], None]) -> int:
+def _write_texts(folders: Sequence[Path], corpus: Corpus, source: str, write: Callable[[Path], None]) -> int:
     """Have the text in each folder; returns how many of its contexts are held out."""
     for folder in folders:
         found = told(folder)
-        other = None if found is None else difference(source, found)
+        other = None if found is None else difference(corpus, source, found)
         if other is not None:
             if (folder / MANIFEST).exists() or any(folder.glob("shard-*.json")):
                 raise BadInput(

@@ -37,7 +37,7 @@ from physalis.artifact import digest
 from physalis.corpora import Trail
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.recording.contexts import check_sizes, check_text, in_memory, name_of, opened, read_text
+from physalis.recording.contexts import check_sizes, check_text, in_memory, opened, read_text
 from physalis.recording.forward import collect, pilot
 from physalis.site import Site
 from physalis.types import Batch, Frame
@@ -199,7 +199,7 @@ def stream(
         model.width(site)  # which every row has to have
     check_sizes(batch=batch, shard_rows=shard_rows, window=window)
     check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
-    named, texts = name_of(source), opened(source, field, Trail())
+    named, texts = model.corpus.named(source), opened(model.corpus, source, field, Trail())
     text = read_text(model, texts, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed)
     ids = in_memory(text).ids
     spans = lay_out(len(ids), held_out=text.n_held_out, contexts_per_shard=max(1, shard_rows // context))

@@ -24,7 +24,7 @@ from physalis.site import Site
 from physalis.training.training import Source, train
 from physalis.types import Batch
 
-TEXT, TEXT_TOKENS = "stdlib", 16_384
+TEXT_TOKENS = 16_384
 """What is trained on to see what it takes. Noise will not do: more features fire on text while a dictionary finds its
 levels, and steps take up to twice as long."""
 FEW, MANY, WITHIN_S = 5, 60, 40.0
@@ -84,13 +84,14 @@ def plan(
     on_disk = sum(value.numel() * value.element_size() for value in dictionary.state_dict().values())
     config = dictionary.config
     del dictionary
+    source = model.corpus.at_hand
     few = -(-(k + 64) // len(sites)) * len(sites)  # a multiple, for those that have some features a layer
     options: dict[str, Any] = {"batch_size": batch_size, "device": model.device}
     with progress("plan", 4, "parts") as advance:
         advance(0, note="record a little")
         of_recording = recording.plan(model, [*sites, *targets], tokens=tokens)
         steps = of_recording.tokens * epochs // batch_size
-        text = _text(model, sites, targets, max(TEXT_TOKENS, 2 * batch_size))
+        text = _text(model, source, sites, targets, max(TEXT_TOKENS, 2 * batch_size))
         advance(1)
         advance(0, note="compile what training needs")
         _probe(text, dictionaries.make(architecture, {**shape, "n_features": few}).config, steps=FEW, **options)
@@ -116,11 +117,11 @@ def plan(
     )
 
 
-def _text(model: Model, reads: Sequence[Site], writes: Sequence[Site], tokens: int) -> recording.Stream:
+def _text(model: Model, source: str, reads: Sequence[Site], writes: Sequence[Site], tokens: int) -> recording.Stream:
     """What the model computes on some text."""
     context = min(128, model.longest or 128)
     options: dict[str, Any] = {"context": context, "bos": model.bos_id is not None, "held_out": 0.0}
-    return recording.stream(model, TEXT, reads, writes=writes, tokens=tokens, **options)
+    return recording.stream(model, source, reads, writes=writes, tokens=tokens, **options)
 
 
 class _Timed:

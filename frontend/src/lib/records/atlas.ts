@@ -183,6 +183,7 @@ export interface Summary {
   n_dead: number;
   striking: number[];
   provenance: Record<string, string>;
+  document_shape: number[] | null;
 }
 
 /** Of physalis.web.atlas.histograms: a metric that lists sort and filter by, and how its values are spread over the features. */

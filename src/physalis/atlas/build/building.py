@@ -26,6 +26,7 @@ from physalis import __version__, artifact, dictionaries
 from physalis.artifact import Manifest
 from physalis.atlas.atlas import Atlas
 from physalis.atlas.build.effects import Effects, direct_effects, nearest_directions, no_effects, to_the_logits
+from physalis.atlas.build.examples import SAME
 from physalis.atlas.build.layout import lay_out
 from physalis.atlas.build.profiles import WORKERS, Text, profiles
 from physalis.atlas.build.rows import FeatureRows, Strings
@@ -89,9 +90,9 @@ def build_atlas(
     do to the model is said, and measured, of the sites that they write.
 
     Each feature gets ``top`` examples of its largest codes and ``per_interval`` from each of ``intervals`` equal
-    intervals of code, with up to ``before`` and ``after`` tokens of text around the firing. ``evaluation`` is the
-    folder of the dictionary's evaluation; without one the summary's FVU and L0 are measured here, on the held-out part
-    of the activations where there is one.
+    intervals of code, with up to ``before`` and ``after`` tokens of text around the firing, or the whole picture that
+    it is in. ``evaluation`` is the folder of the dictionary's evaluation; without one the summary's FVU and L0 are
+    measured here, on the held-out part of the activations where there is one.
 
     ``causes`` is for how many features the model is edited, the most striking first, to see what they do and what they
     depend on: each costs the model about as much as reading 1,500 tokens. 0 leaves it alone.
@@ -115,6 +116,7 @@ def build_atlas(
         given.require(trained, stored)
     place = Place.of(stored.parts, model)
     coder = dictionaries.load(dictionary, device=model.device)
+    before, after = model.corpus.around(before, after)
     shape = PageShape(
         top=top, intervals=intervals, per_interval=per_interval, before=before, after=after,
         tokens=16, effects=12, neighbours=12, bins=40, token_bytes=2 if model.vocab_size < 1 << 16 else 4,
@@ -127,8 +129,8 @@ def build_atlas(
             if not (out / DATABASE).exists():
                 firings = given.segments if given else write_codes(coder, stored, out / FIRINGS, inputs)
                 check_places(firings, stored)
-                summary = _summary(stored, place, trained, evaluated, firings, Path(dictionary).resolve().name)
                 attached = Attached(model, coder, place)
+                summary = _summary(stored, attached, trained, evaluated, firings, Path(dictionary).resolve().name)
                 edit = partial(measure, attached, n=causes, folder=out / CAUSES, seed=seed) if causes else None
                 write = partial(
                     _write, firings=firings, attached=attached, stored=stored, summary=summary, shape=shape, edit=edit,
@@ -158,7 +160,7 @@ def _write(
         effects = _effects(directions, attached.place, model, shape, pool)
         # Beside the profiles, not the products: those want every core at once.
         layout = pool.submit(lay_out, directions.cpu().numpy(), living, nearest.ids, nearest.cosine, seed=seed)
-        text = _text(firings, stored)
+        text = _text(firings, stored)._replace(same=model.corpus.around(*SAME))
         strings = Strings(model.pieces)
         strings.learn(np.unique(text.tokens))
         rows = FeatureRows(n, strings, text.share)
@@ -214,9 +216,10 @@ def _effects(directions: torch.Tensor, place: Place, model: Model, shape: PageSh
 
 
 def _summary(
-    stored: Recorded, place: Place, trained: Manifest, evaluated: Manifest | None, firings: Segments, name: str
+    stored: Recorded, attached: Attached, trained: Manifest, evaluated: Manifest | None, firings: Segments, name: str
 ) -> Summary:
     config, recording = trained.config["dictionary"], stored.reads[0].manifest
+    shape = attached.model.corpus.shape
     fired = Firing(torch.from_numpy(firings.n_fired), firings.n_tokens)
     edges, counts = log_density_histogram(fired)
     alone = {"metrics": _metrics(stored, firings, fired), "baselines": [], "firing": {"text": "all"}}
@@ -224,7 +227,7 @@ def _summary(
     return Summary(
         name=name,
         model=recording.config["model"],
-        site=str(place),
+        site=str(attached.place),
         architecture=trained.config["architecture"],
         n_features=firings.n_features,
         k=config["k"],
@@ -243,6 +246,7 @@ def _summary(
         provenance={
             "physalis": __version__, "dictionary": trained.hash, **stored.inputs,
         },
+        document_shape=None if shape is None else [*shape],
     )  # fmt: skip
 
 

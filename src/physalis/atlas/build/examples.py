@@ -17,8 +17,8 @@ from physalis.atlas.build.counting import level_of
 SPARE = 3
 """Candidates kept for each example shown."""
 
-SAME_BEFORE, SAME_AFTER = 6, 2
-"""Two windows with the same tokens this far around their firings count as one."""
+SAME = (6, 2)
+"""Two windows of text with the same tokens this far before and after their firings count as one."""
 
 
 @njit(cache=True, nogil=True)
@@ -81,12 +81,13 @@ def _mix(x):
 @njit(cache=True, nogil=True)
 @no_type_check
 def cut(
-    offsets, at, values, max_code, top, drawn, text, document, context, lead, before, per_top, per_drawn,
+    offsets, at, values, max_code, top, drawn, text, document, context, lead, same, before, per_top, per_drawn,
     tokens, codes, peak, documents, places, top_low, top_firings, top_code,
 ):  # fmt: skip
     """Fill the windows of each feature: ``per_top`` of the top, then ``per_drawn`` of each level, each group by
     falling code. ``text`` and ``document`` hold every token's id and document by ``at``; codes are out of 65535.
-    The first ``lead`` places of a context are no text. ``places`` are those of the firings. ``top_firings``
+    The first ``lead`` places of a context are no text. Windows with the same tokens ``same`` (before, after) around
+    their firings count as one. ``places`` are those of the firings. ``top_firings``
     and ``top_code`` count what reaches the top group's lowest code, ``top_low``."""
     shown = np.empty(tokens.shape[1], np.uint64)
     order = np.empty(max(per_top, per_drawn), np.int64)
@@ -100,7 +101,7 @@ def cut(
                 e = candidates[i]
                 if e < 0 or n == room:
                     break
-                near = _near(at[e], text, document, context, lead)
+                near = _near(at[e], text, document, context, lead, same)
                 if _among(near, shown, n_shown):
                     continue
                 shown[n_shown] = near
@@ -152,8 +153,8 @@ def _bounds(place, document, context, lead, before, after):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _near(place, text, document, context, lead):
-    start, end = _bounds(place, document, context, lead, SAME_BEFORE, SAME_AFTER)
+def _near(place, text, document, context, lead, same):
+    start, end = _bounds(place, document, context, lead, same[0], same[1])
     h = np.uint64(end - start)
     for p in range(start, end):
         h = _mix(h ^ np.uint64(text[p]))

@@ -22,7 +22,7 @@ from physalis.atlas.build.counting import (
     empty_counted,
 )
 from physalis.atlas.build.effects import Effects, Nearest
-from physalis.atlas.build.examples import SPARE, choose, cut
+from physalis.atlas.build.examples import SAME, SPARE, choose, cut
 from physalis.atlas.feature_pages import PageShape, empty_pages, pack
 from physalis.codes.segments import Block, Segments, TokenFeatures
 
@@ -53,6 +53,8 @@ class Text(NamedTuple):
     """Places at the start of every context that are no text: 1 where a BOS token was put there."""
     share: np.ndarray
     """[vocabulary] float64: each token's share of the places that were encoded."""
+    same: tuple[int, int] = SAME
+    """How far before and after a firing two examples have to be alike to count as one."""
 
 
 class Profiles(NamedTuple):
@@ -140,8 +142,8 @@ def fill_examples(
     firings, code = np.zeros(n), np.zeros(n)
     cut(
         offsets, block.at, block.values, c.max_code, top, drawn, text.tokens, text.documents, text.context,
-        text.lead, shape.before, shape.top, shape.per_interval, tokens, codes, peak, documents, places, low, firings,
-        code,
+        text.lead, text.same, shape.before, shape.top, shape.per_interval, tokens, codes, peak, documents, places, low,
+        firings, code,
     )  # fmt: skip
     pages["example_tokens"], pages["example_codes"] = tokens, codes
     pages["example_peak"], pages["example_document"], pages["top_low"] = peak, documents, low

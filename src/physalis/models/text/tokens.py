@@ -4,7 +4,7 @@ come, the ends of a turn, and a fingerprint."""
 import codecs
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -84,7 +84,7 @@ class Pieces:
 class Decoder:
     """The text of tokens as they come, one after another: a character is given when its last byte is there."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: Callable[[Sequence[int]], list[Piece]]) -> None:
         self._pieces = pieces
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
 

@@ -32,8 +32,7 @@ from physalis.atlas.build.rows import Strings
 from physalis.codes.segments import Coded
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
-from physalis.models import announced, load_tokenizer
-from physalis.models.text.tokens import Pieces, fingerprint
+from physalis.models import announced, load_corpus
 from physalis.runtime.device import chosen
 from physalis.training import training
 from physalis.types import Batch
@@ -237,19 +236,21 @@ class _Held:
 
     def __init__(self, stored: Activations, tokens: int) -> None:
         """Raises BadInput if the tokenizer is not the one that the text was recorded with."""
-        tokenizer = load_tokenizer(announced(stored.manifest.config["model"], "The recording"))
-        if fingerprint(tokenizer) != stored.manifest.inputs["tokenizer"]:
+        corpus = load_corpus(announced(stored.manifest.config["model"], "The recording"))
+        if corpus.fingerprint != stored.manifest.inputs["tokenizer"]:
             raise BadInput(
                 f"The tokenizer of {stored.manifest.config['model']!r} is another one now than when {stored.folder} "
                 "was recorded. Record again."
             )
-        self.frame, self.strings = stored.frame, Strings(Pieces(tokenizer))
+        self.frame, self.strings = stored.frame, Strings(corpus.pieces)
         self.held_out = stored.held_out.n_tokens > 0
         part = stored.held_out if self.held_out else stored.train
         said = stored.manifest.config["text"]
         self.source = said.get("name", "") if isinstance(said, dict) else str(said)
         # Of the first shard: rows lie shuffled, so that any choice among more would mean to read all of them.
-        near = Activations(stored.folder, stored.manifest, stored.corpus, stored.mean, part.spans[:1], part.shards[:1])
+        near = Activations(
+            stored.folder, stored.manifest, stored.positions, stored.mean, part.spans[:1], part.shards[:1]
+        )
         contexts = near.contexts
         few = min(len(contexts), -(-tokens // stored.context))
         wanted = contexts[np.linspace(0, len(contexts) - 1, few).round().astype(int)]

@@ -1,5 +1,5 @@
-"""corpus: the text that a recording was made of, as token ids and document numbers, checked before anything counts in
-them."""
+"""positions: what a recording was made of, as the token id and the document number of each position, checked before
+anything counts in them."""
 
 import tokenize
 from functools import cached_property
@@ -17,7 +17,7 @@ UNREADABLE = (OSError, ValueError, TypeError, EOFError, OverflowError, MemoryErr
 """What numpy raises for files that are no arrays: their headers are Python's literals."""
 
 
-class Corpus:
+class Positions:
     """Both arrays of a recording, [contexts, context] int32, mapped from their files.
 
     That they are there and of that shape is known at once. What they hold is read when it is first asked for: it must

@@ -75,8 +75,9 @@ LIMIT_S = 300
 ENDED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 128 + signal.SIGINT}
 
 IMPORTED = (
-    "atlas.building", "comparing.lineage", "deaths.explaining", "evaluation", "exchange", "finetuning", "planning",
-    "lab.experiments", "sweeping", "web.neuronpedia", "web.publishing", "web.saedashboard", "web.site",
+    "atlas.build.building", "comparing.growing", "dead_features.explaining", "evaluation", "exchange",
+    "exchange.formats.neuronpedia", "exchange.formats.saedashboard", "lab.experiments", "sweeping", "training.finetuning",
+    "training.planning", "web.lab.publishing", "web.publish.site",
 )  # fmt: skip
 """What commands import late."""
 

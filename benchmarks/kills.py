@@ -76,8 +76,8 @@ ENDED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 128 + signal.SIGINT}
 
 IMPORTED = (
     "atlas.build.building", "comparing.growing", "dead_features.explaining", "evaluation", "exchange",
-    "exchange.formats.neuronpedia", "exchange.formats.saedashboard", "lab.experiments", "sweeping", "training.finetuning",
-    "training.planning", "web.lab.publishing", "web.publish.site",
+    "exchange.formats.neuronpedia", "exchange.formats.saedashboard", "lab.experiments", "sweeping",
+    "training.finetuning", "training.planning", "web.lab.publishing", "web.publish.site",
 )  # fmt: skip
 """What commands import late."""
 

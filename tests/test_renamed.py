@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import physalis
-from physalis.renamed import MODULES, Finder, now
+from physalis.renamed import CLASSES, MODULES, Finder, now
 
 
 def test_each_old_name_leads_somewhere_and_is_free():
@@ -38,6 +38,16 @@ def test_an_old_name_is_the_same_module():
         and new.__spec__ is not None
         and new.__spec__.name == new.__name__ == "physalis.dead_features.records"
     )
+
+
+@pytest.mark.parametrize("module", CLASSES)
+def test_an_old_class_comes_with_its_old_module(module):
+    (was,) = [old for old, new in MODULES.items() if module == new] or ["deaths.records"]
+    sys.modules.pop(f"physalis.{was}", None)
+    with pytest.warns(FutureWarning):
+        old = import_module(f"physalis.{was}")
+    for before, after in CLASSES[module].items():
+        assert getattr(old, before) is getattr(import_module(f"physalis.{module}"), after)
 
 
 def test_an_old_function_is_the_same_function():

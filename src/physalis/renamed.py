@@ -1,4 +1,5 @@
-"""renamed: modules by the names that they had in 0.1. They import under those for one version, with a warning."""
+"""renamed: modules by the names that they had in 0.1. They import under those for one version, with a warning, and
+their classes with them."""
 
 import warnings
 from importlib import import_module
@@ -81,6 +82,19 @@ MODULES = {
 }  # fmt: skip
 """Old names to new ones, both below ``physalis``. What is below a package that is named here has moved with it."""
 
+CLASSES = {
+    "atlas.build.preview": {"Glimpse": "Preview"}, "atlas.interventions.attached": {"Subject": "Attached"},
+    "atlas.reader": {"Opened": "AtlasReader"}, "atlas.snapshot": {"Tables": "Snapshot"},
+    "codes.segments": {"Firings": "Segments"}, "comparing.codes": {"Fired": "SparseCodes"},
+    "comparing.compared": {"Subject": "ComparedDictionary"},
+    "dead_features": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
+    "dead_features.records": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
+    "dictionaries.l0_control": {"Asked": "L0Control"}, "web.articles.shelf": {"Shelf": "ServedArticles"},
+    "web.guard.admission": {"Places": "Admission"}, "web.guard.connections": {"Crowd": "OpenConnections"},
+    "web.worker.model_lock": {"Turns": "ModelLock"},
+}  # fmt: skip
+"""By the module's name of today: what its classes were called. Where a module comes under its old name, so do they."""
+
 
 def now(name: str) -> str | None:
     """What a module such as ``physalis.finding.contrast`` is called now, if it had that name once."""
@@ -100,6 +114,8 @@ class _Load:
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         self.found = import_module(self.name)
         self.spec = self.found.__spec__
+        for old, new in CLASSES.get(self.name.removeprefix("physalis."), {}).items():
+            setattr(self.found, old, getattr(self.found, new))
         return self.found
 
     def exec_module(self, module: ModuleType) -> None:

@@ -77,9 +77,10 @@ def test_a_recipe_is_short_and_names_what_there_is(name):
     assert len(prose.strip().splitlines()) <= MOST
     named = set(re.findall(r"`((?:src|frontend|tests)/[\w./]+)`", prose))
     new = {f"src/physalis/{file_of(name)}"} if name in ("architecture", "corpus", "experiment") else set()
+    new |= {each for each in named if each.endswith(".svelte")}
     for each in named - new:
         assert (ROOT / each).exists(), each
-    assert name == "page" or named
+    assert named
     assert not [each for each in new if (ROOT / each).exists()]
 
 
@@ -142,6 +143,45 @@ def test_a_metric(copy):
     found = json.loads(said)["metrics"]
     assert 0 < found["worst"]["value"] < 1.5 and {"value", "low", "high"} == {*found["worst"]}
     assert 0 < found["fvu"]["value"] < 1
+
+
+ASKED = """
+from fastapi.testclient import TestClient
+from physalis import Atlas
+from physalis.web import create_app
+client = TestClient(create_app(Atlas.open({atlas!r})), base_url="http://localhost")
+rows = client.get("/api/dense").json()["rows"]
+assert client.get("/dense.json").json()["rows"] == rows
+page = client.get("/dense")
+assert page.status_code == 200 and "<title>Dense features" in page.text and rows[0]["headline"] in page.text
+print(len(rows), [row["density"] for row in rows])
+"""
+
+
+def test_a_page(copy, tmp_path):
+    shutil.copytree(ROOT / "src" / "physalis" / "static", copy.source / "static")
+    atlas = shutil.copytree(EARLIER / "0.1.0" / "atlas", tmp_path / "atlas")
+    overviews = "web/atlas/overviews.py"
+    [entry] = re.findall(r"`(Overview\(.*?\))`", RECIPES["page"])
+    copy.change(overviews, "\n\nOVERVIEWS = (", f"\n\n{code('page')}\n\nOVERVIEWS = ({entry}, ")
+    n, densities = copy.run("-c", ASKED.format(atlas=str(atlas))).split(" ", 1)
+    assert 0 < int(n) <= 10 and json.loads(densities) == sorted(json.loads(densities), reverse=True)
+
+
+@pytest.mark.slow
+def test_a_view(copy):
+    """The other half of a page: what is built of it shows what the summary then links to."""
+    if shutil.which("node") is None or not (ROOT / "frontend" / "node_modules").is_dir():
+        pytest.skip("needs node, and frontend/node_modules (npm ci)")
+    frontend = copy.folder / "frontend"
+    shutil.copytree(ROOT / "frontend", frontend, ignore=shutil.ignore_patterns("node_modules"))
+    (frontend / "node_modules").symlink_to((ROOT / "frontend" / "node_modules").resolve())
+    [view] = re.findall(r"^```svelte\n(.*?)^```", RECIPES["page"], re.M | re.S)
+    (frontend / "src" / "views" / "overviews" / "Dense.svelte").write_text(view)
+    done = subprocess.run(["npx", "vite", "build"], cwd=frontend, capture_output=True, text=True, timeout=LONGEST_S)
+    assert done.returncode == 0, done.stderr[-3000:]
+    built = "".join(path.read_text() for path in (copy.source / "static" / "app" / "assets").glob("*.js"))
+    assert "/dense" in built and "Dense features" in built
 
 
 def test_an_experiment(copy):

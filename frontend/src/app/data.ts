@@ -18,6 +18,7 @@ interface Inlined {
   metrics?: Metric[];
   feature?: Feature;
   map?: Places;
+  overview?: never;
   steering?: Steerable;
   trying?: Tryable;
   notes?: Writable;
@@ -75,6 +76,8 @@ export const summary = kept('summary', '/api/summary');
 export const striking = kept('striking', '/api/striking');
 export const metrics = kept('metrics', '/api/metrics');
 export const map = kept('map', '/api/map');
+/** The record of a page in views/overviews. */
+export const overview = (path: string) => once('overview', `/api${path}`);
 export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
 /** A feature's family; nothing where the atlas is served without a tree. */

@@ -12,12 +12,14 @@ import type { Tryable } from '../lib/records/trying';
 import type ArticleView from '../views/people/Article.svelte';
 import { taken, talk } from './comments';
 import * as data from './data';
+import { overviews, type Overview } from './overviews';
 import { requests } from './notes';
 
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
   | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin }
+  | { view: 'overview'; shown: Overview; record: never }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
   | { view: 'try'; about: Tryable; query: string }
@@ -163,6 +165,8 @@ async function load(path: string): Promise<Page> {
     const token = taken();
     return { view: 'invitation', me: await talk.me(), token };
   }
+  const shown = overviews.find((each) => each.path === pathname);
+  if (shown) return { view: 'overview', shown, record: await data.overview(pathname) };
   return { view: 'lost', sentence: `There is no page ${pathname} here.` };
 }
 
@@ -170,6 +174,7 @@ function titleOf(page: Page): string {
   if (page.view === 'summary') return `${page.summary.name} – physalis`;
   if (page.view === 'list') return `${page.question.query ? `${page.question.query} – ` : ''}Features – physalis`;
   if (page.view === 'feature') return `${page.feature.headline} (${page.feature.id}) – physalis`;
+  if (page.view === 'overview') return `${page.shown.title} – physalis`;
   if (page.view === 'steer') return 'Steer – physalis';
   if (page.view === 'lists') return 'Lists – physalis';
   if (page.view === 'one list') return `${page.full.list.name} – Lists – physalis`;

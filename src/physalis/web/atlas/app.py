@@ -6,6 +6,7 @@
 | /features?query&sort&descending&filter&offset&limit | /features.json?... | /api/features?... |
 | /features/12 | /features/12.json | /api/features/12 |
 | /map | /map.json | /api/map |
+| /regions | /regions.json | /api/regions, and so each of ``overviews`` |
 | /steer?edit=add:12:40&text | | /api/steering, where a model was given |
 | /try?mode=text&text | | /api/try, where a model was given |
 | /lists, /lists/ID | | /api/notes/lists, where there are notes |
@@ -37,6 +38,7 @@ from physalis.people.notes import Notes
 from physalis.web.articles.shelf import ServedArticles, articles_router
 from physalis.web.atlas.families import family_router, find_families
 from physalis.web.atlas.histograms import Metric, spreads
+from physalis.web.atlas.overviews import overviews_router
 from physalis.web.atlas.query import Question
 from physalis.web.atlas.records import Commentable, Live, Writable
 from physalis.web.people.comments import comments_router
@@ -115,7 +117,9 @@ def atlas_room(
     def has(anchor: Anchor) -> bool:
         return anchor.feature < len(atlas) if isinstance(anchor, FeatureAnchor) else shelf.has(anchor)
 
-    routers = [records_router(told), pages_router(told, page, of_feature, prefix=prefix)]
+    routers = [
+        records_router(told), pages_router(told, page, of_feature, prefix=prefix), overviews_router(atlas, page),
+    ]  # fmt: skip
     if kin_of:
         routers.append(family_router(kin_of))
     if shelf.told:

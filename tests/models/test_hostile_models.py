@@ -18,7 +18,7 @@ from tree import ROOT
 from physalis.errors import BadInput
 from physalis.models import announced, load_model, load_tokenizer
 from physalis.models.sources import loading
-from physalis.recording import workers
+from physalis.recording.jobs import Given
 
 CODE = """
 __import__("pathlib").Path({mark!r}).write_text("ran")
@@ -192,7 +192,7 @@ def test_code_runs_for_whoever_trusts_it_and_workers_trust_it_too(
     )
     model = load_model(str(folder), device="cpu", trust_code=True)
     assert mark.exists() and model.trusts_code and model.n_layers == 2
-    again = workers._loaded(str(folder), "cpu", model.dtype, model.family, model.fingerprint, model.trusts_code)
+    again = pickle.loads(pickle.dumps(Given(model)))()  # as a worker gets it
     assert again.fingerprint == model.fingerprint
     with pytest.raises(BadInput, match="--trust-model-code"):
         load_model(str(folder))

@@ -183,7 +183,7 @@ function titleOf(page: Page): string {
   if (page.view === 'invitation') return 'Invitation – physalis';
   if (page.view === 'try') return 'Try it – physalis';
   if (page.view === 'lost' && page.mishap) return 'Something went wrong – physalis';
-  return page.view === 'map' ? 'Map – physalis' : 'Not here – physalis';
+  return page.view === 'map' ? 'Map – physalis' : 'Not available – physalis';
 }
 
 export const router = new Router();

@@ -87,7 +87,7 @@ def folder(tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, tmp_p
 
 
 SHOWS = {
-    7: "features are dead", 10: "[(", 11: "4 texts in A and 4 in B", 12: "level text", 13: "with the edits",
+    7: "features are dead", 10: "#", 11: "4 texts in A and 4 in B", 12: "level text", 13: "with the edits",
     14: "target", 16: "1 record", 17: "index.html", 20: "",
 }  # fmt: skip
 """Some of what each prints."""

@@ -97,7 +97,7 @@ def test_a_part_is_read_as_encoding_gives_it(codes, tiny_activations, tiny_dicti
 
 
 def test_a_table_has_a_row_for_each_feature(codes, dense):
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is not installed: pip install -e '.[dev]'")
     table = codes.table()
     assert table.index.name == "feature" and len(table) == codes.n_features
     assert np.array_equal(table["max_code"], dense.max(0)) and np.array_equal(table["n_fired"], codes.n_fired)

@@ -131,7 +131,7 @@ def atlas_room(
     if comments:
         routers += [
             comments_router(comments, has),
-            plain_router(page, {"/comments": "Comments", "/invitation": "Invitation"}),
+            plain_router(page, PEOPLE),
         ]
     here = f"{prefix}/, {prefix}/features, {prefix}/map and {prefix}/features/12 (or another number)"
     return Room("physalis", routers, here, prefix=prefix, pages=page, described=live.described if live else {})

@@ -184,6 +184,26 @@ def physalis(monkeypatch, capsys):
     return run
 
 
+def slowed(browser, times: float):
+    """``browser``, whose pages compute ``times`` slower: a test that looks once instead of waiting fails then."""
+    new_context = browser.new_context
+
+    def slow_context(**options):
+        context = new_context(**options)
+        new_page = context.new_page
+
+        def slow_page():
+            page = new_page()
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": times})
+            return page
+
+        context.new_page = slow_page
+        return context
+
+    browser.new_context = slow_context if times > 1 else new_context
+    return browser
+
+
 @pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
@@ -192,7 +212,7 @@ def chromium():
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH and CHROMIUM is not set")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
+        yield slowed(browser, float(os.environ.get("PHYSALIS_SLOW_PAGES", 1)))
         browser.close()
 
 

@@ -316,10 +316,11 @@ def test_it_works_as_a_notebook_widget(chromium):
     page.evaluate(WIDGET, [(STATIC.parent / "widgets/lab.js").read_text(), traits])
     expect(page.locator("h1")).to_have_text("All kinds")
     slider = page.get_by_role("slider")
-    before = page.locator("main svg, svg[role=img]").first.inner_html()
+    figure = page.locator("svg[role=img]").first
+    before = figure.inner_html()
     slider.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("svg[role=img]").first.inner_html() != before
+    page.wait_for_function("([figure, before]) => figure.innerHTML != before", arg=[figure.element_handle(), before])
     context.close()
     assert wrong == []
 

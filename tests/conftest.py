@@ -32,6 +32,10 @@ FLAGS = [
 ]  # fmt: skip
 
 
+PATIENCE_MS = 30_000
+"""What a page shows in the end is tested, not how soon: a test that passes never waits so long."""
+
+
 @pytest.fixture(scope="session")
 def tiny():
     return tiny_model()
@@ -184,23 +188,25 @@ def physalis(monkeypatch, capsys):
     return run
 
 
-def slowed(browser, times: float):
-    """``browser``, whose pages compute ``times`` slower: a test that looks once instead of waiting fails then."""
-    new_context = browser.new_context
+def patient(browser):
+    """``browser``, whose pages are waited for as long as a busy machine takes. They compute PHYSALIS_SLOW_PAGES times
+    slower where that is set: a test that looks once instead of waiting fails then."""
+    slower, new_context = float(os.environ.get("PHYSALIS_SLOW_PAGES", 1)), browser.new_context
 
-    def slow_context(**options):
+    def patient_context(**options):
         context = new_context(**options)
+        context.set_default_timeout(PATIENCE_MS)
         new_page = context.new_page
 
         def slow_page():
             page = new_page()
-            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": times})
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
             return page
 
-        context.new_page = slow_page
+        context.new_page = slow_page if slower > 1 else new_page
         return context
 
-    browser.new_context = slow_context if times > 1 else new_context
+    browser.new_context = patient_context
     return browser
 
 
@@ -210,9 +216,10 @@ def chromium():
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH and CHROMIUM is not set")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=path, args=FLAGS)
-        yield slowed(browser, float(os.environ.get("PHYSALIS_SLOW_PAGES", 1)))
+        yield patient(browser)
         browser.close()
 
 
@@ -228,7 +235,6 @@ def browse(chromium) -> Iterator[Callable]:
         size = {"width": width, "height": 900}
         contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
         page = contexts[-1].new_page()
-        page.set_default_timeout(8_000)
         # A server that is gone is one that the test has stopped, before its pages; others are strangers.
         page.on("console", lambda m: said.append(m.text) if "ERR_CONNECTION_REFUSED" not in m.text else None)
         page.on("pageerror", lambda error: said.append(str(error)))

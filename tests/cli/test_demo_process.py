@@ -93,13 +93,11 @@ def test_a_page_goes_on_from_the_first_run_to_the_next_and_to_the_atlas(
         expect(page.get_by_role("heading", name="first look")).to_be_visible()
         expect(page.get_by_text("A first look.")).to_be_visible()
         shutil.copytree(tiny_dictionary, real)
-        expect(page.get_by_role("heading", name="real")).to_be_visible(
-            timeout=30_000
-        )  # a finished run is asked for seldom
+        expect(page.get_by_role("heading", name="real")).to_be_visible()  # a finished run is asked for seldom
         expect(page.get_by_text("The atlas opens here.")).to_be_visible()
         assert httpx.get(f"{site}/api/run").json()["name"] == "real"
         shown.append(open_app(tiny_atlas.folder))
-        page.wait_for_selector("main [data-striking], main a[href^='/features']", timeout=30_000)
+        page.wait_for_selector("main [data-striking], main a[href^='/features']")
         browse.refusals = 1  # of the run that is no more, by which the page knows
 
 

@@ -46,7 +46,6 @@ def open_feature(chromium, site, request):
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce", has_touch=width < 500
     )
     page = context.new_page()
-    page.set_default_timeout(8000)
     said, strangers = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -40,7 +40,6 @@ def open_page(chromium, site):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
         page.on("console", lambda message: said.append(message.text) if ok else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((site, "data:")) else None)

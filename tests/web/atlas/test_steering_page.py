@@ -250,7 +250,6 @@ def test_a_feature_is_steered(chromium, site, tiny_atlas, width, scheme):
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
     page = context.new_page()
-    page.set_default_timeout(20_000)
     said, strangers = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -54,7 +54,6 @@ def open_page(chromium):
     def open_(url: str, *, width: int = 1200, scheme: str = "light", ok: bool = True):
         size = {"width": width, "height": 900}
         page = chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce").new_page()
-        page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text) if ok else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         home = re.match(r"https?://[^/]+", url)[0]

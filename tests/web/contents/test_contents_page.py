@@ -29,7 +29,6 @@ def open_page(chromium, site):
         size = {"width": width, "height": 900}
         contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url.removeprefix(site)))

@@ -203,7 +203,6 @@ def open_page(chromium, lab):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
         home = url.rsplit("/", 1)[0]
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

@@ -269,7 +269,6 @@ def open_file(chromium):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
         home = f"file://{file.parent.parent if file.parent.name in ('features', 'articles') else file.parent}/"
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

@@ -342,7 +342,6 @@ def test_the_page_follows_a_training(browse, tiny_activations, beside, monkeypat
     trainer = threading.Thread(target=lambda: train(acts, [config(acts)], [run], **OPTIONS))
     with serving(create_watch_app(run, tokens=1000)) as site:
         page = browse(site, "/", width, scheme)
-        page.set_default_timeout(20_000)
         state = page.get_by_role("status").first
         expect(state).to_have_text("Waiting")
         expect(page.locator("main")).to_contain_text("--out run")

@@ -174,7 +174,7 @@ class Sums:
                 f"What was measured is no finite number ({value}): activations are too large for float32, or weights "
                 "are. `physalis verify` says what a folder holds; record or train again."
             )
-        return _interval(value, self._without(), self._documents())
+        return interval_without(value, self._without(), self._documents())
 
     def __bool__(self) -> bool:
         """Whether there is something to divide by."""
@@ -208,10 +208,12 @@ def difference(a: Sums, b: Sums) -> Interval:
     """
     if not (a and b) or not np.array_equal(a.ids, b.ids):
         raise ValueError("a paired difference needs both measured on the same documents")
-    return _interval(a._ratio() - b._ratio(), a._without() - b._without(), min(a._documents(), b._documents()))
+    return interval_without(a._ratio() - b._ratio(), a._without() - b._without(), min(a._documents(), b._documents()))
 
 
-def _interval(value: float, without: Float64[np.ndarray, " documents"], documents: tuple[int, float]) -> Interval:
+def interval_without(value: float, without: Float64[np.ndarray, " documents"], documents: tuple[int, float]) -> Interval:
+    """``value`` with its 95 % interval, from what it is ``without`` each document in turn; ``documents`` says how many
+    there are, and how many of equal size they are worth. As ``Sums.estimate`` does it for a ratio."""
     n, worth = documents
     if n < ENOUGH or worth < 2 or not np.isfinite(without).all():
         return {"value": value, "low": None, "high": None}

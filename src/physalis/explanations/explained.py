@@ -1,0 +1,89 @@
+"""explained: Explanations, what ``explain`` wrote, read back."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import ValidationError
+
+from physalis import artifact
+from physalis.artifact import MISFIT, Manifest
+from physalis.display import tables
+from physalis.errors import BadInput
+from physalis.explanations.fields import Fields
+from physalis.explanations.records import Explanation, Mean
+
+KIND = "explanations"
+RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"
+"""The rules, a line each; the counts that they are judged by; and what "like" means in them."""
+
+
+class Explanations:
+    """The rules of a dictionary's features, and how good they are."""
+
+    def __init__(self, folder: Path, manifest: Manifest, found: list[Explanation]) -> None:
+        """Use ``Explanations.open``."""
+        self.folder, self.manifest = folder, manifest
+        self._found = {each.feature: each for each in found}
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Explanations":
+        """Open a finished folder. Raises BadInput if it holds no explanations, or is damaged."""
+        folder = Path(folder)
+        manifest = artifact.read(folder, KIND)
+        artifact.check_digest(folder / RULES, manifest)
+        try:
+            lines = artifact.read_bytes(folder / RULES).decode().splitlines()
+            return cls(folder, manifest, [Explanation.model_validate_json(line) for line in lines])
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise BadInput(f"{folder / RULES} holds no explanations ({type(error).__name__}). {MISFIT}") from error
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return iter(self._found.values())
+
+    def __getitem__(self, feature: int) -> Explanation:
+        """Raises BadInput for a feature that was not explained."""
+        if feature not in self._found:
+            raise BadInput(f"{self.folder} explains {len(self):,} features; {feature} is none of them.")
+        return self._found[feature]
+
+    def __repr__(self) -> str:
+        f1 = self.mean.f1.value
+        return f"Explanations({str(self.folder)!r}, {len(self):,} features, mean F1 {f1:.2f}, {self.mean.size:g} leaves)"
+
+    @cached_property
+    def mean(self) -> Mean:
+        """Of all features."""
+        return Mean.model_validate(self.manifest.facts["mean"])
+
+    @cached_property
+    def counts(self) -> Int64[np.ndarray, "features 3 4 blocks"]:
+        """What they are judged by: see ``scores.Judged``."""
+        artifact.check_digest(self.folder / COUNTS, self.manifest)
+        return np.load(self.folder / COUNTS, allow_pickle=False)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """What "like" means in the rules."""
+        artifact.check_digest(self.folder / FIELDS, self.manifest)
+        return Fields.load(self.folder / FIELDS)
+
+    def table(self) -> Any:
+        """A pandas DataFrame, a row a feature: ``rule``, ``size``, ``f1``, ``f1_strong``, ``precision``, ``recall``,
+        ``correlation``, ``f1_token``, ``n_fired``. Raises BadInput without pandas."""
+        every = list(self)
+        columns = {
+            "feature": [each.feature for each in every], "rule": [each.rule for each in every],
+            "size": [each.size for each in every], "f1": [each.detection.f1.value for each in every],
+            "f1_strong": [each.strong.f1.value for each in every],
+            "precision": [each.detection.precision for each in every],
+            "recall": [each.detection.recall for each in every], "correlation": [each.correlation for each in every],
+            "f1_token": [each.token.f1.value for each in every], "n_fired": [each.n_fired for each in every],
+        }  # fmt: skip
+        return tables.columns({name: np.array(values) for name, values in columns.items()}, index="feature")

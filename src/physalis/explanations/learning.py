@@ -1,0 +1,282 @@
+"""learning: from where a feature fires to the rule that says so, by counting.
+
+Clauses are added one at a time to what the rule does not yet fire on: the leaf, alone or with others, whose F1 gains
+most for its price (separate and conquer: Fürnkranz 1999; Cohen's RIPPER, 1995, for the pruning). All silent tokens are
+negatives, so the same token where the feature is silent is among them. A part of the documents is kept from growing:
+what does not pay on them is pruned.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, no_type_check
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64
+from numba import njit
+
+from physalis.explanations.leaves import Leaf
+from physalis.explanations.rules import Clause, Rule
+from physalis.explanations.surroundings import Column, Surroundings
+
+BEAM = 8
+"""Leaves that are tried with another."""
+DEEPEST = 3
+"""Leaves of a clause, at most."""
+FEWEST = 3
+"""Firings that a clause must gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Economy:
+    """What a rule may cost."""
+
+    price: float = 0.004
+    """F1 that a leaf must gain."""
+    most: int = 16
+    """Leaves of a rule, at most."""
+
+
+class Corpus(NamedTuple):
+    """A text ready for counting: what learning of any feature starts from, made once."""
+
+    columns: list[Column]
+    tokens: Int64[np.ndarray, " positions"]
+    n_tokens: int
+    """Of the vocabulary."""
+    ids: Int32[np.ndarray, "positions columns"]
+    """The number of each position in each column, all columns' numbers in one row; -1 for nothing."""
+    starts: Int64[np.ndarray, " columns"]
+    """Where a column's numbers begin."""
+    grows: Int64[np.ndarray, " rows"]
+    """Positions to grow on, rising."""
+    prunes: Int64[np.ndarray, " rows"]
+    """Positions to prune on, rising: of other documents."""
+    counts: Int64[np.ndarray, " numbers"]
+    """How many of ``grows`` have each number."""
+    members: Int64[np.ndarray, " entries"]
+    """The positions in ``grows`` with each number, one number after another."""
+    ends: Int64[np.ndarray, " numbers+1"]
+
+    @classmethod
+    def of(
+        cls, text: Surroundings, grows: Int64[np.ndarray, " rows"], prunes: Int64[np.ndarray, " rows"]
+    ) -> "Corpus":
+        """Memory grows with positions and columns, 16 bytes for each of both."""
+        columns = text.columns
+        starts = np.cumsum([0, *(len(column.values) for column in columns)])
+        ids = np.stack([column.ids for column in columns], 1)
+        ids = np.where(ids < 0, -1, ids + starts[:-1].astype(np.int32))
+        counts, members = _invert(ids, grows, int(starts[-1]))
+        return cls(columns, text.tokens.ravel(), len(text.pieces), ids, starts[:-1], grows, prunes, counts, members, np.concatenate([[0], np.cumsum(counts)]))
+
+    def having(self, number: int) -> Int64[np.ndarray, " rows"]:
+        """The positions in ``grows`` with a number, rising."""
+        return self.members[self.ends[number] : self.ends[number + 1]]
+
+    def leaf(self, number: int, negated: bool) -> Leaf:
+        """What a number stands for."""
+        column = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.columns[column].leaf(number - int(self.starts[column]), negated)
+
+
+class Literal(NamedTuple):
+    """A leaf, by its number."""
+
+    number: int
+    negated: bool
+
+
+class _Grown(NamedTuple):
+    gain: float
+    """Of F1, less the price."""
+    literals: tuple[Literal, ...]
+    covers: Int64[np.ndarray, " rows"]
+
+
+class Learner:
+    """Learns the rules of one corpus's features, one after another: it keeps its counters."""
+
+    def __init__(self, corpus: Corpus, economy: Economy = Economy()) -> None:  # noqa: B008 (frozen)
+        self.corpus, self.economy = corpus, economy
+        self._fires, self._all = (np.zeros(len(corpus.counts), np.int64) for _ in range(2))
+
+    @cached_property
+    def token_counts(self) -> Int64[np.ndarray, " vocabulary"]:
+        """How often each token stands in the text that is learned from."""
+        rows = np.union1d(self.corpus.grows, self.corpus.prunes)
+        return np.bincount(self.corpus.tokens[rows], minlength=self.corpus.n_tokens)
+
+    def learn(self, at: Int64[np.ndarray, " firings"], values: Float32[np.ndarray, " firings"]) -> Rule:
+        """The rule of a feature that fires at these positions, rising, with these codes."""
+        corpus = self.corpus
+        y = np.zeros(len(corpus.ids), np.float32)
+        y[at] = values
+        clauses = self._prune(self._grow(y > 0), y > 0)
+        return self._fitted(clauses, y)
+
+    def _grow(self, y: Bool[np.ndarray, " positions"]) -> list[tuple[Literal, ...]]:
+        corpus = self.corpus
+        is_open, left = np.ones(len(y), bool), corpus.counts.copy()
+        positives = corpus.grows[y[corpus.grows]]
+        n, hit, said, f1 = len(positives), 0, 0, 0.0
+        found: list[tuple[Literal, ...]] = []
+        while sum(map(len, found)) < self.economy.most:
+            positives = positives[is_open[positives]]
+            if len(positives) < FEWEST:
+                break
+            best = self._best(_Sofar(n, hit, said, f1), positives, left, is_open, y)
+            if best is None:
+                break
+            is_open[best.covers] = False
+            _add(corpus.ids, best.covers, left, -1)
+            hit, said = hit + int(y[best.covers].sum()), said + len(best.covers)
+            f1 = 2 * hit / (n + said)
+            found.append(best.literals)
+        return found
+
+    def _best(self, sofar: "_Sofar", positives: np.ndarray, left: np.ndarray, is_open: np.ndarray, y: np.ndarray) -> _Grown | None:
+        corpus, price = self.corpus, self.economy.price
+        _add(corpus.ids, positives, self._fires, 1)
+        touched = _touched(corpus.ids, positives)
+        hits = self._fires[touched]
+        _add(corpus.ids, positives, self._fires, -1)
+        gains = sofar.gain(hits, left[touched])
+        gains[hits < FEWEST] = -1
+        best: _Grown | None = None
+        room = self.economy.most
+        for i in _largest(gains, BEAM):
+            if gains[i] <= 0:
+                break
+            number = int(touched[i])
+            covers = corpus.having(number)
+            covers = covers[is_open[covers]]
+            grown = _Grown(float(gains[i]) - price, (Literal(number, False),), covers)
+            while len(grown.literals) < min(DEEPEST, room):
+                longer = self._longer(grown, sofar, y)
+                if longer is None or longer.gain <= grown.gain:
+                    break
+                grown = longer
+            if grown.gain > 0 and (best is None or grown.gain > best.gain):
+                best = grown
+        return best
+
+    def _longer(self, grown: _Grown, sofar: "_Sofar", y: np.ndarray) -> _Grown | None:
+        """With the one more leaf that gains most."""
+        ids, covers = self.corpus.ids, grown.covers
+        fires = covers[y[covers]]
+        if len(fires) == len(covers):
+            return None
+        _add(ids, covers, self._all, 1)
+        _add(ids, fires, self._fires, 1)
+        touched = _touched(ids, covers)
+        n, hits = self._all[touched], self._fires[touched]
+        _add(ids, covers, self._all, -1)
+        _add(ids, fires, self._fires, -1)
+        with_it, without = sofar.gain(hits, n), sofar.gain(len(fires) - hits, len(covers) - n)
+        with_it[hits < FEWEST] = -1
+        without[len(fires) - hits < FEWEST] = -1
+        negated = without.max() > with_it.max()
+        gains = without if negated else with_it
+        i = int(gains.argmax())
+        literal = Literal(int(touched[i]), bool(negated))
+        kept = covers[_has(ids, covers, literal.number) != negated]
+        paid = self.economy.price * (len(grown.literals) + 1)
+        return _Grown(float(gains[i]) - paid, (*grown.literals, literal), kept)
+
+    def _prune(self, clauses: list[tuple[Literal, ...]], y: np.ndarray) -> list[tuple[Literal, ...]]:
+        """Without the clauses at the end that do not pay on the documents that were kept from growing."""
+        rows = self.corpus.prunes
+        n, hit, said, best, f1s = int(y[rows].sum()), 0, 0, 0, [0.0]
+        if n < FEWEST:
+            return clauses
+        left = rows
+        for clause in clauses:
+            covers = self._covered(clause, left)
+            left = np.setdiff1d(left, covers, assume_unique=True)
+            hit, said = hit + int(y[covers].sum()), said + len(covers)
+            f1s.append(2 * hit / (n + said))
+        sizes = np.cumsum([0, *map(len, clauses)])
+        best = int(np.argmax(np.array(f1s) - self.economy.price / 2 * sizes))
+        return clauses[:best]
+
+    def _covered(self, clause: tuple[Literal, ...], rows: np.ndarray) -> np.ndarray:
+        for literal in clause:
+            rows = rows[_has(self.corpus.ids, rows, literal.number) != literal.negated]
+        return rows
+
+    def _fitted(self, clauses: list[tuple[Literal, ...]], y: Float32[np.ndarray, " positions"]) -> Rule:
+        """With the level of each clause, of all documents."""
+        left = np.union1d(self.corpus.grows, self.corpus.prunes)
+        made = []
+        for clause in clauses:
+            covers = self._covered(clause, left)
+            left = np.setdiff1d(left, covers, assume_unique=True)
+            leaves = tuple(self.corpus.leaf(*literal) for literal in clause)
+            made.append(Clause(leaves, float(f"{y[covers].mean(dtype=np.float64):.3g}")))
+        return Rule(tuple(made))
+
+
+class _Sofar(NamedTuple):
+    """What the rule does already."""
+
+    n: int
+    hit: int
+    said: int
+    f1: float
+
+    def gain(self, hits: np.ndarray, n: np.ndarray) -> np.ndarray:
+        """F1 gained by a clause that holds on ``n`` more tokens and is right on ``hits`` of them."""
+        return 2 * (self.hit + hits) / (self.n + self.said + n) - self.f1
+
+
+def _largest(x: np.ndarray, k: int) -> np.ndarray:
+    k = min(k, len(x))
+    top = np.argpartition(-x, k - 1)[:k]
+    return top[np.lexsort((top, -x[top]))]
+
+
+@njit(cache=True)
+@no_type_check
+def _add(ids, rows, counts, by):
+    for row in rows:
+        for number in ids[row]:
+            if number >= 0:
+                counts[number] += by
+
+
+@njit(cache=True)
+@no_type_check
+def _has(ids, rows, number):
+    found = np.zeros(len(rows), np.bool_)
+    for i in range(len(rows)):
+        for each in ids[rows[i]]:
+            if each == number:
+                found[i] = True
+                break
+    return found
+
+
+@njit(cache=True)
+@no_type_check
+def _invert(ids, rows, n):
+    counts = np.zeros(n, np.int64)
+    for row in rows:
+        for number in ids[row]:
+            if number >= 0:
+                counts[number] += 1
+    at = np.zeros(n, np.int64)
+    for i in range(1, n):
+        at[i] = at[i - 1] + counts[i - 1]
+    members = np.empty(counts.sum(), np.int64)
+    for row in rows:
+        for number in ids[row]:
+            if number >= 0:
+                members[at[number]] = row
+                at[number] += 1
+    return counts, members
+
+
+@no_type_check
+def _touched(ids, rows):
+    found = np.unique(ids[rows])
+    return found[1:] if len(found) and found[0] < 0 else found

@@ -1,0 +1,163 @@
+"""pieces: the work of ``explain`` in jobs of some features each, that any process can do from files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from physalis import artifact
+from physalis.codes import Firings, StoredCodes
+from physalis.corpora.characters import Piece
+from physalis.explanations import scores
+from physalis.explanations.explained import FIELDS
+from physalis.explanations.fields import Fields
+from physalis.explanations.learning import Corpus, Economy, Learner
+from physalis.explanations.records import Explanation
+from physalis.explanations.scores import Held, Judged
+from physalis.explanations.surroundings import Surroundings
+from physalis.placement.origin import Recorded
+from physalis.runtime.jobs import Job
+from physalis.runtime.progress import Advance
+
+TEXT, VOCABULARY = "text.npz", "vocabulary.json"
+PRUNED_ON = 0.1
+"""Share of the documents that rules are pruned on, and not grown."""
+
+
+class _Ready(NamedTuple):
+    """What a process needs for any feature."""
+
+    text: Surroundings
+    corpus: Corpus
+    learned_from: Bool[np.ndarray, " positions"]
+    held: Held
+
+
+def prepare(out: Path, stored: Recorded, vocabulary: Sequence[Piece], *, seed: int) -> None:
+    """Write what the jobs read: the text, and which of its positions are for what."""
+    tokens, documents = np.array(stored.tokens, np.int32), np.array(stored.documents).ravel()
+    train, held = (np.sort(each.at) for each in (stored.train, stored.held_out))
+    prunes = _some_documents(documents[train], seed)
+    held_documents = documents[held]
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(
+                file, tokens=tokens, grows=train[~prunes], prunes=train[prunes], held=held, documents=held_documents
+            )
+
+    artifact.write_atomic(out / TEXT, save)
+    said = [piece if isinstance(piece, str) else list(piece) for piece in vocabulary]
+    artifact.write_atomic(out / VOCABULARY, lambda path: path.write_text(json.dumps(said)))
+
+
+def _some_documents(documents: Int64[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
+    """True for the tokens of about a share of ``PRUNED_ON``: whole documents, none if they are too few."""
+    names, sizes = np.unique(documents, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    share = np.cumsum(sizes[order]) / sizes.sum()
+    return np.isin(documents, names[order[share <= PRUNED_ON]])
+
+
+def job(
+    out: Path, codes: Path, number: int, features: Sequence[int], economy: Economy, inputs: Mapping[str, str]
+) -> Job:
+    """Explains some features, to a file of rules and one of counts."""
+    done, make = partial(_is_done, out, number), partial(_make, out, codes, number, tuple(features), economy)
+    return Job(name=_rules(number), inputs=inputs, size=len(features), done=done, run=make)
+
+
+def _rules(number: int) -> str:
+    return f"rules-{number:05}.jsonl"
+
+
+def _counts(number: int) -> str:
+    return f"counts-{number:05}.npy"
+
+
+def _is_done(out: Path, number: int) -> bool:
+    return (out / _rules(number)).exists() and (out / _counts(number)).exists()
+
+
+def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], economy: Economy, advance: Advance) -> None:
+    ready, stored = _ready(out), StoredCodes.open(codes)
+    learner = Learner(ready.corpus, economy)
+    explanations, counts = [], []
+    for feature in features:
+        explanation, judged = _explain(feature, stored.firings(feature), ready, learner)
+        explanations.append(explanation)
+        counts.append(judged.array())
+        advance(1)
+    write_counts(out / _counts(number), np.stack(counts))
+    write(out / _rules(number), explanations)
+
+
+@lru_cache(maxsize=1)
+def _ready(out: Path) -> _Ready:
+    with np.load(out / TEXT, allow_pickle=False) as arrays:
+        tokens, grows, prunes, held, documents = (arrays[name] for name in arrays.files)
+    vocabulary = [p if isinstance(p, str) else bytes(p) for p in json.loads((out / VOCABULARY).read_text())]
+    text = Surroundings(tokens, vocabulary, Fields.load(out / FIELDS))
+    learned_from = np.zeros(text.n, bool)
+    learned_from[grows] = learned_from[prunes] = True
+    every = np.zeros(text.n, documents.dtype)
+    every[held] = documents
+    return _Ready(text, Corpus.of(text, grows, prunes), learned_from, Held.of(held, every))
+
+
+def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) -> tuple[Explanation, Judged]:
+    ours = ready.learned_from[firings.at]
+    at, values = firings.at[ours], firings.values[ours]
+    rule = learner.learn(at, values)
+    codes = np.zeros(ready.text.n, np.float32)
+    codes[firings.at] = firings.values
+    true, predicted = codes[ready.held.at], rule.predict(ready.text)[ready.held.at]
+    median = float(np.median(values)) if len(values) else 0.0
+    judged = scores.judge(predicted, true, _best_token(ready, learner, at), median, ready.held)
+    explanation = Explanation(
+        feature=feature, rule=str(rule), size=rule.size, n_fired=len(at), n_held_out=int((true > 0).sum()),
+        detection=judged.all.detection(), strong=judged.strong.detection(),
+        correlation=scores.correlation(predicted, true), token=judged.token.detection(),
+    )  # fmt: skip
+    return explanation, judged
+
+
+def _best_token(ready: _Ready, learner: Learner, at: Int64[np.ndarray, " firings"]) -> Bool[np.ndarray, " tokens"]:
+    """Where, of the held-out tokens, the one stands that alone tells best where the feature fires."""
+    tokens, held = ready.text.tokens.ravel(), ready.held.at
+    fires = np.bincount(tokens[at], minlength=len(ready.text.pieces))
+    f1 = 2 * fires / np.maximum(1, learner.token_counts + len(at))
+    return tokens[held] == (f1.argmax() if len(at) else -1)
+
+
+def joined(out: Path, n: int) -> tuple[list[Explanation], Int64[np.ndarray, "features 3 4 blocks"]]:
+    """What all jobs made."""
+    lines = [line for i in range(n) for line in (out / _rules(i)).read_text().splitlines()]
+    counts = np.concatenate([np.load(out / _counts(i), allow_pickle=False) for i in range(n)])
+    return [Explanation.model_validate_json(line) for line in lines], counts
+
+
+def write(path: Path, explanations: Sequence[Explanation]) -> None:
+    """A line each."""
+    lines = "".join(f"{each.model_dump_json()}\n" for each in explanations)
+    artifact.write_atomic(path, lambda at: at.write_text(lines, encoding="utf-8"))
+
+
+def write_counts(path: Path, counts: Int64[np.ndarray, "features 3 4 blocks"]) -> None:
+    """As one array."""
+
+    def save(at: Path) -> None:
+        with at.open("wb") as file:
+            np.save(file, counts)
+
+    artifact.write_atomic(path, save)
+
+
+def clear(out: Path, n: int) -> None:
+    """Remove what only the jobs needed."""
+    for name in (TEXT, VOCABULARY, *(each(i) for i in range(n) for each in (_rules, _counts))):
+        (out / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ its mean.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,15 @@ RESIDUAL = ("embed", "resid_pre", "resid_mid", "resid_post")
 
 Rebuild = Callable[[Float[Tensor, "tokens d_in"]], Float[Tensor, "tokens d_out"]]
 """Rows that are read to a prediction of those that are written."""
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Predicts what is written from where it stands, and from nothing that the model computed."""
+
+    def at(self, places: Int64[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
+        """At these places, ``context_index * context + position``."""
+        ...
 
 
 class Unspliceable(Exception):
@@ -73,7 +82,7 @@ class Splicer:
         self._check_identity()
 
     def measure(
-        self, subjects: Mapping[str, Dictionary | LinearMap], *, tokens: int, seed: int
+        self, subjects: Mapping[str, Dictionary | LinearMap | Placed], *, tokens: int, seed: int
     ) -> tuple[dict[str, dict[str, Sums]], int]:
         """Both sums by document of every splice metric, of every subject, on ``tokens`` tokens of held-out contexts
         drawn at random, and under "mean" what the mean in its place adds; and how many predictions that was.
@@ -85,6 +94,8 @@ class Splicer:
         chosen = held.contexts[order[: max(1, tokens // context)]]
         keep = held.kept(chosen)
         in_turn = any(isinstance(each, CrossLayer) for each in subjects.values()) and self._in_order()
+        if in_turn and any(isinstance(each, Placed) for each in subjects.values()):
+            raise Unspliceable("What a cross-layer transcoder reads depends on what it wrote before, not on the text alone.")
         sums = {key: {m.__name__: Sums() for m in metrics.SPLICE} for key in subjects}
         mean = Sums()
         each, n = max(1, TOKENS_A_PASS // context), 0
@@ -103,7 +114,7 @@ class Splicer:
 
     def _losses(
         self,
-        subjects: Mapping[str, Dictionary | LinearMap],
+        subjects: Mapping[str, Dictionary | LinearMap | Placed],
         ids: Int64[np.ndarray, " n"],
         keep: Bool[Tensor, "n context"],
         in_turn: bool,
@@ -115,8 +126,12 @@ class Splicer:
         trunk = self._trunk(tokens, in_turn=in_turn)
         x = self._rows(trunk, self.reads, keep)
         states = [trunk.states]
+        places = (ids[:, None] * self.source.context + np.arange(self.source.context))[keep.numpy()]
         for each in subjects.values():
-            writes = self._in_turn(each, keep) if in_turn else self._known(_rebuild(each)(x), keep)
+            if isinstance(each, Placed):
+                writes = self._known(each.at(places).to(x.device), keep)
+            else:
+                writes = self._in_turn(each, keep) if in_turn else self._known(_rebuild(each)(x), keep)
             states.append(trunk.branch(writes))
         clean, *spliced = _compared(trunk, states, tokens, use)
         none = torch.zeros_like(self.frame.mean_out)

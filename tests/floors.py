@@ -14,7 +14,7 @@ LAYERS = (
     {"placement", "recording", "metrics", "people"},
     {"training", "codes"},
     {"evaluation", "atlas", "comparing", "steering", "search"},
-    {"sweeping", "dead_features", "exchange", "machine"},
+    {"sweeping", "dead_features", "exchange", "machine", "explanations"},
     {"lab", "verifying"},
     {"web"},
     {"cli"},
@@ -23,7 +23,8 @@ LAYERS = (
 ROOMS = {
     "cli": "the command line", "web": "pages, by what they show", "lab": "worlds whose truth is known",
     "sweeping": "grids and their frontier", "dead_features": "why features die", "exchange": "other tools' files",
-    "machine": "what is installed", "verifying": "whether files are whole", "evaluation": "what a dictionary is worth",
+    "machine": "what is installed", "explanations": "rules that say where a feature fires",
+    "verifying": "whether files are whole", "evaluation": "what a dictionary is worth",
     "atlas": "what is stored of every feature", "comparing": "two dictionaries, and trees", "steering": "edits",
     "search": "features by what they are about", "training": "the loop, and what goes on from it",
     "codes": "what fires, by token and by feature",

@@ -14,9 +14,9 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
-    "__init__", "arguments/early", "arguments/options", "atlases", "comments", "comparing", "exchanging", "lab",
-    "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering", "training",
-    "verifying",
+    "__init__", "arguments/early", "arguments/options", "atlases", "comments", "comparing", "exchanging", "explaining",
+    "lab", "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering",
+    "training", "verifying",
 )  # fmt: skip
 LATE = {
     "__init__.py",

@@ -211,7 +211,9 @@ def difference(a: Sums, b: Sums) -> Interval:
     return interval_without(a._ratio() - b._ratio(), a._without() - b._without(), min(a._documents(), b._documents()))
 
 
-def interval_without(value: float, without: Float64[np.ndarray, " documents"], documents: tuple[int, float]) -> Interval:
+def interval_without(
+    value: float, without: Float64[np.ndarray, " documents"], documents: tuple[int, float]
+) -> Interval:
     """``value`` with its 95 % interval, from what it is ``without`` each document in turn; ``documents`` says how many
     there are, and how many of equal size they are worth. As ``Sums.estimate`` does it for a ratio."""
     n, worth = documents

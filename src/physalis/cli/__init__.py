@@ -20,6 +20,7 @@ from physalis.cli import (
     comments,
     comparing,
     exchanging,
+    explaining,
     lab,
     machine,
     notes,
@@ -51,8 +52,8 @@ app = cyclopts.App(
 
 VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
     MAKE: (
-        recording.record, training.train, atlases.evaluate, atlases.build_atlas, atlases.encode, training.sweep,
-        training.finetune, recording.plan, recording.model, atlases.demo, exchanging.convert,
+        recording.record, training.train, atlases.evaluate, atlases.build_atlas, atlases.encode, explaining.explain,
+        training.sweep, training.finetune, recording.plan, recording.model, atlases.demo, exchanging.convert,
     ),
     READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
     COMPARE: (training.dead_features, comparing.app, verifying.verify),

@@ -95,7 +95,9 @@ class Splicer:
         keep = held.kept(chosen)
         in_turn = any(isinstance(each, CrossLayer) for each in subjects.values()) and self._in_order()
         if in_turn and any(isinstance(each, Placed) for each in subjects.values()):
-            raise Unspliceable("What a cross-layer transcoder reads depends on what it wrote before, not on the text alone.")
+            raise Unspliceable(
+                "What a cross-layer transcoder reads depends on what it wrote before, not on the text alone."
+            )
         sums = {key: {m.__name__: Sums() for m in metrics.SPLICE} for key in subjects}
         mean = Sums()
         each, n = max(1, TOKENS_A_PASS // context), 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int
 from pydantic import ValidationError
 
 from physalis import artifact
@@ -36,7 +36,7 @@ class Explanations:
         manifest = artifact.read(folder, KIND)
         artifact.check_digest(folder / RULES, manifest)
         try:
-            lines = artifact.read_bytes(folder / RULES).decode().splitlines()
+            lines = artifact.read_bytes(folder / RULES).decode().split("\n")[:-1]  # words may hold other line ends
             return cls(folder, manifest, [Explanation.model_validate_json(line) for line in lines])
         except (ValidationError, UnicodeDecodeError) as error:
             raise BadInput(f"{folder / RULES} holds no explanations ({type(error).__name__}). {MISFIT}") from error
@@ -55,7 +55,9 @@ class Explanations:
 
     def __repr__(self) -> str:
         f1 = self.mean.f1.value
-        return f"Explanations({str(self.folder)!r}, {len(self):,} features, mean F1 {f1:.2f}, {self.mean.size:g} leaves)"
+        return (
+            f"Explanations({str(self.folder)!r}, {len(self):,} features, mean F1 {f1:.2f}, {self.mean.size:g} leaves)"
+        )
 
     @cached_property
     def mean(self) -> Mean:
@@ -63,7 +65,7 @@ class Explanations:
         return Mean.model_validate(self.manifest.facts["mean"])
 
     @cached_property
-    def counts(self) -> Int64[np.ndarray, "features 3 4 blocks"]:
+    def counts(self) -> Int[np.ndarray, "features 3 4 blocks"]:
         """What they are judged by: see ``scores.Judged``."""
         artifact.check_digest(self.folder / COUNTS, self.manifest)
         return np.load(self.folder / COUNTS, allow_pickle=False)

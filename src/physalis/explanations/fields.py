@@ -7,11 +7,11 @@ decomposition (Levy & Goldberg 2014, Bojanowski et al. 2017 for the letters), an
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float32, Int
 from scipy.sparse.linalg import svds
 from sklearn.cluster import KMeans
 
@@ -33,14 +33,12 @@ FEWEST = 4
 class Fields(NamedTuple):
     """The group of every token of the vocabulary in each grain, -1 where it has none; and a name for each group."""
 
-    groups: Int32[np.ndarray, "grains vocabulary"]
-    heads: list[Int32[np.ndarray, " groups"]]
+    groups: Int[np.ndarray, "grains vocabulary"]
+    heads: list[Int[np.ndarray, " groups"]]
     """The token that each group of a grain is called after: of its members the one that is nearest to them all."""
 
     @classmethod
-    def of(
-        cls, tokens: Int[np.ndarray, "contexts length"], pieces: Sequence[Piece], *, seed: int = 0
-    ) -> Self:
+    def of(cls, tokens: Int[np.ndarray, "contexts length"], pieces: Sequence[Piece], *, seed: int = 0) -> "Fields":
         """From a text. Tokens that it lacks are in the group of their lexeme, if any other form of it stands there."""
         used, text = np.unique(tokens, return_inverse=True)
         groups = np.full((len(GRAINS), len(pieces)), -1, np.int32)
@@ -49,14 +47,19 @@ class Fields(NamedTuple):
         often = np.bincount(text.ravel(), minlength=len(used))
         for grain, size in enumerate(GRAINS.values()):
             n = min(len(used), max(1, len(used) // size))
-            made = KMeans(n, n_init=1, random_state=seed, max_iter=20).fit(vectors)
-            _, dense = np.unique(made.labels_, return_inverse=True)
+            made = KMeans(
+                n,
+                n_init=1,  # pyright: ignore[reportArgumentType]
+                random_state=seed,
+                max_iter=20,
+            ).fit(vectors)
+            _, dense = np.unique(np.asarray(made.labels_), return_inverse=True)
             groups[grain, used] = dense
             heads.append(_heads(vectors, dense, often, used))
         _fill(groups, used, pieces)
         return cls(groups, heads)
 
-    def numbers(self, kind: Kind, pieces: Sequence[Piece]) -> tuple[Int32[np.ndarray, " vocabulary"], list[str]]:
+    def numbers(self, kind: Kind, pieces: Sequence[Piece]) -> tuple[Int[np.ndarray, " vocabulary"], list[str]]:
         """The group of each token in one grain, and what the groups are called."""
         grain = list(GRAINS).index(kind)
         names, same = np.unique([alone(pieces[head]) for head in self.heads[grain]], return_inverse=True)
@@ -77,7 +80,7 @@ class Fields(NamedTuple):
             np.save(file, ends)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "Fields":
         """What ``save`` wrote."""
         with path.open("rb") as file:
             groups, heads, ends = (np.load(file, allow_pickle=False) for _ in range(3))
@@ -92,9 +95,9 @@ def _vectors(text: Int[np.ndarray, "contexts length"], words: list[str], seed: i
         pairs = left.ravel(), right.ravel()
         beside.append(scipy.sparse.coo_array((np.ones(len(pairs[0]), np.float32), pairs), shape=(n, n)).tocsr())
     counts = scipy.sparse.hstack(beside).tocoo()
-    rows, columns = (np.bincount(at, counts.data, m) for at, m in zip(counts.coords, counts.shape, strict=True))
-    columns = columns**0.75  # rare neighbours say too much otherwise
     row, column = counts.coords
+    rows, columns = np.bincount(row, counts.data, n), np.bincount(column, counts.data, n * len(NEAR))
+    columns = columns**0.75  # rare neighbours say too much otherwise
     weights = np.log(counts.data * columns.sum() / (rows[row] * columns[column]))
     kept = weights > 0
     usage = scipy.sparse.coo_array((weights[kept], (row[kept], column[kept])), shape=counts.shape).tocsr()
@@ -115,9 +118,10 @@ def _spelling(words: list[str]) -> scipy.sparse.csr_array:
             for at in range(len(whole) - size + 1):
                 rows.append(row)
                 columns.append(grams.setdefault(whole[at : at + size], len(grams)))
-    counts = scipy.sparse.coo_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(words), max(1, len(grams))))
-    counts = counts.tocsr()
-    within = np.bincount(counts.indices, minlength=counts.shape[1])
+    n = max(1, len(grams))
+    ones = np.ones(len(rows), np.float32)
+    counts = scipy.sparse.coo_array((ones, (rows, columns)), shape=(len(words), n)).tocsr()
+    within = np.bincount(counts.indices, minlength=n)
     counts.data *= np.log(len(words) / np.maximum(within, 1)).astype(np.float32)[counts.indices]
     return counts
 
@@ -127,7 +131,7 @@ def _unit(x: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     return scipy.sparse.diags_array(1 / np.maximum(length, 1e-6)) @ x
 
 
-def _heads(vectors: np.ndarray, groups: np.ndarray, often: np.ndarray, used: np.ndarray) -> Int32[np.ndarray, " groups"]:
+def _heads(vectors: np.ndarray, groups: np.ndarray, often: np.ndarray, used: np.ndarray) -> Int[np.ndarray, " groups"]:
     n = groups.max() + 1
     centres = np.zeros((n, vectors.shape[1]))
     np.add.at(centres, groups, vectors * often[:, None])

@@ -11,15 +11,16 @@ from functools import cached_property
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int
 from numba import njit
 
 from physalis.explanations.leaves import Leaf
 from physalis.explanations.rules import Clause, Rule
 from physalis.explanations.surroundings import Column, Surroundings
 
-BEAM = 8
-"""Leaves that are tried with another."""
+BEAM = 6
+"""Leaves that are tried with others: so many that gain most alone, and so many that tell most of where it fires (FOIL's
+gain, Quinlan 1990): what is seldom right alone may be so with another."""
 DEEPEST = 3
 """Leaves of a clause, at most."""
 FEWEST = 3
@@ -30,9 +31,9 @@ FEWEST = 3
 class Economy:
     """What a rule may cost."""
 
-    price: float = 0.004
+    price: float = 0.003
     """F1 that a leaf must gain."""
-    most: int = 16
+    leaves: int = 16
     """Leaves of a rule, at most."""
 
 
@@ -40,36 +41,45 @@ class Corpus(NamedTuple):
     """A text ready for counting: what learning of any feature starts from, made once."""
 
     columns: list[Column]
-    tokens: Int64[np.ndarray, " positions"]
+    tokens: Int[np.ndarray, " positions"]
     n_tokens: int
     """Of the vocabulary."""
-    ids: Int32[np.ndarray, "positions columns"]
+    ids: Int[np.ndarray, "positions columns"]
     """The number of each position in each column, all columns' numbers in one row; -1 for nothing."""
-    starts: Int64[np.ndarray, " columns"]
+    starts: Int[np.ndarray, " columns"]
     """Where a column's numbers begin."""
-    grows: Int64[np.ndarray, " rows"]
+    grows: Int[np.ndarray, " grown"]
     """Positions to grow on, rising."""
-    prunes: Int64[np.ndarray, " rows"]
+    prunes: Int[np.ndarray, " pruned"]
     """Positions to prune on, rising: of other documents."""
-    counts: Int64[np.ndarray, " numbers"]
+    counts: Int[np.ndarray, " numbers"]
     """How many of ``grows`` have each number."""
-    members: Int64[np.ndarray, " entries"]
+    members: Int[np.ndarray, " entries"]
     """The positions in ``grows`` with each number, one number after another."""
-    ends: Int64[np.ndarray, " numbers+1"]
+    ends: Int[np.ndarray, " numbers+1"]
 
     @classmethod
-    def of(
-        cls, text: Surroundings, grows: Int64[np.ndarray, " rows"], prunes: Int64[np.ndarray, " rows"]
-    ) -> "Corpus":
+    def of(cls, text: Surroundings, grows: Int[np.ndarray, " grown"], prunes: Int[np.ndarray, " pruned"]) -> "Corpus":
         """Memory grows with positions and columns, 16 bytes for each of both."""
         columns = text.columns
         starts = np.cumsum([0, *(len(column.values) for column in columns)])
         ids = np.stack([column.ids for column in columns], 1)
         ids = np.where(ids < 0, -1, ids + starts[:-1].astype(np.int32))
         counts, members = _invert(ids, grows, int(starts[-1]))
-        return cls(columns, text.tokens.ravel(), len(text.pieces), ids, starts[:-1], grows, prunes, counts, members, np.concatenate([[0], np.cumsum(counts)]))
+        return cls(
+            columns,
+            text.tokens.ravel(),
+            len(text.pieces),
+            ids,
+            starts[:-1],
+            grows,
+            prunes,
+            counts,
+            members,
+            np.concatenate([[0], np.cumsum(counts)]),
+        )
 
-    def having(self, number: int) -> Int64[np.ndarray, " rows"]:
+    def having(self, number: int) -> Int[np.ndarray, " rows"]:
         """The positions in ``grows`` with a number, rising."""
         return self.members[self.ends[number] : self.ends[number + 1]]
 
@@ -90,23 +100,23 @@ class _Grown(NamedTuple):
     gain: float
     """Of F1, less the price."""
     literals: tuple[Literal, ...]
-    covers: Int64[np.ndarray, " rows"]
+    covers: Int[np.ndarray, " rows"]
 
 
 class Learner:
     """Learns the rules of one corpus's features, one after another: it keeps its counters."""
 
-    def __init__(self, corpus: Corpus, economy: Economy = Economy()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, corpus: Corpus, economy: Economy = Economy()) -> None:
         self.corpus, self.economy = corpus, economy
-        self._fires, self._all = (np.zeros(len(corpus.counts), np.int64) for _ in range(2))
+        self._counter, self._hits, self._touched = (np.zeros(len(corpus.counts), np.int64) for _ in range(3))
 
     @cached_property
-    def token_counts(self) -> Int64[np.ndarray, " vocabulary"]:
+    def token_counts(self) -> Int[np.ndarray, " vocabulary"]:
         """How often each token stands in the text that is learned from."""
         rows = np.union1d(self.corpus.grows, self.corpus.prunes)
         return np.bincount(self.corpus.tokens[rows], minlength=self.corpus.n_tokens)
 
-    def learn(self, at: Int64[np.ndarray, " firings"], values: Float32[np.ndarray, " firings"]) -> Rule:
+    def learn(self, at: Int[np.ndarray, " firings"], values: Float32[np.ndarray, " firings"]) -> Rule:
         """The rule of a feature that fires at these positions, rising, with these codes."""
         corpus = self.corpus
         y = np.zeros(len(corpus.ids), np.float32)
@@ -120,11 +130,12 @@ class Learner:
         positives = corpus.grows[y[corpus.grows]]
         n, hit, said, f1 = len(positives), 0, 0, 0.0
         found: list[tuple[Literal, ...]] = []
-        while sum(map(len, found)) < self.economy.most:
+        while sum(map(len, found)) < self.economy.leaves:
             positives = positives[is_open[positives]]
             if len(positives) < FEWEST:
                 break
-            best = self._best(_Sofar(n, hit, said, f1), positives, left, is_open, y)
+            room = self.economy.leaves - sum(map(len, found))
+            best = self._best(_Sofar(n, hit, said, f1), positives, left, is_open, y, room)
             if best is None:
                 break
             is_open[best.covers] = False
@@ -134,19 +145,24 @@ class Learner:
             found.append(best.literals)
         return found
 
-    def _best(self, sofar: "_Sofar", positives: np.ndarray, left: np.ndarray, is_open: np.ndarray, y: np.ndarray) -> _Grown | None:
+    def _best(
+        self,
+        sofar: "_Sofar",
+        positives: np.ndarray,
+        left: np.ndarray,
+        is_open: np.ndarray,
+        y: np.ndarray,
+        room: int,
+    ) -> _Grown | None:
         corpus, price = self.corpus, self.economy.price
-        _add(corpus.ids, positives, self._fires, 1)
-        touched = _touched(corpus.ids, positives)
-        hits = self._fires[touched]
-        _add(corpus.ids, positives, self._fires, -1)
+        touched, hits = _count(corpus.ids, positives, self._counter, self._touched)
         gains = sofar.gain(hits, left[touched])
         gains[hits < FEWEST] = -1
         best: _Grown | None = None
-        room = self.economy.most
-        for i in _largest(gains, BEAM):
-            if gains[i] <= 0:
-                break
+        tells = np.where(hits < FEWEST, 0, hits * np.log(hits * len(corpus.grows) / (left[touched] * sofar.n)))
+        for i in dict.fromkeys([*_largest(gains, BEAM), *_largest(tells, BEAM)]):
+            if hits[i] < FEWEST:
+                continue
             number = int(touched[i])
             covers = corpus.having(number)
             covers = covers[is_open[covers]]
@@ -166,12 +182,7 @@ class Learner:
         fires = covers[y[covers]]
         if len(fires) == len(covers):
             return None
-        _add(ids, covers, self._all, 1)
-        _add(ids, fires, self._fires, 1)
-        touched = _touched(ids, covers)
-        n, hits = self._all[touched], self._fires[touched]
-        _add(ids, covers, self._all, -1)
-        _add(ids, fires, self._fires, -1)
+        touched, n, hits = _count_both(ids, covers, y, self._counter, self._hits, self._touched)
         with_it, without = sofar.gain(hits, n), sofar.gain(len(fires) - hits, len(covers) - n)
         with_it[hits < FEWEST] = -1
         without[len(fires) - hits < FEWEST] = -1
@@ -276,7 +287,40 @@ def _invert(ids, rows, n):
     return counts, members
 
 
+@njit(cache=True)
 @no_type_check
-def _touched(ids, rows):
-    found = np.unique(ids[rows])
-    return found[1:] if len(found) and found[0] < 0 else found
+def _count(ids, rows, counter, touched):
+    """How many of ``rows`` have each number that any has; ``counter`` is 0 before and after."""
+    n = 0
+    for row in rows:
+        for number in ids[row]:
+            if number >= 0:
+                if counter[number] == 0:
+                    touched[n] = number
+                    n += 1
+                counter[number] += 1
+    found = touched[:n].copy()
+    counts = counter[found]
+    counter[found] = 0
+    return found, counts
+
+
+@njit(cache=True)
+@no_type_check
+def _count_both(ids, rows, y, counter, hits, touched):
+    """Likewise, and how many of those fire."""
+    n = 0
+    for row in rows:
+        fires = y[row]
+        for number in ids[row]:
+            if number >= 0:
+                if counter[number] == 0:
+                    touched[n] = number
+                    n += 1
+                counter[number] += 1
+                hits[number] += fires
+    found = touched[:n].copy()
+    counts, fired = counter[found], hits[found]
+    counter[found] = 0
+    hits[found] = 0
+    return found, counts, fired

@@ -50,7 +50,8 @@ class Leaf:
 
 
 _SAID: dict[str, str] = {
-    "symbol": "the token {}", "lexeme": "a form of {}", "beginning": "what begins with {}", "ending": "what ends in {}", "kind": "{}",
+    "symbol": "the token {}", "lexeme": "a form of {}", "beginning": "what begins with {}",
+    "ending": "what ends in {}", "kind": "{}",
     "very like": "a token used just like {}", "like": "a token used like {}",
     "loosely like": "a token used somewhat like {}", "word": "the word {} so far", "previous word": "after the word {}",
     "line starts": "in a line that starts with {}", "inside": "inside {}", "first": "among the first {} tokens",
@@ -59,7 +60,8 @@ _SAID: dict[str, str] = {
 _KINDS = sorted((kind for kind in get_args(Kind) if kind != "symbol"), key=len, reverse=True)
 _STRING = r'"(?:[^"\\]|\\.)*"'
 PATTERN = re.compile(
-    rf"(?P<not>not )?(?:(?P<kind>{'|'.join(_KINDS)}) )?(?P<value>{_STRING})(?:(?: (?P<back>[2-{FARTHEST}]))?(?P<before> before))?"
+    rf"(?P<not>not )?(?:(?P<kind>{'|'.join(_KINDS)}) )?(?P<value>{_STRING})"
+    rf"(?:(?: (?P<back>[2-{FARTHEST}]))?(?P<before> before))?"
 )
 """A leaf, as it is written."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int
 
 from physalis import artifact
 from physalis.codes import Firings, StoredCodes
@@ -55,7 +55,7 @@ def prepare(out: Path, stored: Recorded, vocabulary: Sequence[Piece], *, seed: i
     artifact.write_atomic(out / VOCABULARY, lambda path: path.write_text(json.dumps(said)))
 
 
-def _some_documents(documents: Int64[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
+def _some_documents(documents: Int[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
     """True for the tokens of about a share of ``PRUNED_ON``: whole documents, none if they are too few."""
     names, sizes = np.unique(documents, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -126,7 +126,7 @@ def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) ->
     return explanation, judged
 
 
-def _best_token(ready: _Ready, learner: Learner, at: Int64[np.ndarray, " firings"]) -> Bool[np.ndarray, " tokens"]:
+def _best_token(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]) -> Bool[np.ndarray, " tokens"]:
     """Where, of the held-out tokens, the one stands that alone tells best where the feature fires."""
     tokens, held = ready.text.tokens.ravel(), ready.held.at
     fires = np.bincount(tokens[at], minlength=len(ready.text.pieces))
@@ -134,9 +134,9 @@ def _best_token(ready: _Ready, learner: Learner, at: Int64[np.ndarray, " firings
     return tokens[held] == (f1.argmax() if len(at) else -1)
 
 
-def joined(out: Path, n: int) -> tuple[list[Explanation], Int64[np.ndarray, "features 3 4 blocks"]]:
+def joined(out: Path, n: int) -> tuple[list[Explanation], Int[np.ndarray, "features 3 4 blocks"]]:
     """What all jobs made."""
-    lines = [line for i in range(n) for line in (out / _rules(i)).read_text().splitlines()]
+    lines = [line for i in range(n) for line in (out / _rules(i)).read_text(encoding="utf-8").split("\n")[:-1]]
     counts = np.concatenate([np.load(out / _counts(i), allow_pickle=False) for i in range(n)])
     return [Explanation.model_validate_json(line) for line in lines], counts
 
@@ -147,7 +147,7 @@ def write(path: Path, explanations: Sequence[Explanation]) -> None:
     artifact.write_atomic(path, lambda at: at.write_text(lines, encoding="utf-8"))
 
 
-def write_counts(path: Path, counts: Int64[np.ndarray, "features 3 4 blocks"]) -> None:
+def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> None:
     """As one array."""
 
     def save(at: Path) -> None:

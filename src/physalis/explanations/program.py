@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from physalis import artifact, dictionaries
@@ -85,8 +85,8 @@ def program_share(
     for name, what in (("skip", "a skip path"), ("layer_norm", "layer norm")):
         if trained.config["dictionary"].get(name):
             raise BadInput(
-                f"The dictionary has {what}, so what it writes is not said by its codes alone: what the rules do cannot "
-                "be told from what the network does. Its rules are judged by detection."
+                f"The dictionary has {what}, so what it writes is not said by its codes alone: what the rules do "
+                "cannot be told from what the network does. Its rules are judged by detection."
             )
     stored = recorded(trained, activations, writes)
     stored.require(model)
@@ -129,12 +129,12 @@ class _Program:
     """Rules, and the dictionary that decodes what they say."""
 
     def __init__(
-        self, said: Explanations, coder: Dictionary, text: Surroundings, at: Int64[np.ndarray, " tokens"]
+        self, said: Explanations, coder: Dictionary, text: Surroundings, at: Int[np.ndarray, " tokens"]
     ) -> None:
         self.coder, self._at = coder, np.sort(at)
         self._codes = predictions(said, text, self._at, coder.config.n_features)
 
-    def at(self, places: Int64[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
+    def at(self, places: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
         """What the codes that the rules predict there are decoded to."""
         codes = _padded(self._codes[np.searchsorted(self._at, places)])
         device = next(self.coder.parameters()).device
@@ -151,7 +151,7 @@ def _padded(rows: scipy.sparse.csr_array) -> Codes:
 
 
 def predictions(
-    said: Explanations, text: Surroundings, at: Int64[np.ndarray, " tokens"], n_features: int
+    said: Explanations, text: Surroundings, at: Int[np.ndarray, " tokens"], n_features: int
 ) -> scipy.sparse.csr_array:
     """Every rule's codes at these positions, rising: [tokens, features]. A rule is evaluated on the whole text, since
     what it asks may stand before."""

@@ -8,7 +8,6 @@ text, which ``Rule.parse`` reads again:
 
 import re
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -49,7 +48,7 @@ class Rule:
         return " or ".join(map(str, self.clauses)) or "never"
 
     @classmethod
-    def parse(cls, line: str) -> Self:
+    def parse(cls, line: str) -> "Rule":
         """Read what ``str`` wrote, spaces around it aside. Raises BadInput that says where it is no rule."""
         text, at, clauses, leaves = line.strip(), 0, [], []
         if text == "never":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int
 
 from physalis.explanations.leaves import Kind
 
@@ -14,7 +14,9 @@ _QUOTES = "\"'`"
 _DEEPEST = 64
 
 
-def scan(tokens: Int64[np.ndarray, "contexts length"], symbols: Sequence[str]) -> dict[Kind, tuple[np.ndarray, list[str]]]:
+def scan(
+    tokens: Int[np.ndarray, "contexts length"], symbols: Sequence[str]
+) -> dict[Kind, tuple[np.ndarray, list[str]]]:
     """Of each kind of place, a number at every position, -1 where there is nothing of it, and what the numbers are
     called. ``symbols`` are the texts of all tokens of the vocabulary."""
     names: tuple[Kind, ...] = ("word", "previous word", "line starts", "inside")
@@ -23,13 +25,11 @@ def scan(tokens: Int64[np.ndarray, "contexts length"], symbols: Sequence[str]) -
     for row, context in enumerate(tokens.tolist()):
         state = _State()
         for column, token in enumerate(context):
-            state.read(symbols[token])
+            state.read(symbols[int(token)])
             for name, value in zip(names, state.values(), strict=True):
                 if value:
                     ids[name][row, column] = numbers[name].setdefault(value, len(numbers[name]))
-    found: dict[Kind, tuple[np.ndarray, list[str]]] = {
-        name: (ids[name].ravel(), list(numbers[name])) for name in names
-    }
+    found: dict[Kind, tuple[np.ndarray, list[str]]] = {name: (ids[name].ravel(), list(numbers[name])) for name in names}
     place = np.searchsorted(np.array(FIRST), np.arange(tokens.shape[1]), side="right")
     place = np.where(place < len(FIRST), place, -1).astype(np.int32)
     return {**found, "first": (np.broadcast_to(place, tokens.shape).ravel(), list(map(str, FIRST)))}

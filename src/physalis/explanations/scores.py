@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int32, Int64
+from jaxtyping import Bool, Float, Int
 
 from physalis.atlas.records import Estimate
 from physalis.explanations.records import Detection, Explanation, Mean
@@ -21,13 +21,13 @@ BLOCKS = 64
 class Held(NamedTuple):
     """The positions that are judged."""
 
-    at: Int64[np.ndarray, " tokens"]
-    blocks: Int32[np.ndarray, " tokens"]
+    at: Int[np.ndarray, " tokens"]
+    blocks: Int[np.ndarray, " tokens"]
     """The block of documents that each stands in, from 0."""
     n_blocks: int
 
     @classmethod
-    def of(cls, at: Int64[np.ndarray, " tokens"], documents: Int[np.ndarray, " positions"]) -> "Held":
+    def of(cls, at: Int[np.ndarray, " tokens"], documents: Int[np.ndarray, " positions"]) -> "Held":
         """Of positions of a text whose document is known for each."""
         _, numbers = np.unique(documents[at], return_inverse=True)
         n = min(BLOCKS, int(numbers.max(initial=-1)) + 1)
@@ -37,10 +37,10 @@ class Held(NamedTuple):
 class Counts(NamedTuple):
     """In each block of documents."""
 
-    hits: Int64[np.ndarray, " blocks"]
-    predicted: Int64[np.ndarray, " blocks"]
-    fires: Int64[np.ndarray, " blocks"]
-    tokens: Int64[np.ndarray, " blocks"]
+    hits: Int[np.ndarray, " blocks"]
+    predicted: Int[np.ndarray, " blocks"]
+    fires: Int[np.ndarray, " blocks"]
+    tokens: Int[np.ndarray, " blocks"]
 
     @classmethod
     def of(cls, predicted: Bool[np.ndarray, " tokens"], fires: Bool[np.ndarray, " tokens"], held: Held) -> "Counts":
@@ -74,7 +74,7 @@ class Judged(NamedTuple):
     strong: Counts
     token: Counts
 
-    def array(self) -> Int64[np.ndarray, "3 4 blocks"]:
+    def array(self) -> Int[np.ndarray, "3 4 blocks"]:
         """To be kept."""
         return np.stack([np.stack(part) for part in self])
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32
+from jaxtyping import Bool, Int
 
 from physalis.corpora.characters import Piece
 from physalis.explanations import vocabulary
@@ -23,8 +23,9 @@ NOTHING = -1
 class Column:
     """What one kind of leaf asks, ``back`` positions before: a number at each position, and what each is called."""
 
-    def __init__(self, kind: Kind, back: int, ids: Int32[np.ndarray, " positions"], values: Sequence[str]) -> None:
-        self.kind, self.back, self.ids, self.values = kind, back, ids, values
+    def __init__(self, kind: Kind, back: int, ids: Int[np.ndarray, " positions"], values: Sequence[str]) -> None:
+        self.kind: Kind = kind
+        self.back, self.ids, self.values = back, ids, values
 
     def leaf(self, id: int, negated: bool = False) -> Leaf:
         """What it is to have this number."""
@@ -41,7 +42,8 @@ class Surroundings:
     def __init__(
         self, tokens: Int[np.ndarray, "contexts length"], pieces: Sequence[Piece], fields: Fields | None = None
     ) -> None:
-        """``pieces`` are the vocabulary's, of every id in ``tokens``. Without ``fields`` no leaf of them is ever true."""
+        """``pieces`` are the vocabulary's, of every id in ``tokens``. Without ``fields``
+        no leaf of them is ever true."""
         self.tokens = np.ascontiguousarray(tokens, dtype=np.int64)
         self.pieces, self.fields = pieces, fields
 
@@ -58,7 +60,8 @@ class Surroundings:
 
     @cached_property
     def _by_name(self) -> dict[tuple[Kind, int], Column]:
-        return {(column.kind, column.back): column for column in self.columns}
+        found: dict[tuple[Kind, int], Column] = {(column.kind, column.back): column for column in self.columns}
+        return found
 
     def holds(self, leaf: Leaf) -> Bool[np.ndarray, " positions"]:
         """Where a leaf is true."""
@@ -87,7 +90,7 @@ class Surroundings:
     def _of_tokens(self, kind: Kind, back: int) -> Column:
         of, values = self._vocabulary[kind]
         ids = np.full(self.tokens.shape, NOTHING, np.int32)
-        ids[:, back:] = of[self.tokens[:, : self.tokens.shape[1] - back]]
+        ids[:, back:] = of[self.tokens[:, : max(0, self.tokens.shape[1] - back)]]
         return Column(kind, back, ids.ravel(), values)
 
     def _of_places(self, kind: Kind) -> Column:

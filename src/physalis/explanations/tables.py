@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from physalis.placement.origin import Recorded
@@ -21,18 +21,18 @@ ROWS = 8192
 class Table(NamedTuple):
     """The mean of what is written, after the tokens that stand at a place."""
 
-    places: Int64[np.ndarray, " tokens"]
+    places: Int[np.ndarray, " tokens"]
     """Rising."""
     keys: Int[np.ndarray, " tokens"]
     """Which row of ``means`` is each place's."""
     means: Float32[Tensor, "keys d_out"]
 
-    def at(self, places: Int64[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
+    def at(self, places: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
         """At some of the places that it was made for."""
         return self.means[torch.from_numpy(self.keys[np.searchsorted(self.places, places)])]
 
 
-def token_tables(stored: Recorded, at: Int64[np.ndarray, " tokens"]) -> dict[str, Table]:
+def token_tables(stored: Recorded, at: Int[np.ndarray, " tokens"]) -> dict[str, Table]:
     """The tables of the last one, two and three tokens, of the training part, for use at these positions. Memory grows
     with the different contexts that stand there."""
     places = np.sort(at)
@@ -63,7 +63,7 @@ def token_tables(stored: Recorded, at: Int64[np.ndarray, " tokens"]) -> dict[str
     return made
 
 
-def _contexts(tokens: Int[np.ndarray, "contexts length"], n: int) -> Int64[np.ndarray, " positions"]:
+def _contexts(tokens: Int[np.ndarray, "contexts length"], n: int) -> Int[np.ndarray, " positions"]:
     """A number for the last ``n`` tokens at each position, the same for the same tokens; the beginning of a context
     is a token of its own."""
     numbers = np.zeros(tokens.shape, np.int64)

@@ -40,7 +40,9 @@ def beginning(piece: Piece) -> str:
 def ending(piece: Piece) -> str:
     """The last three letters of a longer word, or the last of several signs, or nothing."""
     text = alone(piece).strip().lower()
-    return text[-3:] if len(text) > 3 and text.isalpha() else text[-1:] if len(text) > 1 and not text[-1].isalnum() else ""
+    return (
+        text[-3:] if len(text) > 3 and text.isalpha() else text[-1:] if len(text) > 1 and not text[-1].isalnum() else ""
+    )
 
 
 def kind(piece: Piece) -> str:

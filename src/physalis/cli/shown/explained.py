@@ -1,0 +1,73 @@
+"""What the command line shows of explanations: how good the rules are, some drawn at random, and their share."""
+
+import json as json_
+from random import Random
+
+from rich.table import Table
+from rich.text import Text
+
+from physalis.atlas.records import Estimate
+from physalis.cli.shown.console import make_console
+from physalis.explanations import Explanations, Share
+
+SHOWN = 8
+
+
+def show(found: Explanations, share: Share | None, *, json: bool) -> None:
+    """Print them: as JSON alone on standard output, or for a person."""
+    if json:
+        said = {
+            "folder": str(found.folder), "mean": found.mean.model_dump(),
+            "explanations": [each.model_dump() for each in found], "share": share and share.model_dump(),
+        }  # fmt: skip
+        print(json_.dumps(said, indent=1))
+        return
+    console = make_console()
+    mean = found.mean
+    console.print(
+        Text.assemble(
+            (f"{len(found):,} rules, of {mean.size:g} leaves in the median", "bold"),
+            f", judged on held-out text by the {mean.features:,} features that fire there.",
+        )
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("mean F1", "rules", "best single token"):
+        table.add_column(name, no_wrap=True)
+    table.add_row("all firings", _number(mean.f1), _number(mean.f1_token))
+    table.add_row("strong firings", _number(mean.f1_strong), "")
+    console.print(table)
+    console.print(f"F1 of .8 or more: {mean.at_least_80:.1%} of the features.\n")
+    _some(console, found)
+    if share is not None:
+        _share(console, share)
+
+
+def _some(console, found: Explanations) -> None:
+    every = [each for each in found if each.n_held_out]
+    if not every:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="dim", title=None)
+    table.add_column("feature", justify="right")
+    table.add_column("F1", justify="right")
+    table.add_column("rule, of some drawn at random")
+    for each in sorted(Random(0).sample(every, min(SHOWN, len(every))), key=lambda e: e.feature):
+        table.add_row(f"{each.feature:,}", f"{each.detection.f1.value:.2f}", Text(each.rule))
+    console.print(table)
+
+
+def _share(console, share: Share) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(f"in the place of {share.site}", no_wrap=True)
+    table.add_column("loss added, nats a token")
+    for each in share.added:
+        table.add_row(each.name, _number(each.loss), style="bold" if each.name == "rules" else None)
+    console.print(table)
+    if share.recovered is not None:
+        console.print(
+            f"The rules recover {_number(share.recovered)} of what lies between the current token and the true codes; "
+            f"{share.features:,} rules of {share.leaves:,} leaves, {share.n_tokens:,} predictions."
+        )
+
+
+def _number(x: Estimate) -> str:
+    return f"{x.value:.3f}" + ("" if x.low is None else f" [{x.low:.3f}, {x.high:.3f}]")

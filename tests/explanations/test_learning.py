@@ -1,0 +1,81 @@
+"""Learning finds the rule that was planted, and says no more than it knows."""
+
+import numpy as np
+import pytest
+
+from physalis.explanations import Economy, Fields, Rule, Surroundings
+from physalis.explanations.learning import Corpus, Learner
+
+WORDS = ["map", "list", "tree", "red", "blue", "green", "run", "walk", "the", "a"]
+PIECES = [*(f" {word}" for word in WORDS), "(", ")", "\n", " Map", " maps", "7", "42"]
+CONTEXTS, LENGTH = 300, 32
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def text():
+    tokens = np.random.default_rng(0).integers(0, len(PIECES), (CONTEXTS, LENGTH))
+    return Surroundings(tokens, PIECES, Fields.of(tokens, PIECES))
+
+
+@pytest.fixture(scope="module")
+def corpus(text):
+    every = np.arange(text.n)
+    prunes = every >= text.n * 0.6
+    held = every >= text.n * 0.8
+    return Corpus.of(text, every[~prunes], every[prunes & ~held])
+
+
+def f1(predicted, true) -> float:
+    return 2 * float((predicted & true).sum()) / float(predicted.sum() + true.sum())
+
+
+PLANTED = [
+    '" map" = 3',
+    'lexeme "map" = 2',
+    '" map" and "(" before = 4',
+    '" map" and not "(" before = 4',
+    'kind "digits" = 1 or " tree" and " the" 2 before = 9',
+    'inside "(" and " run" = 2',
+    'previous word "red" and "(" = 2',
+    '" map" = 8 or " list" = 4 or " tree" = 2',
+]
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_rule_is_found(text, corpus, planted):
+    codes = Rule.parse(planted).predict(text)
+    at = np.flatnonzero(codes)
+    learned = at[at < text.n * 0.8]
+    found = Learner(corpus).learn(learned, codes[learned])
+    held = np.arange(text.n) >= text.n * 0.8
+    predicted = found.predict(text)
+    assert f1(predicted[held] > 0, codes[held] > 0) >= 0.95, str(found)
+    assert found.size <= Rule.parse(planted).size + 1, str(found)
+    assert np.corrcoef(predicted[held], codes[held])[0, 1] > 0.95, str(found)
+
+
+def test_what_is_random_has_no_rule(text, corpus):
+    at = np.flatnonzero(np.random.default_rng(1).random(text.n) < 0.01)
+    learned = at[at < text.n * 0.8]
+    found = Learner(corpus).learn(learned, np.ones(len(learned), np.float32))
+    held = np.arange(text.n) >= text.n * 0.8
+    fires = np.isin(np.arange(text.n), at)
+    assert f1(found.predict(text)[held] > 0, fires[held]) < 0.1
+
+
+def test_a_rule_costs_what_it_may(text, corpus):
+    codes = Rule.parse('" map" = 1 or " list" = 1 or " tree" = 1 or " red" = 1').predict(text)
+    at = np.flatnonzero(codes)
+    sizes = [Learner(corpus, Economy(leaves=n)).learn(at, codes[at]).size for n in (1, 2, 4)]
+    assert sizes[0] == 1 and sizes[1] <= 2 and sizes[2] <= 4
+    assert Learner(corpus, Economy(price=0.5)).learn(at, codes[at]).size < 4
+    assert Learner(corpus).learn(at[:0], codes[:0]) == Rule()
+
+
+def test_learning_again_gives_the_same(text, corpus):
+    codes = Rule.parse(PLANTED[4]).predict(text)
+    at = np.flatnonzero(codes)
+    learner = Learner(corpus)
+    assert learner.learn(at, codes[at]) == learner.learn(at, codes[at]) == Learner(corpus).learn(at, codes[at])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from physalis.errors import BadInput
     from physalis.evaluation import Evaluation, evaluate
     from physalis.exchange import convert
+    from physalis.explanations import Explanations, explain, program_share
     from physalis.models import load_model
     from physalis.recording import record, stream
     from physalis.site import Site
@@ -38,7 +39,8 @@ _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Evaluation": "evaluation", "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries",
     "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange", "dose_response": "steering",
-    "encode": "codes", "evaluate": "evaluation", "explain_dead_features": "dead_features", "finetune": "training",
+    "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
+    "program_share": "explanations", "explain_dead_features": "dead_features", "finetune": "training",
     "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
     "serve": "web.server.serving", "show": "web.notebooks.showing", "steer": "steering", "stream": "recording",
     "sweep": "sweeping", "table": "display.tables", "train": "training", "verify": "verifying",
@@ -47,9 +49,10 @@ _HOME = {
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Pairs", "Site", "StoredCodes", "TopKConfig",
-    "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain_dead_features", "finetune", "load",
-    "load_model", "plan", "record", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Site", "StoredCodes",
+    "TopKConfig", "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain", "explain_dead_features",
+    "finetune", "load", "load_model", "plan", "program_share", "record", "serve", "show", "steer", "stream", "sweep",
+    "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -42,6 +42,8 @@ from physalis.comparing.reader import KIND as COMPARISON
 from physalis.comparing.reader import Comparison
 from physalis.display.counts import counted
 from physalis.errors import BadInput
+from physalis.explanations import KIND as EXPLANATIONS
+from physalis.explanations import Explanations
 from physalis.placement.origin import Origin
 from physalis.recording.contexts import TEXT, written
 from physalis.runtime.progress import progress
@@ -236,13 +238,23 @@ def _comparison(folder: Path) -> str:
     return f"{opened.size('a'):,} features beside {opened.size('b'):,}"
 
 
+def _explanations(folder: Path) -> str:
+    found = Explanations.open(folder)
+    if found.counts.shape[0] != len(found) or len(found) != found.manifest.facts["n_features"]:
+        raise BadInput("There are not as many rules, counts and features.")
+    for each in found:
+        if each.program.size != each.size:
+            raise BadInput(f"The rule of feature {each.feature} has {each.program.size} leaves, not {each.size}.")
+    return f"{counted(len(found), 'rule')}, each read"
+
+
 def _forest(folder: Path) -> str:
     return f"{len(Forest.open(folder).summary.widths)} dictionaries in a row"
 
 
 _INSIDE: dict[str, Callable[[Path], str]] = {
     ACTIVATIONS: _activations, "dictionary": _dictionary, CODES: _codes, "atlas": _atlas, COMPARISON: _comparison,
-    FOREST: _forest,
+    FOREST: _forest, EXPLANATIONS: _explanations,
 }  # fmt: skip
 """What is read of each kind beside its manifest; of others their files are all."""
 

@@ -29,7 +29,7 @@ ROOM = 76
 NOT_OF_THE_FUNCTION = {
     "activations", "all", "article", "atlas", "author", "device", "dictionary", "dtype", "edit", "feature", "features",
     "field", "from_", "here_file", "host", "json", "k", "message", "model", "origin", "out", "port", "reads", "serve",
-    "settings", "site", "site_out", "skip", "strength", "text", "there_file", "tokens", "writes",
+    "settings", "share", "site", "site_out", "skip", "strength", "text", "there_file", "tokens", "writes",
 }  # fmt: skip
 """Options that are not a parameter of the public function by their own name, or that decide nothing by default."""
 

@@ -144,12 +144,10 @@ def test_a_record_its_keywords_and_its_options_are_one_set(function):
         assert not {*command.parameters} & {*fields}, "it is asked for beside the record"
 
 
-WRITTEN = (("activations", "activations"), ("narrow", "dictionary"))
-
-
 def test_what_a_manifest_says_is_the_record():
     """That of an earlier version too: a folder that was begun with it is gone on with."""
-    recorded, trained = (artifact.read(EARLIER / "0.1.0" / folder, kind) for folder, kind in WRITTEN)
+    recorded = artifact.read(EARLIER / "0.1.0" / "activations", "activations")
+    trained = artifact.read(EARLIER / "0.1.0" / "narrow", "dictionary")
     fields, said = ({each.name for each in dataclasses.fields(of)} for of in (Reading, Training))
     assert {*recorded.config} == fields - {"seed"} | {"model", "dtype", "text", "site", "hygiene"}
     assert Reading(**{name: recorded.config[name] for name in fields - {"seed"}}, seed=recorded.seed) == Reading(

@@ -57,7 +57,7 @@ def record(
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     *,
     workers: int = 1,
-    **changed: Unpack[ReadingOptions],
+    **options: Unpack[ReadingOptions],
 ) -> list[Activations]:
     """Record what ``model`` computes at each of ``sites`` on text into the folder beside it in ``outs``, all in one
     forward pass; folders that are finished are only opened.
@@ -75,7 +75,7 @@ def record(
     reads, text that is not there, too short or another than the folder's, activations that are no numbers, a folder
     that holds something else or is being written by another process, or a full disk.
     """
-    reading, folders = replace(reading, **changed), [Path(out) for out in outs]
+    reading, folders = replace(reading, **options), [Path(out) for out in outs]
     _check_lists(sites, folders)
     for site in sites:
         model.width(site)  # which every row has to have

@@ -177,7 +177,7 @@ def stream(
     *,
     writes: Sequence[Site] = (),
     window: int = 4,
-    **changed: Unpack[ReadingOptions],
+    **options: Unpack[ReadingOptions],
 ) -> Stream:
     """The train part of what ``record`` would write with these options, computed as it is read: ``x`` is what the sites
     of ``reads`` hold, side by side, and ``y`` what those of ``writes`` hold, or ``x`` itself where there are none.
@@ -185,7 +185,7 @@ def stream(
     One forward pass reads them all. ``window`` shards are held in memory at a time and shuffled together. Raises
     BadInput as ``record`` does.
     """
-    reading, sites = replace(reading, **changed), [*reads, *writes]
+    reading, sites = replace(reading, **options), [*reads, *writes]
     if not reads or len(set(sites)) < len(sites):
         raise BadInput(
             f"A stream reads at least one site, and names each once; received {', '.join(map(str, sites)) or 'none'}."

@@ -55,7 +55,7 @@ def finetune(
     *,
     out: str | Path,
     objective: Objective = kl,
-    **changed: Unpack[FinetuningOptions],
+    **options: Unpack[FinetuningOptions],
 ) -> Dictionary:
     """Train the dictionary in one folder further, end to end, and write it to the folder ``out``.
 
@@ -71,7 +71,7 @@ def finetune(
     """
     told, folder = artifact.read(Path(dictionary), "dictionary"), Path(out)
     _check(told, source, model)
-    finetuning = replace(finetuning, **changed)
+    finetuning = replace(finetuning, **options)
     batch, lr, seed = finetuning.batch, finetuning.lr, finetuning.seed
     contexts = source.train.contexts
     size = batch * source.context

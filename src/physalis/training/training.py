@@ -95,7 +95,7 @@ def train(
     seeds: Sequence[int] | None = None,
     continue_from: Sequence[str | Path] | None = None,
     device: torch.device | str | None = None,
-    **changed: Unpack[TrainingOptions],
+    **options: Unpack[TrainingOptions],
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
@@ -114,7 +114,7 @@ def train(
     fewer tokens than a batch, if widths do not fit, for a config with layer norm, if a folder holds something else, or
     if what is gone on with is another dictionary, of other sites or another model, or was trained by another tool.
     """
-    device, training = chosen(device), replace(training, **changed)
+    device, training = chosen(device), replace(training, **options)
     frozen, seed, batch_size = training.frozen, training.seed, training.batch_size
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds

@@ -7,19 +7,20 @@ import os
 import re
 import shlex
 import shutil
-from typing import Any, Unpack, get_args, get_type_hints
+from typing import Unpack, get_args, get_type_hints
 
 import pytest
 import ten_layers
 from cyclopts import Parameter
 from cyclopts.help import HelpEntry
 from earlier import CONTEXT, EARLIER, TOKENS
+from taken import defaults
 from tree import ROOT, TESTS
 from walked import COMMANDS
 
 from physalis import artifact, dictionaries
 from physalis.cli import VERBS, app, training
-from physalis.cli.arguments.asked import Asked, AskedFinetuning, AskedReading, AskedTraining
+from physalis.cli.arguments.asked import AskedFinetuning, AskedReading, AskedTraining
 from physalis.cli.arguments.defaults import _split, defaults_of
 from physalis.cli.arguments.help import Page, Verb, first
 from physalis.cli.arguments.settings import DECIDED, architectures
@@ -115,17 +116,6 @@ RECORDS = {
     train: (Training, TrainingOptions, AskedTraining), finetune: (Finetuning, FinetuningOptions, AskedFinetuning),
 }  # fmt: skip
 """Functions whose options are a record: that, its fields as keywords, and those that the command line has."""
-
-
-def defaults(of) -> dict[str, Any]:
-    """What a function takes, or a class has, with its default; of a record of options its fields."""
-    found = {}
-    for name, parameter in inspect.signature(of).parameters.items():
-        if isinstance(parameter.default, Reading | Training | Finetuning | Asked):
-            found |= vars(parameter.default)
-        else:
-            found[name] = parameter.default
-    return found
 
 
 @pytest.mark.parametrize("function", RECORDS, ids=lambda function: function.__name__)

@@ -1,6 +1,5 @@
 """physalis: the steps that ``training.train`` takes, with its own start, optimiser, schedule and dead-feature rule."""
 
-import inspect
 from contextlib import ExitStack
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from physalis.dictionaries import TopK, TopKConfig
 from physalis.runtime.device import ranking_dtype, repeatable
-from physalis.training.training import Run, Schedule, learning_rate, train
+from physalis.training import Training
+from physalis.training.training import Run, Schedule, learning_rate
 from physalis.types import Batch
-
-DEFAULTS = {name: p.default for name, p in inspect.signature(train).parameters.items()}
 
 
 class Physalis:
@@ -29,7 +27,7 @@ class Physalis:
         sample = self._centre(rows.train(0, min(n, rows.n_train)))
         dictionary.start(Batch(sample, sample), seed=setting.seed)
         # what train() chooses where nothing is given
-        lr, warmup, decay = learning_rate(rows.d), min(100, setting.steps // 20), DEFAULTS["decay"]
+        lr, warmup, decay = learning_rate(rows.d), min(100, setting.steps // 20), Training.decay
         self.schedule = Schedule(lr=lr, warmup=warmup, decay=decay, steps=setting.steps)
         self.dead_after = min(10_000_000, setting.steps * setting.batch // 20)
         self.run, self.at = Run(dictionary), 0

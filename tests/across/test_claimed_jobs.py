@@ -2,11 +2,11 @@
 of the job, or is named here with the reason why it decides nothing."""
 
 import contextlib
-import inspect
 import json
 
 import pytest
 import torch
+from taken import defaults
 
 from physalis import artifact
 from physalis.activations import Activations
@@ -166,10 +166,10 @@ def test_whatever_is_asked_is_part_of_the_job(verb, cases, job_of):
     wanted = job_of(verb, **usual)
     assert job_of(verb, **usual) == wanted
     shared = []
-    for name, parameter in inspect.signature(verb).parameters.items():
+    for name, default in defaults(verb).items():
         if name in DECIDES_NOTHING or (verb, name) in IMPLIED:
             continue
-        value = others[name] if name in others else other(usual.get(name, parameter.default))
+        value = others[name] if name in others else other(usual.get(name, default))
         if job_of(verb, **{**usual, name: value}) == wanted:
             shared.append(name)
     assert not shared, f"{verb.__name__}: calls that differ in {', '.join(shared)} share a result"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,9 +77,11 @@ def wrong_options(tree: ast.Module, names: dict[str, Any]) -> list[str]:
         if called is None or not (getattr(called, "__module__", "") or "").startswith("physalis"):
             continue
         parameters = inspect.signature(called).parameters
-        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        rest = [each.annotation for each in parameters.values() if each.kind is each.VAR_KEYWORD]
+        if not all(typing.get_origin(each) is typing.Unpack for each in rest):
             continue
-        unknown = [word.arg for word in call.keywords if word.arg and word.arg not in parameters]
+        known = {*parameters, *(name for each in rest for name in typing.get_args(each)[0].__annotations__)}
+        unknown = [word.arg for word in call.keywords if word.arg and word.arg not in known]
         wrong += [f"{ast.unparse(call.func)}({name}=)" for name in unknown]
     return wrong
 

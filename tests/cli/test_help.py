@@ -7,22 +7,29 @@ import os
 import re
 import shlex
 import shutil
-from typing import get_args
+from typing import Unpack, get_args, get_type_hints
 
 import pytest
 import ten_layers
 from cyclopts import Parameter
 from cyclopts.help import HelpEntry
+from earlier import CONTEXT, EARLIER, TOKENS
+from taken import defaults
 from tree import ROOT, TESTS
 from walked import COMMANDS
 
-from physalis import dictionaries
+from physalis import artifact, dictionaries
 from physalis.cli import VERBS, app, training
+from physalis.cli.arguments.asked import AskedFinetuning, AskedReading, AskedTraining
 from physalis.cli.arguments.defaults import _split, defaults_of
 from physalis.cli.arguments.help import Page, Verb, first
 from physalis.cli.arguments.settings import DECIDED, architectures
 from physalis.cli.arguments.sources import config_for
 from physalis.dictionaries.base import Shape
+from physalis.recording import Reading, record, stream
+from physalis.recording.options import ReadingOptions
+from physalis.training import Finetuning, Training, finetune, train
+from physalis.training.options import FinetuningOptions, TrainingOptions, stored
 
 ROOM = 76
 """Columns inside a panel of a terminal of 80."""
@@ -87,29 +94,59 @@ def test_each_default_is_the_functions_own(command):
     page = page_of(command)
     if not page.of:
         return
-    for name, parameter in inspect.signature(command.app.default_command).parameters.items():
-        if parameter.default is inspect.Parameter.empty or name in (
-            "json",
-            "loading",
-            "computing",
-            "serve",
-            "out",
-            "all_",
-            "yes",
-        ):
+    for name, stated in defaults(command.app.default_command).items():
+        if stated is inspect.Parameter.empty or name in ("json", "loading", "computing", "serve", "out", "all_", "yes"):
             continue
-        assert parameter.default is None, f"{command} --{name} states a default"
+        assert stated is None, f"{command} --{name} states a default"
         function, _, own = page.called.get(name, name).rpartition(".")
         module, *names = _split(function or page.of)
         of = importlib.import_module(f"physalis.{module}")
         for each in names:
             of = getattr(of, each)
-        taken = inspect.signature(of).parameters
+        taken = defaults(of)
         assert own in taken or name in NOT_OF_THE_FUNCTION, f"{command} --{name} is no parameter of {page.of}"
-        default = taken[own].default if own in taken else None
+        default = taken.get(own)
         shown = page._default(HelpEntry(positive_names=(f"--{name.replace('_', '-')}",)))
         if default and isinstance(default, int | float | str) and not isinstance(default, bool):
             assert shown == default or (shown and _read(shown) == pytest.approx(default, rel=0.01)), (name, shown)
+
+
+RECORDS = {
+    record: (Reading, ReadingOptions, AskedReading), stream: (Reading, ReadingOptions, None),
+    train: (Training, TrainingOptions, AskedTraining), finetune: (Finetuning, FinetuningOptions, AskedFinetuning),
+}  # fmt: skip
+"""Functions whose options are a record: that, its fields as keywords, and those that the command line has."""
+
+
+@pytest.mark.parametrize("function", RECORDS, ids=lambda function: function.__name__)
+def test_a_record_its_keywords_and_its_options_are_one_set(function):
+    of, keywords, asked = RECORDS[function]
+    fields = {each.name: each.type for each in dataclasses.fields(of)}
+    parameters = inspect.signature(function).parameters.values()
+    assert get_type_hints(keywords) == fields and not keywords.__required_keys__
+    assert [each.default for each in parameters if isinstance(each.default, of)] == [of()]
+    assert [each.annotation for each in parameters if each.kind is each.VAR_KEYWORD] == [Unpack[keywords]]
+    assert not {each.name for each in parameters} & {*fields}
+    if asked is not None:
+        command = inspect.signature(app[function.__name__].default_command)
+        assert vars(asked()) == dict.fromkeys(vars(asked())) and {*vars(asked())} <= {*fields}
+        assert asked() in [each.default for each in command.parameters.values()]
+        assert not {*command.parameters} & {*fields}, "it is asked for beside the record"
+
+
+def test_what_a_manifest_says_is_the_record():
+    """That of an earlier version too: a folder that was begun with it is gone on with."""
+    recorded = artifact.read(EARLIER / "0.1.0" / "activations", "activations")
+    trained = artifact.read(EARLIER / "0.1.0" / "narrow", "dictionary")
+    fields, said = ({each.name for each in dataclasses.fields(of)} for of in (Reading, Training))
+    assert {*recorded.config} == fields - {"seed"} | {"model", "dtype", "text", "site", "hygiene"}
+    assert Reading(**{name: recorded.config[name] for name in fields - {"seed"}}, seed=recorded.seed) == Reading(
+        tokens=TOKENS, context=CONTEXT, held_out=0.3
+    )
+    assert {*trained.config["training"]} == {*stored(dict.fromkeys(said)), "steps"}
+    names = stored({name: name for name in said})
+    again = Training(**{own: trained.config["training"][name] for name, own in names.items()})
+    assert again.said(trained.config["training"]["steps"]) == trained.config["training"]
 
 
 def _read(shown: str) -> float | None:

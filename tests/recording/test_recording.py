@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from physalis.activations import Activations
 from physalis.errors import BadInput
 from physalis.models import load_model
 from physalis.models.tiny import tiny_model
-from physalis.recording import jobs, plan, record
+from physalis.recording import Reading, jobs, plan, record
 from physalis.site import Site
 
 SITE = Site("resid_post", 1)
@@ -237,6 +238,12 @@ def test_sinks_are_left_out_and_counted(model, text, tmp_path, monkeypatch):
     assert not (found.tokens.reshape(-1)[kept] == ord("\n")).any()
 
 
+def test_options_are_keywords_or_a_record(model, text, recorded, tmp_path):
+    found = record(model, text, [SITE], [tmp_path], Reading(**{**OPTIONS, "tokens": 320}), tokens=OPTIONS["tokens"])[0]
+    assert contents(tmp_path) == contents(recorded.folder)
+    assert asdict(Reading(**OPTIONS)).items() <= {**found.manifest.config, "seed": found.manifest.seed}.items()
+
+
 def test_without_bos_nothing_is_skipped(model, text, tmp_path):
     found = record(model, text, [SITE], [tmp_path], **{**OPTIONS, "tokens": 640}, bos=False)[0]
     assert found.manifest.facts["dropped"]["bos"] == 0 and not found.hygiene.skip_first
@@ -270,6 +277,7 @@ def test_bad_input_gets_a_sentence(model, text, tmp_path):
     fails("shorter than one context", source=str(short), out=tmp_path / "b")
     short.write_text(" \n")
     fails("text is empty", source=str(short), out=tmp_path / "c")
+    fails("context must be at least 1; received 0", context=0)
     fails("workers must be at least 1; received 0", workers=0)
     fails("received -0.1", held_out=-0.1, out=tmp_path / "d")
     (tmp_path / "notes").mkdir()

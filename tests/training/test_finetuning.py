@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import threading
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -16,7 +17,7 @@ from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model
 from physalis.recording import record
 from physalis.site import Site
-from physalis.training import checkpoints, finetuning, history, loop
+from physalis.training import Finetuning, checkpoints, finetuning, history, loop
 from physalis.training.finetuning import LOGITS, Run, Splice, ce, finetune, kl
 from physalis.training.objectives import identity
 from physalis.training.training import train
@@ -82,7 +83,9 @@ def test_kl_falls_on_held_out_text_and_fvu_stays(tiny, tiny_activations, tiny_di
     manifest = artifact.read(tmp_path / "tuned", "dictionary")
     trained = artifact.read(tiny_dictionary, "dictionary")
     assert manifest.inputs["dictionary"] == trained.hash and manifest.config["training"] == trained.config["training"]
-    assert manifest.config["finetuning"]["objective"] == "kl" and manifest.facts["finetuned"] == rows[-1]
+    said = manifest.config["finetuning"]
+    assert said == asdict(Finetuning(**OPTIONS)) | {"objective": "kl", "steps": said["steps"]}
+    assert manifest.facts["finetuned"] == rows[-1]
 
 
 def test_a_transcoder_is_tuned_at_what_it_writes(tiny, transcoder, tmp_path):

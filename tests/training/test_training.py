@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from physalis import artifact, dictionaries
 from physalis.cli.arguments.sources import config_for
 from physalis.dictionaries import BatchTopK, BatchTopKConfig, ListaMatryoshkaConfig, TopKConfig
 from physalis.errors import BadInput
-from physalis.training import checkpoints, training
+from physalis.training import Training, checkpoints, training
 from physalis.training.training import Schedule, train
 from physalis.types import Batch
 
@@ -228,6 +229,21 @@ def test_each_architecture_learns_at_its_own_pace(tiny_activations, tmp_path):
     train(tiny_activations, configs, names, **OPTIONS)
     usual, fast = (artifact.read(name, "dictionary").config["training"]["lr"] for name in names)
     assert usual == training.learning_rate(tiny_activations.d) and fast == pytest.approx(1.6 * usual)
+
+
+def test_options_are_keywords_or_a_record(tiny_activations, tmp_path):
+    config = TopKConfig(**shape(tiny_activations))
+    train(tiny_activations, [config], [tmp_path / "keywords"], **OPTIONS, seed=3)
+    asked = Training(**OPTIONS, seed=4)
+    train(tiny_activations, [config], [tmp_path / "record"], asked, seed=3)
+    assert contents(tmp_path / "keywords") == contents(tmp_path / "record")
+    said = artifact.read(tmp_path / "record", "dictionary").config["training"]
+    settled = {name: said[name] for name in ("lr", "warmup", "dead_after")}
+    assert said == replace(asked, seed=3, **settled).said(said["steps"])
+    with pytest.raises(TypeError, match="epoch"):
+        train(tiny_activations, [config], [tmp_path / "other"], epoch=1)
+    with pytest.raises(BadInput, match="at least 1, a learning rate above 0; received 512, 0 and None"):
+        Training(batch_size=512, epochs=0)
 
 
 def test_divergence_is_said(tiny_activations, tmp_path):

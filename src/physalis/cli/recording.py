@@ -5,7 +5,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli.arguments import early
-from physalis.cli.arguments.amounts import Amount, Count, Features, Range
+from physalis.cli.arguments.amounts import Amount, Count, Features
+from physalis.cli.arguments.asked import AskedReading
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import (
     Architecture,
@@ -15,7 +16,6 @@ from physalis.cli.arguments.options import (
     K,
     Loading,
     Model_,
-    Order,
     Out,
     Skip,
     Trust,
@@ -46,26 +46,8 @@ def record(
         ),
     ],
     out: Out,
-    tokens: Annotated[Amount, Parameter(help="Positions to record; text that holds fewer is used whole.")] = None,
-    field: Annotated[
-        str | None,
-        Parameter(
-            help="Field that is the text in rows of .jsonl, .json, .csv, .tsv and .parquet files, a.b for b inside a; "
-            "text unless given.",
-            metavar="NAME",
-        ),
-    ] = None,
-    context: Annotated[Amount, Parameter(help="Tokens that are read together.")] = None,
-    bos: Annotated[bool | None, Parameter(help="Whether contexts begin with the tokenizer's BOS token.")] = None,
-    held_out: Annotated[
-        float | None,
-        Parameter(
-            help="Share of the text that is kept apart for judging.", validator=Range(0, below=1), metavar="SHARE"
-        ),
-    ] = None,
-    batch: Annotated[Count, Parameter(help="Contexts that go through the model at once.")] = None,
+    reading: AskedReading = AskedReading(),  # noqa: B008 (frozen)
     workers: Annotated[Count, Parameter(help="Processes that record, each with a copy of the model.")] = None,
-    seed: Order = None,
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:
@@ -77,19 +59,13 @@ def record(
     sites = early.sites(site)
     outs = [out] if len(sites) == 1 else [out / str(each) for each in sites]
     for each, folder in zip(sites, outs, strict=True):
-        early.out(
-            folder, "activations", site=str(each), tokens=tokens, field=field, context=context, bos=bos,
-            held_out=held_out, batch=batch, seed=seed,
-        )  # fmt: skip
+        early.out(folder, "activations", site=str(each), **reading.options())
     early.layers(model, sites)
-    early.text(text, field)
+    early.text(text, reading.field)
     from physalis import record as record_
     from physalis.cli.shown import printing
 
-    options = given(
-        tokens=tokens, field=field, context=context, bos=bos, held_out=held_out, batch=batch, workers=workers, seed=seed
-    )
-    made = record_(loading.load(model), text, sites, outs, **options)
+    made = record_(loading.load(model), text, sites, outs, **reading.options(), **given(workers=workers))
     printing.show(made[0] if len(made) == 1 else made, json=json)
 
 
@@ -103,7 +79,7 @@ def model(name: Model_, /, *, trust_model_code: Trust = None, json: Json = False
 
 
 @verb(
-    of="training.planning.plan", dictionary="architecture",
+    of="training.planning.plan", dictionary="architecture", k="dictionaries.architectures.topk.TopKConfig.k",
     example="physalis plan smollm2 --site L9.resid_post --tokens 2M --features 8x",
 )  # fmt: skip
 def plan(

@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli.arguments import early
-from physalis.cli.arguments.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Positive, Range, as_wholes
+from physalis.cli.arguments.amounts import LARGEST_SEED, MOST, Amount, Count, Features, Range, as_wholes
+from physalis.cli.arguments.asked import AskedFinetuning, AskedTraining
 from physalis.cli.arguments.defaults import defaults_of
 from physalis.cli.arguments.help import SETTINGS, verb
 from physalis.cli.arguments.options import (
@@ -19,10 +20,8 @@ from physalis.cli.arguments.options import (
     K,
     Loading,
     ModelAgain,
-    Order,
     Out,
     Predicted,
-    Rate,
     Recordings,
     Skip,
     Writes,
@@ -30,6 +29,7 @@ from physalis.cli.arguments.options import (
 )
 from physalis.cli.shown.hints import beside, named, say_next
 from physalis.errors import BadInput
+from physalis.training.options import stored
 
 Set = Annotated[
     list[str] | None,
@@ -64,10 +64,7 @@ def train(
             help="Go on with this dictionary, its size and settings, in the new folder OUT: with more text, or longer.",
         ),
     ] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Rate = None,
-    seed: Order = None,
+    training: AskedTraining = AskedTraining(),  # noqa: B008 (frozen)
     device: Device = None,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -88,7 +85,7 @@ def train(
         )
     early.out(
         out, "dictionary", dictionary={"n_features": early.plain_features(features), "k": k, **chosen},
-        training={"epochs": epochs, "batch_size": batch_size, "lr": lr, "order": seed},
+        training=stored(training.options()),
         inputs={"activations": read[0].hash if len(read) == 1 else None},
     )  # fmt: skip
     from physalis import artifact
@@ -97,7 +94,7 @@ def train(
     from physalis.cli.shown import printing
     from physalis.placement.origin import recorded
 
-    options = given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
+    options = training.options() | given(device=device)
     if about is None or continue_from is None:
         source = opened(activations, writes)
         config = config_for(source, features, settings or (), **given(architecture=dictionary, k=k, skip=skip))
@@ -184,14 +181,7 @@ def finetune(
     out: Out,
     writes: Writes = None,
     model: ModelAgain = None,
-    tokens: Annotated[Amount, Parameter(help="Tokens to train on.")] = None,
-    batch: Annotated[Count, Parameter(help="Contexts a training step.")] = None,
-    lr: Annotated[Positive, Parameter(help="Learning rate to start from.")] = None,
-    fvu_weight: Annotated[
-        float | None,
-        Parameter(help="Weight of the reconstruction beside the model's loss.", validator=Range(0), metavar="NUMBER"),
-    ] = None,
-    seed: Order = None,
+    finetuning: AskedFinetuning = AskedFinetuning(),  # noqa: B008 (frozen)
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:
@@ -201,7 +191,7 @@ def finetune(
     """
     about = early.dictionary(dictionary)
     early.recordings(activations, writes)
-    asked = {"tokens": tokens, "batch": batch, "lr": lr, "fvu_weight": fvu_weight, "seed": seed}
+    asked = finetuning.options()
     early.out(out, "dictionary", finetuning=asked, inputs={"dictionary": about.hash})
     from physalis import artifact
     from physalis import finetune as finetune_
@@ -209,8 +199,7 @@ def finetune(
     from physalis.placement.origin import recorded
 
     source = recorded(about, activations, writes)
-    options = given(tokens=tokens, batch=batch, lr=lr, fvu_weight=fvu_weight, seed=seed)
-    finetune_(dictionary, source, printing.model_of(activations[0], model, loading), out=out, **options)
+    finetune_(dictionary, source, printing.model_of(activations[0], model, loading), out=out, **asked)
     printing.show(artifact.read(out, "dictionary"), json=json)
     if not json:
         say_next("evaluate", out, *activations, *named("--writes", writes), "--out", beside(out, "evaluation"))

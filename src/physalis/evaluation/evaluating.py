@@ -11,6 +11,7 @@ trained the same way.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +31,11 @@ from physalis.metrics import RECONSTRUCTION, Interval, Sums, fvu, l0
 from physalis.models import Model
 from physalis.placement.origin import Recordings, recorded
 from physalis.runtime import device
+from physalis.training.options import Training
 from physalis.training.training import train
 
 OWN, FROZEN, MAP = "", "frozen", "linear"
-REPEATED = ("epochs", "batch_size", "lr", "warmup", "decay", "dead_after")
+REPEATED = tuple(each.name for each in fields(Training) if each.name not in ("frozen", "seed"))
 """What a training is to be known by, so that another can be like it."""
 
 
@@ -199,6 +201,6 @@ def _map_name(source: Activations | Pairs, rank: int) -> str:
 def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int, where: torch.device) -> None:
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = dictionaries.make(about.config["architecture"], about.config["dictionary"]).config
-    t = about.config["training"]
-    kept = {key: t[key] for key in REPEATED}
-    train(source, [config], [folder], frozen="dec", seed=seed, device=where, **kept)
+    said = about.config["training"]
+    training = Training(**{name: said[name] for name in REPEATED}, frozen="dec", seed=seed)
+    train(source, [config], [folder], training, device=where)

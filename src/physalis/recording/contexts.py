@@ -32,6 +32,7 @@ from physalis.models import (
     packed,
 )
 from physalis.recording.held_out import Slice, split
+from physalis.recording.options import Reading, n_contexts
 
 TEXT = "text.json"
 
@@ -60,31 +61,12 @@ class _Told(_Read):
     files: dict[Literal["tokens.npy", "documents.npy"], str]
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise BadInput for a size below 1."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise BadInput(f"{name} must be at least 1; received {value}.")
-
-
-def check_text(model: Model, *, tokens: int, context: int, bos: bool, held_out: float) -> None:
-    """Raise BadInput for options that no text can meet, before any is read."""
-    model.corpus.check_context(context, bos=bos)
-    model.check_length(context, "A context", "Choose a smaller --context.")
-    n_contexts(tokens, context)
-    check_context(context)
-    first_token(model, bos=bos)
-    if not 0 <= held_out < 1:
-        raise BadInput(f"held_out is a share of the text, from 0 up to but not including 1; received {held_out}.")
-
-
-def n_contexts(tokens: int, context: int) -> int:
-    """Whole contexts in ``tokens``. Raises BadInput if there is not one."""
-    if tokens < context:
-        raise BadInput(
-            f"{tokens} tokens are less than one context of {context}. Ask for more tokens or a smaller context."
-        )
-    return tokens // context
+def check_text(model: Model, reading: Reading) -> None:
+    """Raise BadInput for contexts that this model cannot read, before any text is read."""
+    model.corpus.check_context(reading.context, bos=reading.bos)
+    model.check_length(reading.context, "A context", "Choose a smaller --context.")
+    check_context(reading.context)
+    first_token(model, bos=reading.bos)
 
 
 def opened(corpus: Corpus, source: str, field: str | None, trail: Trail) -> Iterator[Any]:
@@ -134,19 +116,16 @@ class Text:
         return ids if self.separator in (None, int(ids[-1])) else np.append(ids, np.int32(self.separator))
 
 
-def read_text(
-    model: Model, texts: Iterable[Any], *, tokens: int, context: int, bos: bool, held_out: float, seed: int,
-    spool: Path | None = None,
-) -> Text:  # fmt: skip
-    """Read documents up to ``tokens`` tokens, whole contexts only, and draw about a share of ``held_out`` of them.
+def read_text(model: Model, texts: Iterable[Any], reading: Reading, *, spool: Path | None = None) -> Text:
+    """Read documents as ``reading`` says, whole contexts only, and draw those that are held out.
 
     Token ids lie in a file in ``spool`` that has no name, so that they may be more than memory holds. Says on standard
     error if the text holds fewer tokens, and where a document is on both sides. Raises BadInput for text that does not
     fill a context, and for documents of another shape than the corpus's.
     """
-    first, shape = first_token(model, bos=bos), model.corpus.shape
+    first, shape, context = first_token(model, bos=reading.bos), model.corpus.shape, reading.context
     width = context if first is None else context - 1
-    wanted = n_contexts(tokens, context)
+    wanted = n_contexts(reading.tokens, context)
     left, lengths = (wanted + 1) * width, []  # one context more: each part drops what does not fill its last
     with tempfile.TemporaryFile(dir=spool) as f:
         for ids in model.corpus.encoded(texts):
@@ -163,7 +142,7 @@ def read_text(
         check_enough(len(lengths), sum(lengths), context=context, first=first)
         f.flush()
         flat = np.memmap(f, np.int32, "r")
-    train, held = split(np.array(lengths), share=held_out, context=width, seed=seed)
+    train, held = split(np.array(lengths), share=reading.held_out, context=width, seed=reading.seed)
     n_held = min(sum(each.stop - each.start for each in held) // width, wanted - 1)
     n_train = min(sum(each.stop - each.start for each in train) // width, wanted - n_held)
     found, asked = (n_train + n_held) * context, wanted * context

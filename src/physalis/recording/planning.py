@@ -9,8 +9,8 @@ import numpy as np
 
 from physalis.activations import Span
 from physalis.models import Model
-from physalis.recording.contexts import check_sizes, n_contexts
 from physalis.recording.forward import collect, pilot
+from physalis.recording.options import Reading, n_contexts
 from physalis.runtime.device import forget_peak_memory, peak_memory
 from physalis.site import Site
 
@@ -37,10 +37,10 @@ def plan(
     model: Model,
     sites: Site | Sequence[Site],
     *,
-    tokens: int = 2_000_000,
-    context: int = 128,
-    batch: int = 32,
-    shard_rows: int = 65_536,
+    tokens: int = Reading.tokens,
+    context: int = Reading.context,
+    batch: int = Reading.batch,
+    shard_rows: int = Reading.shard_rows,
 ) -> Plan:
     """Estimate a recording of ``sites`` from a few forward passes over random tokens, and the sizes of what it holds
     and writes.
@@ -50,7 +50,7 @@ def plan(
     every = [sites] if isinstance(sites, Site) else list(sites)
     for site in every:
         model.width(site)  # which every row has to have
-    check_sizes(batch=batch, shard_rows=shard_rows)
+    Reading(tokens=tokens, context=context, batch=batch, shard_rows=shard_rows)  # refuses what is none
     tokens = n_contexts(tokens, context) * context
     batch = min(batch, tokens // context)
     ids = np.random.default_rng(0).integers(model.vocab_size, size=(batch, context), dtype=np.int32)

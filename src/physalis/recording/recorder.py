@@ -15,9 +15,10 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -29,7 +30,6 @@ from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.recording.contexts import (
     TEXT,
-    check_sizes,
     check_text,
     difference,
     opened,
@@ -40,6 +40,7 @@ from physalis.recording.contexts import (
 )
 from physalis.recording.forward import pilot
 from physalis.recording.jobs import hygienes_to_dict, read_layout, shard_jobs, write_layout
+from physalis.recording.options import Reading, ReadingOptions, check_sizes
 from physalis.runtime.jobs import run
 from physalis.runtime.processes import in_processes
 from physalis.site import Site
@@ -53,22 +54,17 @@ def record(
     source: str,
     sites: Sequence[Site],
     outs: Sequence[Path | str],
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
     *,
-    tokens: int = 2_000_000,
-    context: int = 128,
-    bos: bool = True,
-    field: str | None = None,
-    held_out: float = 0.1,
-    seed: int = 0,
-    batch: int = 32,
-    shard_rows: int = 65_536,
     workers: int = 1,
+    **options: Unpack[ReadingOptions],
 ) -> list[Activations]:
     """Record what ``model`` computes at each of ``sites`` on text into the folder beside it in ``outs``, all in one
     forward pass; folders that are finished are only opened.
 
     Sites recorded together hold the same positions in the same order, so that ``Pairs`` can join them: a position that
     hygiene leaves out at one site is left out at all. Memory grows with the number of sites: lower ``shard_rows``.
+    Options are keywords, as in ``tokens=300_000``, or one ``Reading``: what the manifest says.
     ``source`` and ``field`` are as for ``documents``. ``tokens`` counts positions, BOS included; text that holds fewer
     is used whole. About a share of ``held_out`` is kept apart for judging: documents drawn at random from all over the
     text, in contexts of their own, which come last. ``batch`` contexts go through the model at once. ``seed`` decides
@@ -79,18 +75,18 @@ def record(
     reads, text that is not there, too short or another than the folder's, activations that are no numbers, a folder
     that holds something else or is being written by another process, or a full disk.
     """
-    folders = [Path(out) for out in outs]
+    reading, folders = replace(reading, **options), [Path(out) for out in outs]
     _check_lists(sites, folders)
     for site in sites:
         model.width(site)  # which every row has to have
-    check_sizes(batch=batch, workers=workers, shard_rows=shard_rows)
-    check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
+    check_sizes(workers=workers)
+    check_text(model, reading)
     corpus = model.corpus
     common: dict[str, Any] = {
         "model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "text": corpus.named(source),
-        "field": field, "tokens": tokens, "context": context, "bos": bos, "held_out": held_out, "batch": batch,
-        "shard_rows": shard_rows,
+        **asdict(reading),
     }  # fmt: skip
+    seed = common.pop("seed")  # has a place of its own
     if len(sites) > 1:
         common["sites"] = sorted(map(str, sites))
     if corpus.name != DEFAULT:
@@ -98,14 +94,12 @@ def record(
     inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
     trail = Trail()
     # What cannot be read claims no folder.
-    texts = None if all((folder / TEXT).exists() for folder in folders) else opened(corpus, source, field, trail)
+    there = all((folder / TEXT).exists() for folder in folders)
+    texts = None if there else opened(corpus, source, reading.field, trail)
 
     def write(folder: Path) -> None:
-        found = texts or opened(corpus, source, field, trail)
-        text = read_text(
-            model, found, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed, spool=folder
-        )
-        write_text(folder, text, trail)
+        found = texts or opened(corpus, source, reading.field, trail)
+        write_text(folder, read_text(model, found, reading, spool=folder), trail)
 
     with ExitStack() as stack:
         jobs = [{**common, "site": str(site)} for site in sites]
@@ -114,8 +108,8 @@ def record(
             for folder, job in zip(folders, jobs, strict=True)
         ]
         n_held_out = _write_texts(folders, corpus, source, write)
-        hygienes, spans = _laid_out(model, sites, folders, bos=bos, held_out=n_held_out, shard_rows=shard_rows)
-        shards = shard_jobs(model, hygienes, folders, spans, batch=batch, seed=seed)
+        hygienes, spans = _laid_out(model, sites, folders, reading, held_out=n_held_out)
+        shards = shard_jobs(model, hygienes, folders, spans, batch=reading.batch, seed=seed)
         title = f"Recording {sites[0]}" if len(sites) == 1 else f"Recording {len(sites)} sites"
         made = run(shards, title, "tokens", partial(in_processes, workers=workers))
         if all(finished) and not made:
@@ -176,13 +170,13 @@ def _forget_shards(folder: Path) -> None:
 
 
 def _laid_out(
-    model: Model, sites: Sequence[Site], folders: Sequence[Path], *, bos: bool, held_out: int, shard_rows: int
+    model: Model, sites: Sequence[Site], folders: Sequence[Path], reading: Reading, *, held_out: int
 ) -> tuple[dict[Site, Hygiene], list[Span]]:
     ids = np.load(folders[0] / TOKENS, mmap_mode="r")
     fixed = next(filter(None, (read_layout(folder, sites, len(ids)) for folder in folders)), None)
     if fixed is None:
-        spans = lay_out(len(ids), held_out=held_out, contexts_per_shard=max(1, shard_rows // ids.shape[1]))
-        fixed = pilot(model, sites, ids, bos=bos), spans
+        spans = lay_out(len(ids), held_out=held_out, contexts_per_shard=reading.contexts_per_shard)
+        fixed = pilot(model, sites, ids, bos=reading.bos), spans
     hygienes, spans = fixed
     for site, folder in zip(sites, folders, strict=True):
         if read_layout(folder, sites, len(ids)) is None:

@@ -7,9 +7,10 @@ the same batches, bit for bit, and a larger one the same rows in another order.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import chain, count, islice
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -37,8 +38,9 @@ from physalis.artifact import digest
 from physalis.corpora import Trail
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.recording.contexts import check_sizes, check_text, in_memory, opened, read_text
+from physalis.recording.contexts import check_text, in_memory, opened, read_text
 from physalis.recording.forward import collect, pilot
+from physalis.recording.options import Reading, ReadingOptions, check_sizes
 from physalis.site import Site
 from physalis.types import Batch, Frame
 
@@ -49,12 +51,12 @@ class Stream:
 
     def __init__(
         self, model: Model, reads: Sequence[Site], writes: Sequence[Site], ids: Int32[np.ndarray, "contexts context"],
-        spans: list[Span], hygienes: dict[Site, Hygiene], *, seed: int, batch: int, window: int, job: dict[str, Any],
+        spans: list[Span], hygienes: dict[Site, Hygiene], reading: Reading, *, window: int, job: dict[str, Any],
     ) -> None:  # fmt: skip
         """Use ``stream``."""
         self.model, self.reads, self.writes = model, reads, writes
         self.tokens, self.hygienes = ids, hygienes
-        self._spans, self._seed, self._batch, self._window, self._job = spans, seed, batch, window, job
+        self._spans, self._reading, self._window, self._job = spans, reading, window, job
         self._held: tuple[int, list[MemoryShard]] | None = None
         self._rows: dict[int, int] = {}
 
@@ -160,29 +162,22 @@ class Stream:
         return self._held[1]
 
     def _shard(self, span: Span) -> MemoryShard:
-        found = collect(
-            self.model, self.hygienes, self.tokens, span, batch=self._batch, advance=lambda *_: None
-        )  # fmt: skip
+        batch = self._reading.batch
+        found = collect(self.model, self.hygienes, self.tokens, span, batch=batch, advance=lambda *_: None)
         each = [one.shard.x for one in found]
         x = each[0] if len(each) == 1 else np.concatenate(each, axis=1)
-        return permuted(x, found[0].shard.at, seed=self._seed, number=span.number)
+        return permuted(x, found[0].shard.at, seed=self._reading.seed, number=span.number)
 
 
 def stream(
     model: Model,
     source: str,
     reads: Sequence[Site],
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
     *,
     writes: Sequence[Site] = (),
-    tokens: int = 2_000_000,
-    context: int = 128,
-    bos: bool = True,
-    field: str | None = None,
-    held_out: float = 0.1,
-    seed: int = 0,
-    batch: int = 32,
-    shard_rows: int = 65_536,
     window: int = 4,
+    **options: Unpack[ReadingOptions],
 ) -> Stream:
     """The train part of what ``record`` would write with these options, computed as it is read: ``x`` is what the sites
     of ``reads`` hold, side by side, and ``y`` what those of ``writes`` hold, or ``x`` itself where there are none.
@@ -190,27 +185,24 @@ def stream(
     One forward pass reads them all. ``window`` shards are held in memory at a time and shuffled together. Raises
     BadInput as ``record`` does.
     """
-    sites = [*reads, *writes]
+    reading, sites = replace(reading, **options), [*reads, *writes]
     if not reads or len(set(sites)) < len(sites):
         raise BadInput(
             f"A stream reads at least one site, and names each once; received {', '.join(map(str, sites)) or 'none'}."
         )
     for site in sites:
         model.width(site)  # which every row has to have
-    check_sizes(batch=batch, shard_rows=shard_rows, window=window)
-    check_text(model, tokens=tokens, context=context, bos=bos, held_out=held_out)
-    named, texts = model.corpus.named(source), opened(model.corpus, source, field, Trail())
-    text = read_text(model, texts, tokens=tokens, context=context, bos=bos, held_out=held_out, seed=seed)
+    check_sizes(window=window)
+    check_text(model, reading)
+    named, texts = model.corpus.named(source), opened(model.corpus, source, reading.field, Trail())
+    text = read_text(model, texts, reading)
     ids = in_memory(text).ids
-    spans = lay_out(len(ids), held_out=text.n_held_out, contexts_per_shard=max(1, shard_rows // context))
-    hygienes = pilot(model, sites, ids, bos=bos)
+    spans = lay_out(len(ids), held_out=text.n_held_out, contexts_per_shard=reading.contexts_per_shard)
+    hygienes = pilot(model, sites, ids, bos=reading.bos)
     train = [span for span in spans if not span.held_out]
     named["digest"] = hashlib.sha256(ids.tobytes()).hexdigest()
     job = {
-        "model": model.fingerprint, "text": named, "field": field, "reads": [str(site) for site in reads],
-        "writes": [str(site) for site in writes], "tokens": tokens, "context": context, "bos": bos,
-        "held_out": held_out, "batch": batch, "shard_rows": shard_rows, "window": window, "seed": seed,
+        "model": model.fingerprint, "text": named, "reads": [str(site) for site in reads],
+        "writes": [str(site) for site in writes], "window": window, **asdict(reading),
     }  # fmt: skip
-    return Stream(
-        model, reads, writes, ids, train, hygienes, seed=seed, batch=batch, window=window, job=job
-    )  # fmt: skip
+    return Stream(model, reads, writes, ids, train, hygienes, reading, window=window, job=job)

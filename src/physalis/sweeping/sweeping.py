@@ -23,6 +23,7 @@ from physalis.evaluation import LinearMap, reconstructions, too_wide
 from physalis.metrics import Interval, Sums, difference
 from physalis.runtime.device import chosen
 from physalis.sweeping.frontier import Curve, Dot, draw
+from physalis.training.options import Training
 from physalis.training.training import train
 
 PICTURE, POINTS = "frontier.svg", "sweep.json"
@@ -115,7 +116,7 @@ def sweep(
     skip: bool = False,
     settings: Mapping[str, Any] = {},
     epochs: int = 1,
-    batch_size: int = 2048,
+    batch_size: int = Training.batch_size,
     firing_tokens: int = 100_000,
     device: torch.device | str | None = None,
 ) -> Sweep:

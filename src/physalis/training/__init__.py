@@ -10,11 +10,14 @@ from physalis.lazy import lazy
 
 if TYPE_CHECKING:
     from physalis.training.finetuning import finetune
+    from physalis.training.options import Finetuning, Training
     from physalis.training.planning import plan
     from physalis.training.training import train
 
-_HOME = {"finetune": "finetuning", "plan": "planning", "train": "training"}
+_HOME = {
+    "Finetuning": "options", "Training": "options", "finetune": "finetuning", "plan": "planning", "train": "training",
+}  # fmt: skip
 
-__all__ = ["finetune", "plan", "train"]
+__all__ = ["Finetuning", "Training", "finetune", "plan", "train"]
 
 __getattr__, __dir__ = lazy(__name__, _HOME)

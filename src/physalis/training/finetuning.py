@@ -12,8 +12,9 @@ End-to-end training from the start is Braun et al. 2024 (arXiv 2405.12241); a sh
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from physalis.training.adam import Adam
 from physalis.training.checkpoints import Checkpoint, Kept
 from physalis.training.loop import is_logged, loop
 from physalis.training.objectives import Objective, Outcome, ce, identity, kl, name_of
+from physalis.training.options import Finetuning, FinetuningOptions
 from physalis.training.runs import Schedule
 from physalis.training.training import FINISH_ROWS, first, unseen
 from physalis.types import Batch, Codes, Frame
@@ -49,17 +51,15 @@ def finetune(
     dictionary: str | Path,
     source: Activations | Pairs,
     model: Model,
+    finetuning: Finetuning = Finetuning(),  # noqa: B008 (frozen)
     *,
     out: str | Path,
     objective: Objective = kl,
-    fvu_weight: float = 1.0,
-    tokens: int = 500_000,
-    batch: int = 8,
-    lr: float = 1e-3,
-    seed: int = 0,
+    **options: Unpack[FinetuningOptions],
 ) -> Dictionary:
     """Train the dictionary in one folder further, end to end, and write it to the folder ``out``.
 
+    Options are keywords, as in ``tokens=50_000``, or one ``Finetuning``: what the manifest says.
     ``source`` is activations of the site that it reads, or Pairs ending in the one site that it writes; only their
     tokens, positions and constants are used. ``tokens`` positions of the training text go through the model, ``batch``
     contexts a step. ``fvu_weight`` is how much a per cent of the FVU counts against a per cent of the objective; with 0
@@ -71,23 +71,17 @@ def finetune(
     """
     told, folder = artifact.read(Path(dictionary), "dictionary"), Path(out)
     _check(told, source, model)
-    if batch < 1 or not 0 < lr < float("inf") or not 0 <= fvu_weight < float("inf"):
-        raise BadInput(
-            "A batch is at least 1 context, a learning rate above 0 and the weight of the FVU at least 0; received "
-            f"batch={batch}, lr={lr} and fvu_weight={fvu_weight}."
-        )
+    finetuning = replace(finetuning, **options)
+    batch, lr, seed = finetuning.batch, finetuning.lr, finetuning.seed
     contexts = source.train.contexts
     size = batch * source.context
-    steps = tokens // size
+    steps = finetuning.tokens // size
     if steps < 1 or len(contexts) < batch:
         raise BadInput(
-            f"A step needs {batch} contexts of {source.context} tokens; received tokens={tokens:,} and "
+            f"A step needs {batch} contexts of {source.context} tokens; received tokens={finetuning.tokens:,} and "
             f"{len(contexts):,} contexts to train on. Ask for more tokens, or a smaller batch."
         )
-    settings = {
-        "objective": name_of(objective), "fvu_weight": fvu_weight, "tokens": tokens, "batch": batch, "steps": steps,
-        "lr": lr, "seed": seed,
-    }  # fmt: skip
+    settings = {**asdict(finetuning), "objective": name_of(objective), "steps": steps}
     inputs = {**source.inputs, "dictionary": told.hash}
     dtype = str(model.dtype).removeprefix("torch.")  # its hash is the same in any that bfloat16 values survive
     job = {"finetuning": settings, "objective": identity(objective), "dtype": dtype, "inputs": inputs}
@@ -95,7 +89,7 @@ def finetune(
         if done is not None:
             return dictionaries.load(folder, device=model.device)
         checkpoint = Checkpoint(folder, job)
-        run = Run(dictionaries.load(dictionary, device=model.device), source, model, objective, fvu_weight)
+        run = Run(dictionaries.load(dictionary, device=model.device), source, model, objective, finetuning.fvu_weight)
         schedule = Schedule(lr=lr, warmup=min(20, steps), decay=1.0, steps=steps)
 
         def step(number: int, ids: Int64[np.ndarray, " contexts"]) -> Iterator[dict[str, Any] | None]:

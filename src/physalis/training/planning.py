@@ -18,9 +18,11 @@ from physalis import dictionaries, recording
 from physalis.dictionaries.base import Shape
 from physalis.dictionaries.kernels.rows import release_buffers
 from physalis.models import Model
+from physalis.recording.options import Reading
 from physalis.runtime.device import forget_peak_memory, free_memory, peak_memory, release_unused_memory, used_memory
 from physalis.runtime.progress import progress
 from physalis.site import Site
+from physalis.training.options import Training
 from physalis.training.training import Source, train
 from physalis.types import Batch
 
@@ -61,13 +63,13 @@ def plan(
     reads: Site | Sequence[Site],
     *,
     writes: Site | Sequence[Site] = (),
-    tokens: int = 2_000_000,
+    tokens: int = Reading.tokens,
     architecture: str = "topk",
     n_features: int | None = None,
-    k: int = 32,
+    k: int = dictionaries.TopKConfig.k,
     skip: bool = False,
-    epochs: int = 3,
-    batch_size: int = 2048,
+    epochs: int = Training.epochs,
+    batch_size: int = Training.batch_size,
 ) -> Plan:
     """Estimate recording ``tokens`` positions, and training a dictionary of ``n_features`` (8 times the width of what
     it reads unless given) on them where the model is.

@@ -14,9 +14,9 @@ kinds of processor. So a folder opens anywhere, and a run may go on elsewhere; b
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,7 @@ from physalis.runtime.device import chosen, moved, ranking_dtype, repeatable
 from physalis.training import history
 from physalis.training.checkpoints import Checkpoint
 from physalis.training.loop import loop
+from physalis.training.options import Training, TrainingOptions
 from physalis.training.runs import Run, Schedule, Together
 from physalis.training.starting import LAST_FIRED, Before, begin, first_rows
 from physalis.types import Batch, Frame
@@ -89,24 +90,20 @@ def train(
     source: Source,
     configs: Sequence[Shape],
     outs: Sequence[str | Path],
+    training: Training = Training(),  # noqa: B008 (frozen)
     *,
-    epochs: int = 3,
-    batch_size: int = 2048,
-    lr: float | None = None,
-    warmup: int | None = None,
-    decay: float = 0.5,
-    dead_after: int | None = None,
-    frozen: Literal["dec", "enc"] | None = None,
-    seed: int = 0,
     seeds: Sequence[int] | None = None,
     continue_from: Sequence[str | Path] | None = None,
     device: torch.device | str | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
-    ``lr`` is ``learning_rate(d_out)`` times the architecture's ``pace`` unless given; it rises over ``warmup`` steps (a
-    twentieth of the run, at most 100) and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens
-    without firing make a feature dead; a twentieth of the run, at most 10M, unless given.
+    Options are keywords, as in ``epochs=1``, or one ``Training``; the manifest says the same, with what was left open
+    settled. The source is gone through ``epochs`` times, ``batch_size`` rows a step. ``lr`` is ``learning_rate(d_out)``
+    times the architecture's ``pace`` unless given; it rises over ``warmup`` steps (a twentieth of the run, at most 100)
+    and falls linearly to 0 over the last ``decay`` of the run. ``dead_after`` tokens without firing make a feature
+    dead; a twentieth of the run, at most 10M, unless given.
     ``frozen`` keeps random directions in that part and trains only the other: the baseline that says how much learning
     the directions was worth (arXiv 2602.14111). ``seed`` decides the order of the batches, ``seeds`` what each
     dictionary starts from (``seed`` unless given). ``continue_from`` names for each config a folder of a dictionary of
@@ -117,32 +114,28 @@ def train(
     fewer tokens than a batch, if widths do not fit, for a config with layer norm, if a folder holds something else, or
     if what is gone on with is another dictionary, of other sites or another model, or was trained by another tool.
     """
-    device = chosen(device)
+    device, training = chosen(device), replace(training, **options)
+    frozen, seed, batch_size = training.frozen, training.seed, training.batch_size
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
     names = [dictionaries.architecture_of(config).__name__ for config in configs]
     befores = [None] * len(configs) if continue_from is None else [Before.read(Path(f)) for f in continue_from]
-    if batch_size < 1 or epochs < 1 or not (lr is None or 0 < lr < float("inf")):
-        asked = f"received {batch_size}, {epochs} and {lr}"
-        raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
-    steps = source.train.n_batches(batch_size, epochs=epochs)
+    steps = source.train.n_batches(batch_size, epochs=training.epochs)
     if (n := source.train.n_tokens) < batch_size or steps < 1:
         few = f"There are {n:,} training tokens, fewer than one batch of {batch_size:,}."
         raise BadInput(f"{few} Record more text, or lower --batch-size.")
-    dead_after = dead_after or min(10_000_000, steps * batch_size // 20)
-    rates = [learning_rate(source.d_out) * dictionaries.architecture_of(c).pace if lr is None else lr for c in configs]
-    warmup = min(100, steps // 20) if warmup is None else warmup
-    training = {
-        "epochs": epochs, "batch_size": batch_size, "steps": steps, "warmup": warmup, "decay": decay,
-        "dead_after": dead_after, "frozen": frozen, "order": seed,
-    }  # fmt: skip
+    dead_after = training.dead_after or min(10_000_000, steps * batch_size // 20)
+    warmup = min(100, steps // 20) if training.warmup is None else training.warmup
+    usual = learning_rate(source.d_out)
+    rates = [usual * dictionaries.architecture_of(c).pace if training.lr is None else training.lr for c in configs]
+    settled = [replace(training, lr=rate, warmup=warmup, dead_after=dead_after) for rate in rates]
     with ExitStack() as stack:
         jobs, done = [], []
-        each = zip(folders, names, configs, rates, seeds, befores, strict=True)
-        for folder, name, config, rate, own, before in each:
+        each = zip(folders, names, configs, settled, seeds, befores, strict=True)
+        for folder, name, config, known, own, before in each:
             _check(config, source)
             job = {
-                "architecture": name, "dictionary": asdict(config), "training": training | {"lr": rate},
+                "architecture": name, "dictionary": asdict(config), "training": known.said(steps),
                 "inputs": source.inputs, "seed": own,
             }  # fmt: skip
             if before is not None:
@@ -170,7 +163,7 @@ def train(
                 begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
         del sample
         runs = [Run(d, seed=own, before=before) for d, own, before in zip(made, seeds, befores, strict=True)]
-        schedules = [Schedule(lr=rate, warmup=warmup, decay=decay, steps=steps) for rate in rates]
+        schedules = [Schedule(lr=rate, warmup=warmup, decay=training.decay, steps=steps) for rate in rates]
 
         def step(number: int, batch: Batch) -> Iterator[dict[str, Any] | None]:
             for run, schedule in zip(runs, schedules, strict=True):
@@ -178,7 +171,9 @@ def train(
 
         loop(
             step, Together(runs), folders, checkpoint,
-            batches=lambda start: framed(source.train.batches(batch_size, seed=seed, epochs=epochs, start=start)),
+            batches=lambda start: framed(
+                source.train.batches(batch_size, seed=seed, epochs=training.epochs, start=start)
+            ),
             steps=steps, size=batch_size, title="train" if frozen is None else f"baseline: random {frozen}oder",
         )  # fmt: skip
         last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)

@@ -12,9 +12,10 @@ ARITHMETIC = {ast.Div: operator.truediv, ast.Mult: operator.mul, ast.Pow: operat
 
 
 def defaults_of(function: str) -> dict[str, str]:
-    """The defaults in the signature of a function or method, or of the fields of a class, as a person would write them.
-    It is named by module and name inside physalis, such as "training.training.train"; None and empty defaults are left
-    out, for they stand for something that the help says in words."""
+    """The defaults in the signature of a function or method, or of the fields of a class, as a person would write them;
+    where a function takes a record of options, those of its fields too. It is named by module and name inside physalis,
+    such as "training.training.train"; None and empty defaults are left out, for they stand for something that the help
+    says in words."""
     module, *names = _split(function)
     tree = parsed(module)
     constants = {
@@ -22,14 +23,27 @@ def defaults_of(function: str) -> dict[str, str]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
+    homes = {
+        name.asname or name.name: f"{node.module.removeprefix('physalis.')}.{name.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("physalis.")
+        for name in node.names
+    }
     node: Any = tree
     for name in names:
         node = next(n for n in node.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name)
-    found = {}
+    found: dict[str, str] = {}
     for key, value in _defaults(node).items():
-        if isinstance(value, ast.Name):
-            value = constants.get(value.id, value)
-        said = _spelt(value)
+        match value:
+            case ast.Call(func=ast.Name(id=record)) if record in homes:
+                found |= defaults_of(homes[record])
+                continue
+            case ast.Attribute(value=ast.Name(id=record), attr=field) if record in homes:
+                said = defaults_of(homes[record]).get(field)
+            case ast.Name(id=constant):
+                said = _spelt(constants.get(constant, value))
+            case _:
+                said = _spelt(value)
         if said:
             found[key] = said
     return found

@@ -1,0 +1,79 @@
+"""options: what decides how a training or a fine-tuning comes out, each as one record: what ``train`` and ``finetune``
+take, and what their jobs and manifests say."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypedDict
+
+from physalis.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How dictionaries are trained; ``train`` says what each field does. Raises BadInput for what is no training."""
+
+    epochs: int = 3
+    batch_size: int = 2048
+    lr: float | None = None
+    warmup: int | None = None
+    decay: float = 0.5
+    dead_after: int | None = None
+    frozen: Literal["dec", "enc"] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.epochs < 1 or not (self.lr is None or 0 < self.lr < float("inf")):
+            asked = f"received {self.batch_size}, {self.epochs} and {self.lr}"
+            raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
+
+    def said(self, steps: int) -> dict[str, Any]:
+        """As a job and a manifest say it of a training of so many steps."""
+        return stored(asdict(self)) | {"steps": steps}
+
+
+class TrainingOptions(TypedDict, total=False):
+    """The fields of ``Training`` as keywords, which change those of the record that is given."""
+
+    epochs: int
+    batch_size: int
+    lr: float | None
+    warmup: int | None
+    decay: float
+    dead_after: int | None
+    frozen: Literal["dec", "enc"] | None
+    seed: int
+
+
+def stored(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a training by the names under which manifests hold them. There the seed of the batches is ``order``,
+    for each dictionary has a seed of its own."""
+    return {"order" if name == "seed" else name: value for name, value in options.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """How a dictionary is trained further; ``finetune`` says what each field does. Raises BadInput for what cannot
+    be."""
+
+    fvu_weight: float = 1.0
+    tokens: int = 500_000
+    batch: int = 8
+    lr: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not 0 < self.lr < float("inf") or not 0 <= self.fvu_weight < float("inf"):
+            raise BadInput(
+                "A batch is at least 1 context, a learning rate above 0 and the weight of the FVU at least 0; received "
+                f"batch={self.batch}, lr={self.lr} and fvu_weight={self.fvu_weight}."
+            )
+
+
+class FinetuningOptions(TypedDict, total=False):
+    """The fields of ``Finetuning`` as keywords, which change those of the record that is given."""
+
+    fvu_weight: float
+    tokens: int
+    batch: int
+    lr: float
+    seed: int

@@ -115,11 +115,15 @@ def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) ->
     rule = learner.learn(at, values)
     codes = np.zeros(ready.text.n, np.float32)
     codes[firings.at] = firings.values
-    true, predicted = codes[ready.held.at], rule.predict(ready.text)[ready.held.at]
+    said = rule.predict(ready.text)
+    true, predicted = codes[ready.held.at], said[ready.held.at]
+    silent = codes[ready.learned_from & (said == 0)]
     median = float(np.median(values)) if len(values) else 0.0
     judged = scores.judge(predicted, true, _best_token(ready, learner, at), median, ready.held)
     explanation = Explanation(
-        feature=feature, rule=str(rule), size=rule.size, n_fired=len(at), n_held_out=int((true > 0).sum()),
+        feature=feature, rule=str(rule), size=rule.size,
+        otherwise=float(f"{silent.mean(dtype=np.float64):.3g}") if len(silent) else 0.0, n_fired=len(at),
+        n_held_out=int((true > 0).sum()),
         detection=judged.all.detection(), strong=judged.strong.detection(),
         correlation=scores.correlation(predicted, true), token=judged.token.detection(),
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """program: which share of what a site does is done by the rules.
 
 In one pass of the model the activations of a site are replaced by what the rules predict: every rule says a code from
-the text alone, the dictionary decodes them, and nothing else of the network is used. What that adds to the loss stands
-between what the dictionary's true codes add and what a table of the current token adds (``tables``).
+the text alone, or its mean where no clause holds, the dictionary decodes them, and nothing else of the network is used.
+What that adds to the loss stands between what the dictionary's true codes add and what a table of the current token adds (``tables``).
 """
 
 from pathlib import Path
@@ -133,13 +133,21 @@ class _Program:
     ) -> None:
         self.coder, self._at = coder, np.sort(at)
         self._codes = predictions(said, text, self._at, coder.config.n_features)
+        silent = np.zeros(coder.config.n_features, np.float32)
+        silent[[each.feature for each in said]] = [each.otherwise for each in said]
+        self._codes.data -= silent[self._codes.indices]  # what is added to what all of them say where none holds
+        none = np.zeros((1, len(silent)), np.float32)
+        self._silent = self._decoded(silent[None]) - self._decoded(none)
 
     def at(self, places: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
         """What the codes that the rules predict there are decoded to."""
-        codes = _padded(self._codes[np.searchsorted(self._at, places)])
+        return self._decoded(self._codes[np.searchsorted(self._at, places)]) + self._silent
+
+    def _decoded(self, codes: scipy.sparse.csr_array | np.ndarray) -> Float[Tensor, "rows d_out"]:
         device = next(self.coder.parameters()).device
+        padded = (part.to(device) for part in _padded(scipy.sparse.csr_array(codes)))
         with torch.no_grad():
-            return self.coder.decode(Codes(*(part.to(device) for part in codes)).of(self.coder.config.n_features))
+            return self.coder.decode(Codes(*padded).of(self.coder.config.n_features))
 
 
 def _padded(rows: scipy.sparse.csr_array) -> Codes:

@@ -25,6 +25,9 @@ class Explanation(Record):
     """As ``Rule.parse`` reads it."""
     size: int
     """Its leaves."""
+    otherwise: float
+    """Mean code where no clause of the rule holds, in the text that it was learned from: what a program that predicts
+    the site says there."""
     n_fired: int
     """Tokens on which the feature fires in the text that the rule was learned from."""
     n_held_out: int

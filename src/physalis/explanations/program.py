@@ -2,7 +2,8 @@
 
 In one pass of the model the activations of a site are replaced by what the rules predict: every rule says a code from
 the text alone, or its mean where no clause holds, the dictionary decodes them, and nothing else of the network is used.
-What that adds to the loss stands between what the dictionary's true codes add and what a table of the current token adds (``tables``).
+What that adds to the loss stands beside what the dictionary's true codes add, and what tables of the last tokens do
+(``tables``).
 """
 
 from pathlib import Path

@@ -42,9 +42,9 @@ from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link",
-    "claim", "digest", "file_digest", "finish", "holding", "in_words", "inside", "is_claimed", "is_held", "is_named", "kind_of",
-    "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable",
-    "write_atomic", "write_json", "writing", "wrong",
+    "claim", "digest", "file_digest", "finish", "holding", "in_words", "inside", "is_claimed", "is_held", "is_named",
+    "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy",
+    "unreadable", "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
@@ -337,9 +337,8 @@ def read(folder: Path, kind: str) -> Manifest:
     value = read_json(path)
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
-        raise BadInput(
-            f"{folder} holds {in_words(found)}, not {in_words(kind)}. Check which folder was given for what."
-        )
+        told = f"{in_words(found)}, not {in_words(kind)}"
+        raise BadInput(f"{folder} holds {told}. Check which folder was given for what.")
     manifest = parsed(value, path)
     for name in manifest.files:
         check_no_link(folder, name)

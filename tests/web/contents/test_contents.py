@@ -34,7 +34,7 @@ def client(results):
 
 def test_typescript_knows_the_records():
     written = interfaces("contents")
-    for model in (records.Picture, records.Entry, records.Contents):
+    for model in (records.Picture, records.Entry, records.Line, records.Contents):
         assert written[model.__name__].keys() == fields(model).keys(), model
 
 

@@ -11,6 +11,16 @@ from physalis.cli.shown.console import make_console
 from physalis.search import verdict
 from physalis.search.records import Contrast, Contrasted
 
+MEASURES = {
+    "mean_code": "In A and in B stands a feature's activation, averaged over all kept tokens of the set;",
+    "share_of_tokens": "In A and in B stands the share of the set's tokens on which a feature fires;",
+    "share_of_texts": "In A and in B stands the share of the set's texts in which a feature fires;",
+}
+HEADS = (
+    "q is the false discovery rate: of a list of features that ends with this one, the share that chance alone would "
+    "put there."
+)
+
 
 def show(found: Contrast, atlas: Atlas | None, *, json: bool) -> None:
     """A table for each side, headlines in it where there is an atlas, and the verdict."""
@@ -22,15 +32,21 @@ def show(found: Contrast, atlas: Atlas | None, *, json: bool) -> None:
         return
     console = make_console()
     for title, rows in (("more in A (here)", found.more_here), ("more in B (there)", found.more_there)):
-        console.print(_table(title, rows, headlines) if rows else Text(f"{title}: no feature"))
+        console.print(_table(title, _measure(found), rows, headlines) if rows else Text(f"{title}: no feature"))
         console.print()
-    measure = found.measure.replace("code", "activation").replace("_", " ")
-    console.print(f"{verdict(found)} What was compared is the {measure}.")
+    console.print(f"{verdict(found)} What was compared is the {_measure(found)}.")
+    if found.more_here or found.more_there:
+        console.print(f"{MEASURES.get(found.measure, _measure(found).capitalize())} {HEADS}")
 
 
-def _table(title: str, rows: Sequence[Contrasted], headlines: dict[int, str]) -> Table:
+def _measure(found: Contrast) -> str:
+    return found.measure.replace("code", "activation").replace("_", " ")
+
+
+def _table(title: str, measure: str, rows: Sequence[Contrasted], headlines: dict[int, str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    for name in ("feature", "A", "B", "difference", "q", "texts in A", "in B"):
+    values = f"{measure}\nin A", "\nin B", "difference\nA − B [95 %]", "false\ndiscovery q"
+    for name in ("\nfeature", *values, "fires in\ntexts of A", "\nof B"):
         table.add_column(name, justify="right", no_wrap=True)
     if headlines:
         table.add_column("", no_wrap=True, overflow="ellipsis")

@@ -220,8 +220,9 @@ def test_the_next_command_works_as_pasted(run, tiny, tiny_by_name, tiny_text, tm
         *_, last = out.strip().splitlines() or [""]
         words = shlex.split(last.removeprefix("Next: physalis ")) if last.startswith("Next: ") else []
     assert done == ["record", "train", "evaluate", "build-atlas", "serve"]
+    assert all((tmp_path / name).is_dir() for name in ("sae", "eval", "atlas"))  # as README calls them
     assert "on another recording" not in err
-    tuned = run("finetune", "my acts-dictionary", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
+    tuned = run("finetune", "sae", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
     assert "KL to the model's own predictions 0." in tuned and "Next: physalis evaluate tuned 'my acts'" in tuned
 
 

@@ -1,5 +1,6 @@
 """others: what lies in the folders and has no pages: told in a line each, with the command that shows it. No torch."""
 
+import re
 import shlex
 
 from physalis import artifact
@@ -58,7 +59,12 @@ def _dictionary(said: Manifest) -> str:
 def _evaluation(said: Manifest) -> str:
     found = said.facts["metrics"]
     names = {"fvu": "FVU", "l0": "L0", "ce_increase": "loss increase"}
-    return ", ".join(f"{told} {found[name]['value']:.3g}" for name, told in names.items() if name in found)
+    return ", ".join(f"{told} {_short(found[name]['value'])}" for name, told in names.items() if name in found)
+
+
+def _short(value: float) -> str:
+    """As pages write it: .111."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3g}")
 
 
 def _sweep(said: Manifest) -> str:

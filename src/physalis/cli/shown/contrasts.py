@@ -32,7 +32,8 @@ def show(found: Contrast, atlas: Atlas | None, *, json: bool) -> None:
         return
     console = make_console()
     for title, rows in (("more in A (here)", found.more_here), ("more in B (there)", found.more_there)):
-        console.print(_table(title, _measure(found), rows, headlines) if rows else Text(f"{title}: no feature"))
+        table = _table(title, _measure(found), rows, headlines, console.width) if rows else None
+        console.print(table or Text(f"{title}: no feature"))
         console.print()
     console.print(f"{verdict(found)} What was compared is the {_measure(found)}.")
     if found.more_here or found.more_there:
@@ -43,16 +44,25 @@ def _measure(found: Contrast) -> str:
     return found.measure.replace("code", "activation").replace("_", " ")
 
 
-def _table(title: str, measure: str, rows: Sequence[Contrasted], headlines: dict[int, str]) -> Table:
+def _table(
+    title: str, measure: str, rows: Sequence[Contrasted], headlines: dict[int, str], width: int
+) -> Table:  # fmt: skip
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    values = f"{measure}\nin A", "\nin B", "difference\nA − B [95 %]", "false\ndiscovery q"
-    for name in ("\nfeature", *values, "fires in\ntexts of A", "\nof B"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if headlines:
-        table.add_column("", no_wrap=True, overflow="ellipsis")
+    what = "\n".join(measure.rsplit(" ", 1))
+    heads = ("\n\nfeature", f"{what}\nin A", "\n\nin B", "\ndifference\nA − B [95 %]", "false\ndiscovery\nrate q")
+    heads += ("fires in\ntexts\nof A", "\n\nof B")
+    told: list[tuple[str, ...]] = []
     for each in rows:
         ends = "" if each.low is None or each.high is None else f" [{each.low:.3g}, {each.high:.3g}]"
         numbers = (f"{each.here:.3g}", f"{each.there:.3g}", f"{each.difference:+.3g}{ends}", f"{each.q:.2g}")
         shares = (f"{each.texts_here:.0%}", f"{each.texts_there:.0%}")
-        table.add_row(str(each.id), *numbers, *shares, *([headlines[each.id]] if headlines else []))
+        told.append((str(each.id), *numbers, *shares))
+    left = width
+    for head, *cells in zip(heads, *told, strict=True):
+        table.add_column(head, justify="right", no_wrap=True)
+        left -= 2 + max(map(len, (*head.split("\n"), *cells)))
+    if headlines:  # which give way: rich would shorten the numbers as well
+        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=max(left, 4))
+    for each, cells in zip(rows, told, strict=True):
+        table.add_row(*cells, *([headlines[each.id]] if headlines else []))
     return table

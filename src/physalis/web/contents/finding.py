@@ -46,8 +46,10 @@ def find(folders: Sequence[Path]) -> list[Found]:
     Raises BadInput for more than MOST of them."""
     places: dict[Path, tuple[Kind, Path]] = {}
     for folder in folders:
-        looked = ((kind_of(place), place) for place in _look(folder, DEEP))
-        places |= {place.resolve(): (kind, place) for kind, place in looked if kind is not None}
+        for place in _look(folder, DEEP):
+            kind = kind_of(place)
+            if kind is not None:
+                places[place.resolve()] = (kind, place)
     if len(places) > MOST:
         raise BadInput(f"These folders hold {len(places)} things to show, and one server shows {MOST}. Give fewer.")
     found: list[Found] = []

@@ -7,6 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+
+# Threads of torch and numba sleep while they wait for each other. As they are, they spin, which on a machine with as
+# many processes as cores takes from each the core that its other thread waits for. Before torch: it is read once.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 from kept import record_text, write_kept, write_text
 from planted import OTHERS, basis, independent, made_of, one_of, write_activations, write_dictionary

@@ -61,3 +61,11 @@ def test_nothing_else_is_answered_to():
     with pytest.raises(ModuleNotFoundError):
         import_module("physalis.nothing")
     assert sum(isinstance(each, Finder) for each in sys.meta_path) == 1
+
+
+def test_an_old_verb_is_answered_to_and_a_misspelt_one_corrected(physalis):
+    for old in ("autopsy", "deaths"):
+        code, out, err = physalis(old, "--help")
+        assert code == 0 and "dead" in out and f"`{old}` is called `dead-features` now." in err
+    code, _, err = physalis("dead-feature")
+    assert code == 2 and 'Did you mean "dead-features"?' in err

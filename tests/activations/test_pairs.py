@@ -175,7 +175,7 @@ def test_what_does_not_line_up_is_named(text, folders, tmp_path):
     elsewhere = other("b", text=str(changed))
     fails("do not line up: position 1 of context 0 holds token .* in the one and 115 in the other", elsewhere)
     fails("shard-000000.safetensors holds contexts 0 to 20 in the one and 0 to 10", other("c", shard_rows=320))
-    fails("holds no physalis activations", tmp_path)
+    fails("holds no physalis recording", tmp_path)
     fails("one to write unless writes is None", writes=[])
     with pytest.raises(BadInput, match="at least one recording to read"):
         Pairs.open([])

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from physalis import artifact
 from physalis.artifact import Manifest
+from physalis.artifact.kinds import KINDS, NAMES, in_words, noun
 from physalis.errors import BadInput
 
 CONFIG = {"architecture": "TopK", "dictionary": {"d_in": 4, "d_out": 4, "n_features": 8, "k": 2}}
@@ -43,7 +44,7 @@ def test_another_job_is_refused(tmp_path):
     ):
         pass
     with (
-        pytest.raises(BadInput, match="kind 'dictionary', not 'atlas'"),
+        pytest.raises(BadInput, match="holds a dictionary, not an atlas"),
         artifact.claim(tmp_path / "a", "atlas", {"k": 32}),
     ):
         pass
@@ -78,7 +79,7 @@ def test_what_came_to_nothing_is_taken_over(tmp_path):
     ):
         pass
     with (
-        pytest.raises(BadInput, match="kind 'dictionary', not 'atlas'"),
+        pytest.raises(BadInput, match="holds a dictionary, not an atlas"),
         artifact.claim(tmp_path / "a", "atlas", {"k": 8}, cheap=["text"]),
     ):
         pass
@@ -197,7 +198,7 @@ def test_reading_what_cannot_be_read(tmp_path):
     with pytest.raises(BadInput, match="unfinished. Run the command"):
         artifact.read(tmp_path / "a", "atlas")
     made = make(tmp_path / "b")
-    with pytest.raises(BadInput, match="holds 'dictionary', not 'atlas'"):
+    with pytest.raises(BadInput, match="holds a dictionary, not an atlas"):
         artifact.read(tmp_path / "b", "atlas")
     newer = made.model_dump() | {"schema_version": artifact.SCHEMA + 1, "new": 1}
     (tmp_path / "b" / artifact.MANIFEST).write_text(json.dumps(newer))
@@ -206,3 +207,9 @@ def test_reading_what_cannot_be_read(tmp_path):
     (tmp_path / "b" / artifact.MANIFEST).write_text("{")
     with pytest.raises(BadInput, match="damaged"):
         artifact.read(tmp_path / "b", "dictionary")
+
+
+def test_kinds_are_told_as_a_sentence_has_them(tmp_path):
+    assert {each.kind_of() for each in KINDS} < NAMES.keys()
+    assert (in_words("atlas"), in_words("activations"), noun("evaluation")) == ("an atlas", "a recording", "evaluation")
+    assert in_words("poem") == "something of kind 'poem'" and in_words(3) == "something of no kind"

@@ -89,9 +89,9 @@ def test_several_sites_go_to_folders_of_their_own(tiny_by_name, tiny_text, tmp_p
         (["record", "tiny", "--site", "L1.resid_post", "--text", "TEXT", "--tokens", "many", "--out", "OUT"], "many"),
         (["train", "ACTS", "--k", "5000", "--out", "OUT"], "must be smaller than the number of features"),
         (["train", "ACTS", "--dictionary", "magic", "--out", "OUT"], "no dictionary architecture 'magic'"),
-        (["train", "OUT", "--out", "OUT2"], "no physalis activations"),
-        (["evaluate", "ACTS", "ACTS"], "not 'dictionary'"),
-        (["serve", "ACTS", "--port", "0"], "not 'atlas'"),
+        (["train", "OUT", "--out", "OUT2"], "no physalis recording"),
+        (["evaluate", "ACTS", "ACTS"], "not a dictionary"),
+        (["serve", "ACTS", "--port", "0"], "not an atlas"),
         (["serve", "ACTS", "--activations", "ACTS", "--port", "0"], "alone steer nothing"),
         (["frobnicate"], "frobnicate"),
         (["record", "tiny"], "(?i)site"),
@@ -220,8 +220,9 @@ def test_the_next_command_works_as_pasted(run, tiny, tiny_by_name, tiny_text, tm
         *_, last = out.strip().splitlines() or [""]
         words = shlex.split(last.removeprefix("Next: physalis ")) if last.startswith("Next: ") else []
     assert done == ["record", "train", "evaluate", "build-atlas", "serve"]
+    assert all((tmp_path / name).is_dir() for name in ("sae", "eval", "atlas"))  # as README calls them
     assert "on another recording" not in err
-    tuned = run("finetune", "my acts-dictionary", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
+    tuned = run("finetune", "sae", "my acts", "--tokens", "2k", "--batch", "4", "--out", "tuned")[1]
     assert "KL to the model's own predictions 0." in tuned and "Next: physalis evaluate tuned 'my acts'" in tuned
 
 

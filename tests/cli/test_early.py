@@ -51,7 +51,8 @@ def test_a_folder_of_something_else_is_told_before_a_model_is_loaded(
     ):  # fmt: skip
         err = refused(*command, "--out", strangers)
         assert "holds something else (thesis.tex)" in err, command
-        assert "already holds an artefact of kind" in refused(*command, "--out", elsewhere(command, acts)), command
+        other = "a dictionary, not a recording" if command[0] == "record" else "a recording, not "
+        assert f"already holds {other}" in refused(*command, "--out", elsewhere(command, acts)), command
     assert [each.name for each in strangers.iterdir()] == ["thesis.tex"]
 
 

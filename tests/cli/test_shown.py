@@ -2,11 +2,12 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from physalis import artifact
-from physalis.cli.shown import comparisons, printing
+from physalis.cli.shown import comparisons, hints, printing
 from physalis.comparing.comparison import compare
 from physalis.metrics import FIRING
 
@@ -68,7 +69,7 @@ def test_what_follows_a_sweep_is_told(physalis, tiny_activations, tmp_path):
     verb, best, acts, option, folder = next_of(out)
     assert (verb, acts, option) == ("evaluate", str(tiny_activations.folder), "--out")
     assert best.startswith(str(tmp_path / "my sweep")) and artifact.read(tmp_path / "my sweep" / best, "dictionary")
-    assert folder == f"{best}-evaluation"
+    assert folder == str(tmp_path / "my sweep" / "eval")
 
 
 def test_what_follows_a_conversion_is_told(physalis, tiny_activations, tiny_dictionary, tmp_path):
@@ -81,3 +82,10 @@ def test_what_follows_a_conversion_is_told(physalis, tiny_activations, tiny_dict
     assert next_of(out)[:3] == ["evaluate", str(tmp_path / "back"), str(tiny_activations.folder)]
     code, out, err = physalis(*back, "--json")
     assert code == 0 and "Next:" not in out, err
+
+
+def test_a_folder_that_is_taken_is_not_named_again(tmp_path):
+    assert hints.beside(tmp_path / "acts", "dictionary") == tmp_path / "sae"
+    (tmp_path / "sae").mkdir()
+    assert hints.beside(tmp_path / "acts", "dictionary") == tmp_path / "acts-sae"
+    assert str(hints.beside(Path("/"), "atlas")) == "atlas"

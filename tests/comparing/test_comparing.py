@@ -282,7 +282,7 @@ def test_what_cannot_be_compared_is_refused(world, tmp_path):
         compare(a, a, out=tmp_path / "z", rate=5.0)
     with pytest.raises(BadInput, match="at least 1 token"):
         compare(a, a, acts, out=tmp_path / "v", tokens=0)
-    with pytest.raises(BadInput, match="holds 'activations', not 'dictionary'"):
+    with pytest.raises(BadInput, match="holds a recording, not a dictionary"):
         compare(a, acts, out=tmp_path / "w")
 
 

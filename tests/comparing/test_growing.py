@@ -113,5 +113,5 @@ def test_what_cannot_be_grown_is_refused(planted, grown, tmp_path):
         grown.node(3, 0)
     with pytest.raises(BadInput, match="received -1"):
         grown.family(0, -1)
-    with pytest.raises(BadInput, match="holds no physalis lineage"):
+    with pytest.raises(BadInput, match="holds no physalis tree of features"):
         Forest.open(tmp_path)

@@ -96,7 +96,7 @@ def test_other_columns_of_parquet_are_read_as_before(tmp_path):
         pq.write_table(pa.table({"text": pa.array(values, kind)}), tmp_path / "x.parquet")
         assert [*documents(str(tmp_path / "x.parquet"))] == ["a", ""]
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "x.parquet")
-    assert "holds int, not text" in refused(tmp_path / "x.parquet")
+    assert "holds a value of type int, not text" in refused(tmp_path / "x.parquet")
 
 
 def test_long_rows_are_whole_and_long_texts_are_cut_as_before(tmp_path):

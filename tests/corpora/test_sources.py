@@ -82,7 +82,7 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="Line 2 of .*a.jsonl is not JSON"):
         list(documents(str(tmp_path / "a.jsonl")))
     (tmp_path / "b.jsonl").write_text('{"text": 3}\n')
-    with pytest.raises(BadInput, match="holds int, not text"):
+    with pytest.raises(BadInput, match="holds a value of type int, not text"):
         list(documents(str(tmp_path / "b.jsonl")))
 
 
@@ -213,7 +213,7 @@ def test_columns_of_every_type(tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": column}), path)
         assert read(path) == ["one", "", "two"]
     pq.write_table(pa.table({"text": pa.array([["a"], ["b"]])}), path)
-    with pytest.raises(BadInput, match="holds list, not text"):
+    with pytest.raises(BadInput, match="holds a value of type list, not text"):
         read(path)
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(BadInput, match="a.parquet cannot be read .*fetch it again"):

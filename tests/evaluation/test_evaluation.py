@@ -222,7 +222,7 @@ def test_what_does_not_belong_together_is_refused(tiny, tiny_text, tiny_activati
     elsewhere = record(tiny, str(tiny_text), [Site("mlp_out", 1)], [tmp_path / "acts"], tokens=2_000, context=32)[0]
     with pytest.raises(BadInput, match="The dictionary reads L1.resid_post, these activations are of L1.mlp_out"):
         evaluate(tiny_dictionary, elsewhere.folder, tiny, out=tmp_path / "b")
-    with pytest.raises(BadInput, match="holds 'activations', not 'dictionary'"):
+    with pytest.raises(BadInput, match="holds a recording, not a dictionary"):
         evaluate(tiny_activations.folder, tiny_activations.folder, tiny, out=tmp_path / "c")
 
 

@@ -351,7 +351,7 @@ def test_what_cannot_be_converted_is_said(tmp_path, tiny_activations):
         convert(stored(tmp_path / "a", "L1"), tmp_path / "o", to="dictionary_learning")
     with pytest.raises(BadInput, match="'keras' is not a format"):
         convert(tmp_path / "a", tmp_path / "o", to="keras")
-    with pytest.raises(BadInput, match="holds activations of ours, and no dictionary"):
+    with pytest.raises(BadInput, match="holds a recording of ours, and no dictionary"):
         convert(tiny_activations.folder, tmp_path / "o")
     with pytest.raises(BadInput, match="hf download OWNER/NAME --local-dir"):
         convert("user/repo", tmp_path / "o")

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from physalis.runtime import progress as module
-from physalis.runtime.progress import progress
+from physalis.runtime.progress import progress, status
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,16 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     with progress("train", 10, "tokens") as advance:
         advance(10, note="fvu 0.2")
     assert "tokens/s" in capsys.readouterr().err
+
+
+def test_what_is_waited_for_is_told_once(capsys, monkeypatch):
+    with status("loading [tiny]"):
+        assert capsys.readouterr() == ("", "loading [tiny] …\n")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with status("loading [tiny]"):
+        pass
+    assert "loading [tiny] …" in capsys.readouterr().err
 
 
 def test_short_numbers():

@@ -324,7 +324,7 @@ def test_bad_input_is_a_sentence(tiny, tiny_activations, tiny_dictionary, transc
     both = [each.folder for each in (*pairs.reads, *pairs.writes)]
     fails("Only one site can be written .* writes .'L1.mlp_in', 'L1.mlp_out'.", source=Pairs.open(both))
     fails("received tokens=100 and", tokens=100)
-    fails("holds 'activations', not 'dictionary'", dictionary=tiny_activations.folder)
+    fails("holds a recording, not a dictionary", dictionary=tiny_activations.folder)
     backwards = Pairs.open(both[1:], both[:1])
     config = TopKConfig(d_in=backwards.d_in, d_out=backwards.d_out, n_features=64, k=4)
     train(backwards, [config], [tmp_path / "backwards"], batch_size=512, epochs=1)

@@ -36,14 +36,15 @@ from physalis.artifact.files import (
     write_atomic,
     writing,
 )
+from physalis.artifact.kinds import in_words, noun
 from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, parsed, wrong
 from physalis.errors import AnotherJob, BadInput
 
 __all__ = [
     "AGAIN", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free", "check_no_link",
-    "claim", "digest", "file_digest", "finish", "holding", "inside", "is_claimed", "is_held", "is_named", "kind_of",
-    "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy", "unreadable",
-    "write_atomic", "write_json", "writing", "wrong",
+    "claim", "digest", "file_digest", "finish", "holding", "in_words", "inside", "is_claimed", "is_held", "is_named",
+    "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several", "temporary_of", "tidy",
+    "unreadable", "write_atomic", "write_json", "writing", "wrong",
 ]  # fmt: skip
 
 MANIFEST, JOB, LOCK = "manifest.json", "job.json", ".lock"
@@ -278,7 +279,7 @@ def _difference(found: dict[str, Any], said: dict[str, Any]) -> str:
     if not found:
         return f"something that cannot be told: its {JOB} is damaged"
     if found.get("kind") != said["kind"]:
-        return f"an artefact of kind {found.get('kind')!r}, not {said['kind']!r}"
+        return f"{in_words(found.get('kind'))}, not {in_words(said['kind'])}"
     if found.get("schema_version") != said["schema_version"]:
         return f"schema version {found.get('schema_version')}; this physalis writes {said['schema_version']}"
     old, new = found["job"], said["job"]
@@ -332,11 +333,12 @@ def read(folder: Path, kind: str) -> Manifest:
             raise BadInput(
                 f"{folder} is unfinished. Run the command that was making it again: it goes on where it stopped."
             )
-        raise BadInput(f"{folder} holds no physalis {kind} (no {MANIFEST}). {_inside(folder, kind)}")
+        raise BadInput(f"{folder} holds no physalis {noun(kind)} (no {MANIFEST}). {_inside(folder, kind)}")
     value = read_json(path)
     found = value.get("kind", "") if isinstance(value, dict) else ""
     if isinstance(found, str) and found and found != kind:
-        raise BadInput(f"{folder} holds {found[:60]!r}, not {kind!r}. Check which folder was given for what.")
+        told = f"{in_words(found)}, not {in_words(kind)}"
+        raise BadInput(f"{folder} holds {told}. Check which folder was given for what.")
     manifest = parsed(value, path)
     for name in manifest.files:
         check_no_link(folder, name)

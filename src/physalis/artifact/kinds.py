@@ -3,6 +3,7 @@
 Only what is read is named. Whatever else a manifest holds is kept, so that a field more breaks no reader.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -252,3 +253,21 @@ class Atlas(Kind):
 
 KINDS: tuple[type[Kind], ...] = (Activations, Dictionary, Codes, Evaluation, Atlas)
 """Those whose manifests are read for more than their inputs."""
+
+NAMES = {
+    "activations": "a recording", "dictionary": "a dictionary", "codes": "stored codes", "evaluation": "an evaluation",
+    "atlas": "an atlas", "comparison": "a comparison", "lineage": "a tree of features", "sweep": "a sweep",
+    "export": "a dictionary in files of another tool", "neuronpedia": "files for Neuronpedia",
+    "saedashboard": "files for SAEDashboard", "site": "a published site", "lab": "a published lab", "world": "a world",
+}  # fmt: skip
+"""What a sentence calls an artefact of each kind."""
+
+
+def in_words(kind: object) -> str:
+    """A kind as a sentence has it: "an atlas"; of a newer version's, or of nobody's, what stands there."""
+    return NAMES.get(kind) or f"something of kind {kind[:60]!r}" if isinstance(kind, str) else "something of no kind"
+
+
+def noun(kind: str) -> str:
+    """The same after "no"."""
+    return re.sub("^an? ", "", NAMES.get(kind, kind))

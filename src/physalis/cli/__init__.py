@@ -65,8 +65,8 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
     MACHINE: (machine.doctor, machine.app, machine.completion),
 }  # fmt: skip
 """Every command, in the order of the work."""
-RENAMED = {"autopsy": "dead-features", "doses": "dose-response"}
-"""What commands were called in 0.1: they answer to it still, and say what they are called now."""
+RENAMED = {"autopsy": "dead-features", "deaths": "dead-features", "doses": "dose-response"}
+"""What commands were called in 0.1, or after its docs: they answer to it still, and say what they are called now."""
 
 for flag in ("--help", "--version"):
     app[flag].group = (OPTIONS,)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from physalis.artifact.kinds import in_words
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import Json
 from physalis.cli.shown.console import make_console
@@ -36,7 +37,8 @@ def verify(
             table.add_row(Text(each.name), mark, Text(each.said))
         console.print(table)
         wrong = sum(not each.right for each in found.files)
+        held = "what is unknown" if found.kind == "unknown" else in_words(found.kind)
         what = f"{wrong:,} of {len(found.files):,} are wrong." if wrong else "Nothing is wrong."
-        console.print(Text(f"{folder} holds {found.kind}{'' if found.finished else ', unfinished'}. {what}"))
+        console.print(Text(f"{folder} holds {held}{'' if found.finished else ', unfinished'}. {what}"))
     if not found.right:
         sys.exit(1)

@@ -154,7 +154,8 @@ def text_of(row: Any, field: str, where: str) -> str:
         value = _decoded(value)[0]
     if value is not None and not isinstance(value, str):
         raise BadInput(
-            f"The field {field!r} in {where} holds {type(value).__name__}, not text. Name another with --field."
+            f"The field {field!r} in {where} holds a value of type {type(value).__name__}, not text. "
+            "Name another with --field."
         )
     return _whole(value or "")
 

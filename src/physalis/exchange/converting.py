@@ -74,7 +74,9 @@ def recognise(path: Path | str) -> str:
     if kind == "dictionary":
         return OURS
     if kind not in (None, KIND):
-        raise BadInput(f"{path} holds {kind} of ours, and no dictionary. Give a dictionary's folder.")
+        raise BadInput(
+            f"{path} holds {artifact.in_words(kind)} of ours, and no dictionary. Give a dictionary's folder."
+        )
     for reader in READERS:
         if reader.recognises(path):
             return reader.NAME

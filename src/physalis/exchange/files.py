@@ -99,7 +99,7 @@ def settings(path: Path, **kinds: Kind) -> dict[str, Any]:
     text = untrusted.read_text(path, most=MOST_SETTINGS)
     value = untrusted.parse_json(text, path) if path.suffix == ".json" else untrusted.parse_yaml(text, path)
     if not isinstance(value, dict):
-        raise BadInput(f"{path} holds {type(value).__name__}, not settings by name. Check the path.")
+        raise BadInput(f"{path} holds a {type(value).__name__}, not settings by name. Check the path.")
     return checked(value, path, **kinds)
 
 

@@ -1,4 +1,5 @@
-"""progress(): one long job's progress, a rich bar with rate and time left on a terminal and plain lines elsewhere."""
+"""status(): what is waited for. progress(): one long job's progress, a rich bar with rate and time left on a
+terminal and plain lines elsewhere."""
 
 import sys
 import time
@@ -36,6 +37,19 @@ def _short(x: float) -> str:
 Advance = Callable[..., None]
 """``advance(n, note="fvu 0.15")``: n more units are done; the note, if given, replaces the one shown. With n = 0 it is
 the name of the unit that begins, which is said at once."""
+
+
+@contextmanager
+def status(what: str) -> Iterator[None]:
+    """Say on standard error what is waited for that has no units, such as "loading smollm2": a line that goes when it
+    is done on a terminal, and a plain one elsewhere."""
+    console = Console(file=sys.stderr)
+    if console.is_terminal:
+        with console.status(Text(f"{what} …")):
+            yield
+        return
+    print(f"{what} …", file=sys.stderr, flush=True)
+    yield
 
 
 @contextmanager

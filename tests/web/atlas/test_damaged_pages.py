@@ -52,6 +52,18 @@ def test_two_baselines_of_one_name_are_both_shown(tiny_atlas, browse):
         expect(page.locator("main ol > li").first).to_be_visible()
 
 
+def test_counts_of_features_add_up_and_say_of_what(tiny_atlas, browse):
+    dead = changed(tiny_atlas, summary=lambda s: {"n_dead": 28, "counted_on": "training"})
+    with serving(create_app(dead)) as site:
+        page = browse(site, "/")
+        rows = page.locator("table.counts tr")
+        n = len(tiny_atlas)
+        expect(rows.nth(0)).to_contain_text(f"{n - 28}")
+        expect(rows.nth(1)).to_contain_text("+ 28")
+        expect(rows.nth(2)).to_contain_text(f"= {n}")
+        expect(rows.filter(has_text="text that it was trained on")).to_have_count(2)
+
+
 def test_a_feature_with_the_same_twice_is_shown(tiny_atlas, browse, fires):
     def doubled(f):
         return {

@@ -148,6 +148,12 @@ def test_here_and_not_there(page, site):
     for side, key in (("More active in A", "more_here"), ("More active in B", "more_there")):
         ids = [str(f["id"]) for f in found["contrast"][key]]
         assert ids and shown(page, side) == ids
+    heads = page.locator(".heads").first
+    expect(heads).to_contain_text("mean activation in A, B")
+    expect(heads).to_contain_text("difference A − B")
+    expect(heads.locator("[title^='False discovery rate q']")).to_have_count(
+        1 if found["contrast"]["least_q"] <= 0.05 else 0
+    )
     before = page.locator("article").inner_text()
     page.reload()
     page.get_by_text(found["verdict"]).wait_for()

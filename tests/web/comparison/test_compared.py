@@ -138,7 +138,7 @@ def test_atlases_of_others_are_refused(split, grown, tiny_atlas):
 
 def test_folders_are_opened_as_what_they_are(comparison, forest, tiny_atlas, tmp_path):
     assert isinstance(open_compared(comparison.folder), Comparison) and isinstance(open_compared(forest.folder), Forest)
-    with pytest.raises(BadInput, match="holds 'atlas', not 'comparison'"):
+    with pytest.raises(BadInput, match="holds an atlas, not a comparison"):
         open_compared(tiny_atlas.folder)
     with pytest.raises(BadInput, match="holds no physalis comparison"):
         open_compared(tmp_path)
@@ -165,7 +165,7 @@ def test_comparisons_and_forests_are_served(run, comparison, forest, tiny_atlas)
     code, ((app, *_),), *_ = run("compare", "serve", forest.folder, "--atlases", tiny_atlas.folder)
     assert TestClient(app).get("/api/forest/family?level=1&feature=3").json()["known"][1]["3"]["headline"]
     code, shown, _, err = run("compare", "serve", tiny_atlas.folder)
-    assert code == 2 and not shown and "not 'comparison'" in err
+    assert code == 2 and not shown and "not a comparison" in err
 
 
 def test_an_atlas_is_served_with_its_tree(run, forest, grown, tiny_atlas):

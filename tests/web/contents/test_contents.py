@@ -19,6 +19,7 @@ from physalis.web.atlas import live
 from physalis.web.contents import finding, records
 from physalis.web.contents.finding import find
 from physalis.web.contents.opening import open_app
+from physalis.web.contents.others import line_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def client(results):
 
 def test_typescript_knows_the_records():
     written = interfaces("contents")
-    for model in (records.Picture, records.Entry, records.Contents):
+    for model in (records.Picture, records.Entry, records.Line, records.Contents):
         assert written[model.__name__].keys() == fields(model).keys(), model
 
 
@@ -114,7 +115,7 @@ def test_what_is_damaged_later_is_told_too(results, tmp_path):
     client = TestClient(open_app(house))
     assert client.get("/api/contents").json()["entries"][0]["lack"] == ""
     (house / "sae" / artifact.JOB).write_text('{"kind": "atlas"}')
-    assert "holds an artefact of kind 'atlas'" in client.get("/api/contents").json()["entries"][0]["lack"]
+    assert "holds an atlas" in client.get("/api/contents").json()["entries"][0]["lack"]
 
 
 def test_atlases_stand_by_comparisons_and_trees(client):
@@ -165,7 +166,7 @@ def test_notes_of_every_atlas_are_written_in_one_name(results, tmp_path):
 @pytest.mark.parametrize(
     ("given", "options", "words"),
     [
-        (["sae"], {}, "'dictionary', not 'atlas'"),
+        (["sae"], {}, "a dictionary, not an atlas"),
         (["empty"], {}, "holds no physalis atlas"),
         (["nowhere"], {}, "holds no physalis atlas"),
         (["empty", "nowhere"], {}, "None of"),
@@ -184,3 +185,29 @@ def test_refusals_are_sentences(results, given, options, words):
         options = options | ({name: results / options[name]} if name in options else {})
     with pytest.raises(BadInput, match=words):
         open_app([results / each for each in given], **options)
+
+
+def test_what_has_no_pages_stands_in_a_line_with_its_command(results, tiny_activations, tiny_evaluation, tmp_path):
+    house = tmp_path / "house"
+    shutil.copytree(results / "deep" / "atlas", house / "atlas")
+    shutil.copytree(tiny_activations.folder, house / "acts")
+    shutil.copytree(tiny_evaluation, house / "deep" / "eval")
+    shutil.copytree(tiny_evaluation, house / "it's eval")
+    client = TestClient(open_app(house))
+    told = {line["name"]: line for line in client.get("/api/contents").json()["others"]}
+    assert told.keys() == {"acts", "deep/eval", "it's eval"}
+    assert told["acts"]["what"] == "a recording" and told["acts"]["command"] == "physalis verify acts"
+    assert f"{tiny_activations.n_tokens:,} tokens of" in told["acts"]["told"]
+    assert told["deep/eval"]["told"].startswith("FVU ") and "open('deep/eval')" in told["deep/eval"]["command"]
+    assert told["it's eval"]["command"] == """physalis verify 'it'"'"'s eval'"""
+    assert "/tmp" not in client.get("/").text
+
+
+def test_sweeps_sites_and_damage_are_lines_too(tmp_path):
+    for name, kind, config in (("s", "sweep", {"grid": [["topk", 8, 2, 0]]}), ("torn", "sweep", {}), ("w", "site", {})):
+        (tmp_path / name).mkdir()
+        artifact.finish(tmp_path / name, artifact.Manifest(kind=kind, config=config), [])
+    told = {line.name: line for line in map(line_of, finding.find_others([tmp_path]))}
+    assert told["s"].command == "physalis serve s/*/" and told["s"].told.startswith("1 dictionary;")
+    assert told["torn"].told == "its manifest cannot be read"
+    assert told["w"].command == "python -m http.server -d w" and told["w"].what == "a published site"

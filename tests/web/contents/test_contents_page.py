@@ -1,6 +1,7 @@
 """The table of contents in a real browser, and the way from it into its rooms and back."""
 
 import re
+import shutil
 
 import pytest
 from browsing import expect, fits, serving, whole
@@ -13,8 +14,10 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def site(tiny_atlas, tiny_dictionary, comparison, forest, tmp_path_factory):
+def site(tiny_atlas, tiny_dictionary, tiny_activations, tiny_evaluation, comparison, forest, tmp_path_factory):
     folder = furnish(tmp_path_factory.mktemp("house") / "results", tiny_atlas, tiny_dictionary, comparison, forest)
+    shutil.copytree(tiny_activations.folder, folder / "acts")
+    shutil.copytree(tiny_evaluation, folder / "eval")
     with serving(open_app(folder, author="Ada")) as site:
         yield site
 
@@ -47,10 +50,13 @@ def open_page(chromium, site):
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_everything_is_listed_and_can_be_read(open_page, width, scheme):
     page = open_page("/", width=width, scheme=scheme)
-    assert page.locator("h2").all_inner_texts() == ["Atlases", "Comparisons", "Trees", "Runs", "The lab"]
+    titles = ["Atlases", "Comparisons", "Trees", "Runs", "The lab", "Without a page"]
+    expect(page.locator("h2")).to_have_text(titles)
     links = [link.get_attribute("href") for link in page.locator("main h3 a").all()]
     assert links == ["/a/atlas/", "/a/deep-atlas/", "/c/both-two/", "/t/forest/", "/r/sae/", "/l/lab/"]
     expect(page.locator("main li", has_text="torn")).to_contain_text("torn")
+    for command in ("physalis verify acts", "physalis.Evaluation.open('eval')"):
+        expect(page.locator("main li code", has_text=command)).to_be_visible()
     assert page.locator("main li svg").first.locator("circle").count() > 0
     assert fits(page, width) and serious(page) == []
 

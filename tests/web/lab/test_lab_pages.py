@@ -161,7 +161,7 @@ def test_refusals_are_sentences(known, tmp_path):
         site.publish_lab(tmp_path)
     with pytest.raises(BadInput, match="no experiment 'TMS-99'"):
         site.publish_lab(tmp_path / "new", ["TMS-99"])
-    with pytest.raises(BadInput, match="holds no physalis lab"):
+    with pytest.raises(BadInput, match="holds no physalis published lab"):
         create_lab_app(tmp_path)
 
 

@@ -290,7 +290,7 @@ def test_bad_input(tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, stop
     (tmp_path / "strange" / "poem.txt").write_text("so much depends")
     with pytest.raises(BadInput, match="it holds something else"):
         create_watch_app(tmp_path / "strange")
-    with pytest.raises(BadInput, match="holds no physalis activations"):
+    with pytest.raises(BadInput, match="holds no physalis recording"):
         create_watch_app(tmp_path / "run", tmp_path / "nowhere")
     with pytest.raises(BadInput, match="features counts what is shown, from 1 on; received 0"):
         create_watch_app(tmp_path / "run", features=0)

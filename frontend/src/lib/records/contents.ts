@@ -23,7 +23,15 @@ export interface Entry {
   lack: string;
 }
 
+export interface Line {
+  what: string;
+  name: string;
+  told: string;
+  command: string;
+}
+
 export interface Contents {
   name: string;
   entries: Entry[];
+  others: Line[];
 }

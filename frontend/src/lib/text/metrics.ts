@@ -18,7 +18,7 @@ const dictionary: Record<string, MetricWords> = {
   loss_recovered_zero: { label: 'Loss recovered, against zero', means: 'Of the loss that setting the site to zero costs, the share that the reconstruction saves. An easy test.', better: 'high', format: fraction },
   loss_recovered_mean: { label: 'Loss recovered, against the mean', means: 'The same, against putting the mean activation everywhere. The harder test.', better: 'high', format: fraction },
   ce: { label: 'Loss of the model itself', means: 'Nats per token on this text, with nothing changed.', format: number },
-  dead_fraction: { label: 'Dead features', means: 'Share of features that never fire on this text.', better: 'low', format: percent },
+  dead_fraction: { label: 'Dead features', means: 'Share of features that never fire on the text they were counted on.', better: 'low', format: percent },
   dense_fraction: { label: 'Dense features', means: 'Share of features that fire on more than a tenth of all tokens.', better: 'low', format: percent },
 };
 

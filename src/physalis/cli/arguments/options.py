@@ -1,6 +1,7 @@
 """Options that several commands share, each with what it does, its unit and what it may be."""
 
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -147,7 +148,8 @@ class Loading(Computing):
         """The model of that name, given by who types. Raises BadInput if there is none."""
         from physalis import load_model
 
-        return load_model(name, **self.options(), **given(trust_code=self.trust_model_code))
+        with _loading(name):
+            return load_model(name, **self.options(), **given(trust_code=self.trust_model_code))
 
     def check_named(self) -> None:
         """Raises BadInput where code is to be trusted, and no model was named."""
@@ -161,7 +163,16 @@ class Loading(Computing):
         from physalis.models import announced
 
         self.check_named()
-        return load_model(announced(name, whose), **self.options())
+        found = announced(name, whose)
+        with _loading(found):
+            return load_model(found, **self.options())
+
+
+def _loading(name: str) -> AbstractContextManager[None]:
+    from physalis.cli.shown.console import spelt
+    from physalis.runtime.progress import status
+
+    return status(f"loading {spelt(name)}")
 
 
 def _dtype(name: str) -> Any:

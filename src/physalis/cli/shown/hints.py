@@ -17,6 +17,14 @@ def named(option: str, given: Sequence[str | Path] | None) -> list[str | Path]:
     return [word for each in given or () for word in (option, each)]
 
 
-def beside(folder: Path, what: str) -> Path:
-    """A folder for what is made of the one in ``folder``."""
-    return folder.with_name(f"{folder.name}-{what}") if folder.name else Path(what)
+CALLED = {"activations": "acts", "dictionary": "sae", "evaluation": "eval", "atlas": "atlas"}
+"""How README and the docs call the folder of each kind."""
+
+
+def beside(folder: Path, kind: str) -> Path:
+    """A folder for what is made of the one in ``folder``: as README calls it, or where that is taken with the name of
+    what it is made of before it."""
+    plain = folder.with_name(CALLED[kind]) if folder.name else Path(CALLED[kind])
+    if not folder.name or not plain.exists():
+        return plain
+    return folder.with_name(f"{folder.name}-{CALLED[kind]}")

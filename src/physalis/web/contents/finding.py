@@ -31,13 +31,25 @@ class Found(NamedTuple):
     """Where its room begins, such as "/a/commas"."""
 
 
+class Other(NamedTuple):
+    """An artefact that has no pages."""
+
+    kind: str
+    folder: Path
+    name: str
+    """As that of what can be shown."""
+
+
 def find(folders: Sequence[Path]) -> list[Found]:
     """What the folders are, or else hold: atlases first, then comparisons, trees, runs and labs, in the order in which
-    they were given, and inside each by name. What is an artefact of another kind is passed over, and not looked into.
+    they were given, and inside each by name. What is an artefact of another kind is for ``find_others``.
     Raises BadInput for more than MOST of them."""
     places: dict[Path, tuple[Kind, Path]] = {}
     for folder in folders:
-        places |= {place.resolve(): (kind, place) for kind, place in _look(folder, DEEP)}
+        for place in _look(folder, DEEP):
+            kind = kind_of(place)
+            if kind is not None:
+                places[place.resolve()] = (kind, place)
     if len(places) > MOST:
         raise BadInput(f"These folders hold {len(places)} things to show, and one server shows {MOST}. Give fewer.")
     found: list[Found] = []
@@ -47,6 +59,18 @@ def find(folders: Sequence[Path]) -> list[Found]:
         taken.add(prefix)
         found.append(Found(kind, place, os.path.relpath(place.resolve(), around(folders)), prefix))
     return found
+
+
+def find_others(folders: Sequence[Path]) -> list[Other]:
+    """The finished artefacts there that cannot be shown, MOST of them, each kind by itself."""
+    found: dict[Path, Other] = {}
+    for folder in folders:
+        for place in _look(folder, DEEP):
+            kind = artifact.kind_of(place)
+            if kind is not None and kind_of(place) is None:
+                name = os.path.relpath(place.resolve(), around(folders))
+                found[place.resolve()] = Other(kind, place, name)
+    return sorted(found.values(), key=lambda each: each.kind)[:MOST]
 
 
 def around(folders: Sequence[Path]) -> Path:
@@ -73,11 +97,11 @@ def _is_run(folder: Path) -> bool:
     return isinstance(said, dict) and said.get("kind") == "dictionary" and "training" in said.get("job", {})
 
 
-def _look(folder: Path, deep: int) -> Iterator[tuple[Kind, Path]]:
-    kind = kind_of(folder)
-    if kind is not None:
-        yield kind, folder
-    elif deep and not (folder / artifact.MANIFEST).exists():
+def _look(folder: Path, deep: int) -> Iterator[Path]:
+    """Artefacts, none of which is looked into."""
+    if kind_of(folder) is not None or (folder / artifact.MANIFEST).exists():
+        yield folder
+    elif deep:
         try:
             inside = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
         except OSError:  # no folder, or none that may be read

@@ -16,7 +16,8 @@ from physalis.people.comments import find_beside
 from physalis.web.atlas.app import atlas_room
 from physalis.web.comparison.serving import comparison_room, open_compared
 from physalis.web.contents import records
-from physalis.web.contents.finding import Found, around, find
+from physalis.web.contents.finding import Found, around, find, find_others
+from physalis.web.contents.others import line_of
 from physalis.web.contents.records import Contents, Entry
 from physalis.web.contents.room import contents_room
 from physalis.web.lab.app import lab_room
@@ -58,8 +59,11 @@ def open_app(
         return app_of([_alone(found[0]._replace(prefix=""), beside)])
     name, opened = around(given).name or "physalis", _together(found, beside)
 
+    others = [line_of(each) for each in find_others(given)]
+
     def told() -> Contents:
-        return Contents(name=name, entries=[_now(each, tells) for each, (tells, _) in zip(found, opened, strict=True)])
+        entries = [_now(each, tells) for each, (tells, _) in zip(found, opened, strict=True)]
+        return Contents(name=name, entries=entries, others=others)
 
     return app_of([contents_room(told), *(room for _, room in opened if room is not None)])
 

@@ -12,6 +12,7 @@ from physalis.atlas.records import Record
 from physalis.comparing import Comparison, Forest
 from physalis.comparing.records import Fate
 from physalis.web.contents.finding import Found, Kind
+from physalis.web.contents.others import Line
 
 DOTS = 700
 """Features of an atlas that its picture shows at most."""
@@ -64,6 +65,8 @@ class Contents(Record):
 
     name: str
     entries: list[Entry]
+    others: list[Line]
+    """What has no pages, as it lay there at the start."""
 
 
 def of_atlas(found: Found, atlas: Atlas) -> Entry:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.people.notes import Notes, beside
+from physalis.runtime.progress import status
 from physalis.web.contents.finding import around
 from physalis.web.guard.connections import configured
 from physalis.web.guard.guard import guard
@@ -154,7 +155,8 @@ def serve_app(
     guarded = guard(made, host=host, token=token, origin=origin, most_bytes=MOST_BYTES)
     networks = read_proxies(proxies)
     with bind(host, port) as listener:
-        app = make()
+        with status(f"opening {Path(folder).resolve().name}"):
+            app = make()
         there = address(listener) + (f"?token={token}" if token else "")
         with contextlib.suppress(KeyboardInterrupt):
             Server(configured(guarded, proxies=networks), started=lambda: _tell(folder, there)).run([listener])

@@ -108,9 +108,7 @@ class Folder:
                 ) from None
             return None
         if said.get("kind") != "dictionary" or "training" not in said.get("job", {}):
-            found = (
-                "a fine-tuning" if "finetuning" in said.get("job", {}) else f"an artefact of kind {said.get('kind')!r}"
-            )
+            found = "a fine-tuning" if "finetuning" in said.get("job", {}) else artifact.in_words(said.get("kind"))
             raise BadInput(
                 f"{self.path} holds {found}. Only runs of `physalis train` are watched: give the folder of one."
             )

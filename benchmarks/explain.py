@@ -1,0 +1,165 @@
+"""Rules: how fast they are learned, how well they tell where features fire on held-out text, and the program's share;
+beside the best single token, tables of the last tokens, rules of other features, and text of another kind.
+
+    python benchmarks/explain.py --json                      # the first run makes a demo (minutes); later ones reuse it
+    python benchmarks/explain.py --demo physalis-demo --features 300 --other ../shared/data/text/wikitext2-valid.txt
+
+One object: what is not measured is null. The model with shuffled weights is not yet measured.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from physalis.activations import Activations
+from physalis.codes import StoredCodes, encode
+from physalis.explanations import Explanations, Rule, Surroundings, explain, program_share
+from physalis.models import Model, load_model
+from physalis.recording import record
+from physalis.site import Site
+
+CACHE = Path("~/.cache/physalis/benchmarks/explain").expanduser()
+OTHER_TOKENS = 100_000
+
+
+def f1(predicted: np.ndarray, fires: np.ndarray) -> float:
+    """2 hits / (predicted + firing)."""
+    return 2 * int((predicted & fires).sum()) / max(1, int(predicted.sum() + fires.sum()))
+
+
+class Tables:
+    """Tables of the last one to three tokens: the share of their training occurrences on which a feature fires, each
+    drawn towards the shorter context's as by one more occurrence. What is predicted to fire lies above the share that
+    is best in training, where each occurrence is judged without itself."""
+
+    def __init__(self, tokens: np.ndarray, train: np.ndarray, held: np.ndarray) -> None:
+        self.train, self.held, self.keys = train, held, []
+        number = np.zeros(tokens.shape, np.int64)
+        for back in range(3):
+            before = np.full(tokens.shape, -1, np.int64)
+            before[:, back:] = tokens[:, : tokens.shape[1] - back]
+            _, number = np.unique(number * (int(tokens.max()) + 2) + before + 1, return_inverse=True)
+            number = number.reshape(tokens.shape)
+            self.keys.append(number.ravel())
+        self.totals = [np.bincount(keys[train], minlength=keys.max() + 1) for keys in self.keys]
+
+    def predicted(self, fires: np.ndarray) -> list[np.ndarray]:
+        """Where each table says that a feature fires, of the held-out positions; ``fires`` is of all positions."""
+        y = fires[self.train].astype(float)
+        own, there = np.full(len(self.train), y.mean()), np.full(len(self.held), y.mean())
+        found = []
+        for keys, totals in zip(self.keys, self.totals, strict=True):
+            counts = np.bincount(keys[self.train], y, len(totals))
+            k, h = keys[self.train], keys[self.held]
+            own = (counts[k] - y + own) / totals[k]
+            there = (counts[h] + there) / (totals[h] + 1)
+            order = np.argsort(-own, kind="stable")
+            hits = np.cumsum(y[order])
+            best = int((2 * hits / (np.arange(1, len(y) + 1) + y.sum())).argmax())
+            found.append(there >= max(own[order[best]], 1e-9))
+        return found
+
+
+def tables_of(found: Explanations, codes: StoredCodes, acts: Activations) -> dict[str, float]:
+    """Mean F1 of the best table, for all firings and for strong ones, and of another feature's rule."""
+    train, held = np.sort(acts.train.at), np.sort(acts.held_out.at)
+    tables = Tables(np.array(acts.tokens), train, held)
+    every = [each for each in found if each.n_held_out]
+    all_, strong = [], []
+    for each in every:
+        x = np.zeros(acts.tokens.size, np.float32)
+        fired = codes.firings(each.feature)
+        x[fired.at] = fired.values
+        use = (x[held] == 0) | (x[held] >= np.median(x[train][x[train] > 0]))
+        said = tables.predicted(x > 0)
+        all_.append([f1(p, x[held] > 0) for p in said])
+        strong.append([f1(p[use], x[held][use] > 0) for p in said])
+    return {"f1_tables": float(np.mean(all_, 0).max()), "f1_tables_strong": float(np.mean(strong, 0).max())}
+
+
+def shuffled(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray, seed: int) -> float:
+    """Mean F1 of rules that are given to other features."""
+    every = [each for each in found if each.n_held_out]
+    order = np.random.default_rng(seed).permutation(len(every))
+    scores = []
+    for each, other in zip(every, order, strict=True):
+        fires = np.zeros(text.n, bool)
+        fires[codes.firings(each.feature).at] = True
+        scores.append(f1(every[other].program.predict(text)[held] > 0, fires[held]))
+    return float(np.mean(scores))
+
+
+def on_other_text(found: Explanations, demo: Path, model: Model, source: str, folder: Path) -> float:
+    """Mean F1 of the same rules on text of another kind."""
+    site = Site.parse(found.manifest.config["site"])
+    (acts,) = record(model, source, [site], [folder / "activations"], tokens=OTHER_TOKENS, held_out=0)
+    codes = encode(demo / "dictionary", acts, out=folder / "codes")
+    text = Surroundings(acts.tokens, vocabulary(model), found.fields)
+    at, scores = acts.at, []
+    for each in found:
+        fires = np.zeros(text.n, bool)
+        fires[codes.firings(each.feature).at] = True
+        if fires.any():
+            scores.append(f1(Rule.parse(each.rule).predict(text)[at] > 0, fires[at]))
+    return float(np.mean(scores))
+
+
+def vocabulary(model: Model) -> list:
+    return model.corpus.pieces(range(max(model.corpus.ids) + 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--demo", type=Path, help="folder that `physalis demo` wrote")
+    parser.add_argument("--features", type=int, help="how many, at random; all unless given")
+    parser.add_argument("--other", help="text of another kind")
+    parser.add_argument("--share", type=int, default=16_384, help="held-out tokens for the program's share; 0 for none")
+    parser.add_argument("--out", type=Path, default=CACHE / "out", help="folder to work in; what is there is reused")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    demo = args.demo or CACHE / "demo"
+    if not (demo / "dictionary" / "manifest.json").exists():
+        subprocess.run([sys.executable, "-m", "physalis", "demo", "--no-serve", "--out", str(demo)], check=True)
+    acts, model = Activations.open(demo / "activations"), load_model("smollm2")
+    codes = encode(demo / "dictionary", acts, out=args.out / "codes")
+    some = None
+    if args.features:
+        some = np.random.default_rng(0).choice(codes.n_features, args.features, replace=False).tolist()
+    started = time.perf_counter()
+    out = args.out / f"rules-{args.features or 'all'}"
+    is_new = not (out / "manifest.json").exists()
+    found = explain(demo / "dictionary", acts, model, out, codes=codes.folder, features=some)
+    took = time.perf_counter() - started
+    text, held = Surroundings(acts.tokens, vocabulary(model), found.fields), np.sort(acts.held_out.at)
+    mean = found.mean
+    said = {
+        "features_per_minute": len(found) / took * 60 if is_new else None,
+        "f1": mean.f1.value, "f1_low": mean.f1.low, "f1_high": mean.f1.high, "f1_strong": mean.f1_strong.value,
+        "leaves_median": mean.size, "f1_token": mean.f1_token.value, **tables_of(found, codes, acts),
+        "f1_shuffled_rules": shuffled(found, codes, text, held, 0), "f1_shuffled_model": None,
+        "f1_other_text": args.other and on_other_text(found, demo, model, args.other, args.out / "other"),
+        "share_f1_80": mean.at_least_80, "program": [],
+    }  # fmt: skip
+    if args.share and some is None:
+        share = program_share(out, demo / "dictionary", acts, model, tokens=args.share)
+        losses = {each.name: each.loss.value for each in share.added}
+        named = {
+            "loss_codes": "true codes", "loss_rules": "rules", "loss_token": "current token",
+            "loss_two_tokens": "last two tokens", "loss_three_tokens": "last three tokens", "loss_mean": "mean",
+        }  # fmt: skip
+        row = {"site": share.site, "kind": "autoencoder", **{key: losses[name] for key, name in named.items()}}
+        said["program"].append({**row, "loss_model": share.model_loss})
+    if args.json:
+        print(json.dumps(said, indent=1))
+        return
+    for name, value in said.items():
+        print(f"{name:22} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,15 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     assert "tokens/s" in capsys.readouterr().err
 
 
+def test_what_is_done_soon_is_not_told(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SOON_S", 3600.0)
+    with status("loading"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_is_waited_for_is_told_once(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SOON_S", 0.0)
     with status("loading [tiny]"):
         assert capsys.readouterr() == ("", "loading [tiny] …\n")
     assert capsys.readouterr() == ("", "")

@@ -2,6 +2,7 @@
 terminal and plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 PLAIN_EVERY_S = 10.0
+SOON_S = 1.0
+"""What is done by then needs no word."""
 RECENT_S = 60.0
 """What is left is judged by how fast it went in so many seconds, and never by what comes before the first units are
 done: meanwhile kernels are compiled, and buffers filled."""
@@ -42,14 +45,24 @@ the name of the unit that begins, which is said at once."""
 @contextmanager
 def status(what: str) -> Iterator[None]:
     """Say on standard error what is waited for that has no units, such as "loading smollm2": a line that goes when it
-    is done on a terminal, and a plain one elsewhere."""
+    is done on a terminal, and elsewhere a plain one, where it takes longer than ``SOON_S``: what is refused at once is
+    one sentence."""
     console = Console(file=sys.stderr)
     if console.is_terminal:
         with console.status(Text(f"{what} …")):
             yield
         return
+    late = threading.Timer(SOON_S, _tell, (what,))
+    late.daemon = True
+    late.start() if SOON_S else _tell(what)
+    try:
+        yield
+    finally:
+        late.cancel()
+
+
+def _tell(what: str) -> None:
     print(f"{what} …", file=sys.stderr, flush=True)
-    yield
 
 
 @contextmanager

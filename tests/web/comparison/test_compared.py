@@ -174,7 +174,7 @@ def test_an_atlas_is_served_with_its_tree(run, forest, grown, tiny_atlas):
     code, shown, _, err = run("serve", tiny_atlas.folder, "--tree", grown.folder)
     assert code == 2 and not shown and "no place for the dictionary" in err
     code, shown, _, err = run("serve", tiny_atlas.folder, "--tree", tiny_atlas.folder)
-    assert code == 2 and "not 'lineage'" in err
+    assert code == 2 and "not a tree of features" in err
 
 
 def test_the_command_tells_every_step_of_a_tree(run, widths, tiny_activations, tmp_path):

@@ -80,7 +80,7 @@ def running(script: str):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         try:
-            line = process.stderr.readline()
+            line = next(line for line in process.stderr if " is at http" in line)
             yield process, ("127.0.0.1", int(re.search(r"http://127.0.0.1:(\d+)/", line)[1]))
         finally:
             process.kill()

@@ -223,7 +223,7 @@ def test_serving_says_where(tiny_atlas, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
-            assert f"http://127.0.0.1:{port}/" in server.stderr.readline()
+            assert f"http://127.0.0.1:{port}/" in next(line for line in server.stderr if " is at http" in line)
             assert httpx.get(f"http://127.0.0.1:{port}/index.json").json()["model"] == tiny_atlas.summary().model
         finally:
             server.terminate()

@@ -278,11 +278,11 @@ def test_routes(tiny_activations, beside, stop_after):
         lost = client.get("/features")
         assert lost.status_code == 404 and "There are /, /api/run and /api/first." in lost.json()["detail"]
         (run / artifact.JOB).write_text(json.dumps({"kind": "atlas", "job": {}}))
-        assert client.get("/api/run").status_code == 400 and "'atlas'" in client.get("/api/run").json()["detail"]
+        assert client.get("/api/run").status_code == 400 and "an atlas" in client.get("/api/run").json()["detail"]
 
 
 def test_bad_input(tiny_activations, tiny_dictionary, tiny_atlas, tmp_path, stop_after):
-    with pytest.raises(BadInput, match="kind 'atlas'.*Only runs of `physalis train`"):
+    with pytest.raises(BadInput, match="holds an atlas.*Only runs of `physalis train`"):
         create_watch_app(tiny_atlas.folder)
     with pytest.raises(BadInput, match="it holds something else"):
         create_watch_app(tiny_activations.folder / "tokens.npy")
@@ -316,7 +316,7 @@ def test_the_command_refuses_in_a_sentence(tiny_atlas, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main()
     out, err = capsys.readouterr()
-    assert stop.value.code == 2 and out == "" and err.startswith("physalis: ") and "'atlas'" in err
+    assert stop.value.code == 2 and out == "" and err.startswith("physalis: ") and "holds an atlas" in err
 
 
 def test_typescript_knows_the_records():

@@ -133,7 +133,7 @@ def main() -> None:
     started = time.perf_counter()
     out = args.out / f"rules-{args.features or 'all'}"
     is_new = not (out / "manifest.json").exists()
-    found = explain(demo / "dictionary", acts, model, out, codes=codes.folder, features=some)
+    found = explain(demo / "dictionary", acts, model, out, codes=codes.folder, features=some, workers=2)
     took = time.perf_counter() - started
     text, held = Surroundings(acts.tokens, vocabulary(model), found.fields), np.sort(acts.held_out.at)
     mean = found.mean

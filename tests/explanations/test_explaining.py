@@ -113,6 +113,30 @@ def test_what_is_damaged_is_told(explained, tmp_path):
         Explanations.open(tmp_path / "rules")
 
 
+def test_a_text_of_ones_own_is_read(explained, tiny):
+    text = explained.surroundings("alpha beta if", tiny)
+    assert text.tokens.shape == (1, 13)
+    assert explained[8].program.predict(text).shape == (13,)
+    with pytest.raises(BadInput, match="There is no token"):
+        explained.surroundings("", tiny)
+
+
+def test_the_command_says_what_the_function_does(
+    explained, physalis, tiny_dictionary, tiny_activations, codes, tmp_path
+):
+    words = ("explain", tiny_dictionary, tiny_activations.folder, "--codes", codes, "--out", tmp_path / "rules")
+    code, out, err = physalis(*words, "--feature", "0", "--feature", "4", "--share", "320", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert [each["rule"] for each in said["explanations"]] == [explained[i].rule for i in (0, 4)]
+    assert said["share"]["features"] == 2
+    code, out, _ = physalis(*words, "--feature", "0", "--feature", "4")
+    assert code == 0 and "2 rules" in out
+    for wrong in ("-1", "9999"):
+        code, _, err = physalis(*words, "--feature", wrong)
+        assert code == 2 and wrong in err and "Traceback" not in err
+
+
 def test_refusals_are_sentences(tiny, tiny_dictionary, tiny_activations, tmp_path):
     job = (tiny_dictionary, tiny_activations)
     with pytest.raises(BadInput, match=r"There are features 0 to .*; received \[9999\]"):

@@ -242,6 +242,13 @@ def test_options_are_keywords_or_a_record(tiny_activations, tmp_path):
     assert said == replace(asked, seed=3, **settled).said(said["steps"])
     with pytest.raises(TypeError, match="epoch"):
         train(tiny_activations, [config], [tmp_path / "other"], epoch=1)
+    for wrong, said in (
+        ({"warmup": -1}, "warmup is at least 0"),
+        ({"decay": 2.0}, "from 0 to 1"),
+        ({"seed": -1}, "seed"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            Training(**wrong)
     with pytest.raises(BadInput, match="at least 1, a learning rate above 0; received 512, 0 and None"):
         Training(batch_size=512, epochs=0)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli.arguments import early
-from physalis.cli.arguments.amounts import MOST, Amount, Count, Positive, Range, as_whole
+from physalis.cli.arguments.amounts import MOST, Amount, Count, Positive, Range, as_wholes
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import (
     Dictionary,
@@ -42,7 +42,7 @@ def explain(
         list[int] | None,
         Parameter(
             help="Feature to explain; all unless given. Repeatable.",
-            converter=as_whole,
+            converter=as_wholes,
             validator=Range(0, MOST),
             metavar="ID",
         ),

@@ -15,6 +15,8 @@ from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.explanations.fields import Fields
 from physalis.explanations.records import Explanation, Mean
+from physalis.explanations.surroundings import Surroundings
+from physalis.models import Model
 
 KIND = "explanations"
 RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"
@@ -75,6 +77,15 @@ class Explanations:
         """What "like" means in the rules."""
         artifact.check_digest(self.folder / FIELDS, self.manifest)
         return Fields.load(self.folder / FIELDS)
+
+    def surroundings(self, text: str, model: Model) -> Surroundings:
+        """A text of one's own, as the rules read it: ``explanations[12].program.predict(...)`` of it has a code for
+        each of its ``tokens``. Raises BadInput for no text."""
+        (ids,) = model.corpus.typed([text])
+        if not ids:
+            raise BadInput(f"There is no token in {text!r}. Give a text.")
+        vocabulary = model.corpus.pieces(range(max(model.corpus.ids) + 1))
+        return Surroundings(np.array([ids]), vocabulary, self.fields)
 
     def table(self) -> Any:
         """A pandas DataFrame, a row a feature: ``rule``, ``size``, ``f1``, ``f1_strong``, ``precision``, ``recall``,

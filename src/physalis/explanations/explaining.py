@@ -45,7 +45,7 @@ def explain(
     codes: Path | str | None = None,
     features: Sequence[int] | None = None,
     economy: Economy = Economy(),  # noqa: B008 (frozen)
-    workers: int = 2,
+    workers: int = 1,
     seed: int = 0,
 ) -> Explanations:
     """Learn a rule for each of ``features``, all unless given, that says from the text alone where it fires and how

@@ -25,7 +25,7 @@ class Training:
         if self.batch_size < 1 or self.epochs < 1 or not (self.lr is None or 0 < self.lr < float("inf")):
             asked = f"received {self.batch_size}, {self.epochs} and {self.lr}"
             raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
-        least = {"warmup": 0, "dead_after": 1, "seed": 0}
+        least = {"warmup": 0, "dead_after": 0, "seed": 0}
         for name, low in least.items():
             if (value := getattr(self, name)) is not None and value < low:
                 raise BadInput(f"{name} is at least {low}; received {value}.")

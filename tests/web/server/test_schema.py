@@ -72,7 +72,7 @@ def test_the_server_is_as_described(what, mode, database, request, subtests):
             continue  # there is nothing to get wrong
 
         @given(case=operation.as_strategy(generation_mode=MODES[mode]))
-        @settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
+        @settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
         def answers_as_described(case):
             nonlocal answered, refused
             response = case.call(headers=signed_in(invitations) if "/comments" in case.path else HERE)

@@ -69,7 +69,7 @@ def tables_of(found: Explanations, codes: StoredCodes, acts: Activations) -> dic
     """Mean F1 of the best table, for all firings and for strong ones, and of another feature's rule."""
     train, held = np.sort(acts.train.at), np.sort(acts.held_out.at)
     tables = Tables(np.array(acts.tokens), train, held)
-    every = [each for each in found if each.n_held_out]
+    every = [each for each in found if each.n_held_out and each.n_fired]
     all_, strong = [], []
     for each in every:
         x = np.zeros(acts.tokens.size, np.float32)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from physalis.errors import BadInput
 from physalis.explanations import Economy, Fields, Rule, Surroundings
 from physalis.explanations.learning import Corpus, Learner
 
@@ -39,6 +40,7 @@ PLANTED = [
     'kind "digits" = 1 or " tree" and " the" 2 before = 9',
     'inside "(" and " run" = 2',
     'previous word "red" and "(" = 2',
+    'place "5-8" = 3',
     '" map" = 8 or " list" = 4 or " tree" = 2',
 ]
 
@@ -72,6 +74,9 @@ def test_a_rule_costs_what_it_may(text, corpus):
     assert sizes[0] == 1 and sizes[1] <= 2 and sizes[2] <= 4
     assert Learner(corpus, Economy(price=0.5)).learn(at, codes[at]).size < 4
     assert Learner(corpus).learn(at[:0], codes[:0]) == Rule()
+    for wrong in ({"price": 0.0}, {"price": float("nan")}, {"leaves": 0}):
+        with pytest.raises(BadInput, match="A leaf costs more than 0"):
+            Economy(**wrong)
 
 
 def test_learning_again_gives_the_same(text, corpus):

@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(said):
         ('kind "digits"', [7]),
         ('kind "Capitalised letters" and "(" before', [4]),
         ('inside "("', [3, 4]),
-        ('first "2"', [0, 1]),
+        ('place "3-4"', [2, 3]),
         ('previous word "the"', [1]),
         ('word "moving"', [6]),
         ('line starts "the"', [0, 1, 2, 3, 4, 5, 6, 7]),

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from numba import njit
 
+from physalis.errors import BadInput
 from physalis.explanations.leaves import Leaf
 from physalis.explanations.rules import Clause, Rule
 from physalis.explanations.surroundings import Column, Surroundings
@@ -35,6 +36,13 @@ class Economy:
     """F1 that a leaf must gain."""
     leaves: int = 16
     """Leaves of a rule, at most."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.price < float("inf") or self.leaves < 1:
+            raise BadInput(
+                f"A leaf costs more than 0 and a rule has at least one; received price={self.price} and "
+                f"leaves={self.leaves}."
+            )
 
 
 class Corpus(NamedTuple):
@@ -197,7 +205,7 @@ class Learner:
     def _prune(self, clauses: list[tuple[Literal, ...]], y: np.ndarray) -> list[tuple[Literal, ...]]:
         """Without the clauses at the end that do not pay on the documents that were kept from growing."""
         rows = self.corpus.prunes
-        n, hit, said, best, f1s = int(y[rows].sum()), 0, 0, 0, [0.0]
+        n, hit, said, f1s = int(y[rows].sum()), 0, 0, [0.0]
         if n < FEWEST:
             return clauses
         left = rows

@@ -11,14 +11,14 @@ from typing import Literal, get_args
 
 Kind = Literal[
     "symbol", "lexeme", "beginning", "ending", "kind", "very like", "like", "loosely like",
-    "word", "previous word", "line starts", "inside", "first",
+    "word", "previous word", "line starts", "inside", "place",
 ]  # fmt: skip
 """symbol: this very token.                          lexeme: a token in any casing, spacing and inflection.
 beginning, ending: the first or last three letters, or sign.   kind: digits, a Capitalised word, punctuation, ...
 very like, like, loosely like: used and spelled like this token in the text that the rules are of (``fields``).
 word: the letters from the last break up to this token.       previous word: the word before that.
 line starts: the line's first word or sign.       inside: the bracket or quotation that is open.
-first: among the first so many tokens of the context."""
+place: the token's number in the context, from 1, as far as 16."""
 TOKEN_KINDS: tuple[Kind, ...] = ("symbol", "lexeme", "beginning", "ending", "kind", "very like", "like", "loosely like")
 """What is asked of a token alone: also of one that stands before."""
 PLACE_KINDS: tuple[Kind, ...] = get_args(Kind)[len(TOKEN_KINDS) :]
@@ -54,7 +54,7 @@ _SAID: dict[str, str] = {
     "ending": "what ends in {}", "kind": "{}",
     "very like": "a token used just like {}", "like": "a token used like {}",
     "loosely like": "a token used somewhat like {}", "word": "the word {} so far", "previous word": "after the word {}",
-    "line starts": "in a line that starts with {}", "inside": "inside {}", "first": "among the first {} tokens",
+    "line starts": "in a line that starts with {}", "inside": "inside {}", "place": "at place {} of the context",
 }  # fmt: skip
 
 _KINDS = sorted((kind for kind in get_args(Kind) if kind != "symbol"), key=len, reverse=True)

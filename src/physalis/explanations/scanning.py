@@ -7,8 +7,8 @@ from jaxtyping import Int
 
 from physalis.explanations.leaves import Kind
 
-FIRST = (1, 2, 4, 8, 16)
-"""How many tokens at the start of a context are told from the rest."""
+PLACES = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16}
+"""Which places at the start of a context are told from the rest, and the last token of each."""
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 _QUOTES = "\"'`"
 _DEEPEST = 64
@@ -30,9 +30,9 @@ def scan(
                 if value:
                     ids[name][row, column] = numbers[name].setdefault(value, len(numbers[name]))
     found: dict[Kind, tuple[np.ndarray, list[str]]] = {name: (ids[name].ravel(), list(numbers[name])) for name in names}
-    place = np.searchsorted(np.array(FIRST), np.arange(tokens.shape[1]), side="right")
-    place = np.where(place < len(FIRST), place, -1).astype(np.int32)
-    return {**found, "first": (np.broadcast_to(place, tokens.shape).ravel(), list(map(str, FIRST)))}
+    place = np.searchsorted(list(PLACES.values()), np.arange(tokens.shape[1]), side="right")
+    place = np.where(place < len(PLACES), place, -1).astype(np.int32)
+    return {**found, "place": (np.broadcast_to(place, tokens.shape).ravel(), list(PLACES))}
 
 
 class _State:

@@ -65,13 +65,8 @@ class Surroundings:
 
     def holds(self, leaf: Leaf) -> Bool[np.ndarray, " positions"]:
         """Where a leaf is true."""
-        if leaf.kind == "first":
-            column = self._by_name[leaf.kind, 0]
-            limit = column.numbers.get(leaf.value, NOTHING)
-            true = (column.ids >= 0) & (column.ids <= limit)
-        else:
-            column = self._by_name[leaf.kind, leaf.back]
-            true = column.ids == column.numbers.get(leaf.value, NOTHING - 1)
+        column = self._by_name[leaf.kind, leaf.back]
+        true = column.ids == column.numbers.get(leaf.value, NOTHING - 1)
         return ~true if leaf.negated else true
 
     @cached_property

@@ -7,8 +7,10 @@ Rows are {name, value, unit, bar}: bar is what the project promises, or null.
 """
 
 import argparse
+import contextlib
 import json
 import shutil
+import sqlite3
 import statistics
 import sys
 import time
@@ -51,7 +53,7 @@ def synthetic_atlas(folder: Path, n_features: int, *, seed: int = 0) -> Atlas:
     cumulative = np.cumsum(frequency / frequency.sum())
     columns = {name: rng.lognormal(0, 1, n_features) for name in METRICS}
     columns["density"] = 10 ** rng.uniform(-5, -1, n_features)
-    columns["n_fired"] = np.maximum(1, columns["density"] * 1e7).astype(np.int64)
+    columns["n_fired"] = np.floor(np.maximum(1, columns["density"] * 1e7))
     columns["nearest_cosine"] /= 1 + columns["nearest_cosine"]
     columns |= {"x": rng.random(n_features), "y": rng.random(n_features), "region": rng.integers(0, 40, n_features)}
     lines, words, snippets = [], WordIndex(), np.zeros(n_features, SNIPPET)
@@ -119,7 +121,8 @@ def serve_rows(folder: Path, n_features: int) -> list[dict]:
     rows = [row("write a synthetic atlas", time.perf_counter() - started, "s"),
             row("size", (folder / DATABASE).stat().st_size / 1e6, "MB")]  # fmt: skip
     rng = np.random.default_rng(1)
-    common = sorted(atlas._db.execute("SELECT length(ids) / 4, word FROM words").fetchall(), reverse=True)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as db:
+        common = sorted(db.execute("SELECT length(ids) / 4, word FROM words").fetchall(), reverse=True)
     words = [word for _, word in common]
     pairs = {
         "the commonest words": [f"{a} {b}" for a in words[:5] for b in words[:5] if a != b],
@@ -161,9 +164,10 @@ def build_rows(folder: Path, tokens: int) -> list[dict]:
     import torch  # here, because serving needs none
 
     from physalis import dictionaries
-    from physalis.atlas.build.building import CHUNK, build_atlas
+    from physalis.atlas.build.building import build_atlas
     from physalis.dictionaries import TopKConfig
     from physalis.models import load_model
+    from physalis.placement.encoding import CHUNK
     from physalis.recording import record
     from physalis.site import Site
     from physalis.training.training import train

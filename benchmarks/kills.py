@@ -64,6 +64,7 @@ from physalis.models.tiny import tiny_model
 from physalis.people.notes import Notes, beside
 from physalis.people.notes.files import export_notes
 from physalis.recording import record
+from physalis.recording.options import Reading
 from physalis.runtime.signals import SENTENCE, listening
 from physalis.site import Site
 from physalis.training import checkpoints
@@ -87,7 +88,7 @@ Contents = dict[str, str]
 def finer() -> None:
     """Work in more parts than tiny runs would have, in this process and in those that it forks."""
     checkpoints.FIRST_S, checkpoints.EVERY_S = 0.01, 0.2
-    record.__kwdefaults__["shard_rows"] = 1024
+    record.__defaults__ = (Reading(shard_rows=1024),)
     demo.load_model = lambda name, **_: tiny_model()
     demo.SITE = Site("resid_post", 1)
 

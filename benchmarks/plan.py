@@ -181,7 +181,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.do:
         what, told = args.do
-        asked = Asked(**{name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(told).items()})
+        said = json.loads(told).items()
+        known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said}
+        asked = Asked(**known)
         with contextlib.redirect_stdout(sys.stderr):
             found = {"plan": plan, "record": recorded, "train": trained}[what](asked)
         print(json.dumps(found))

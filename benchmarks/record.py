@@ -37,7 +37,7 @@ def truncated(model: Model) -> nn.Module:
     whole = model.hf.get_submodule("model")
     bare = copy.copy(whole)
     bare._modules = dict(whole._modules)
-    bare.layers = nn.ModuleList(list(whole.get_submodule("layers"))[: LAYER + 1])
+    bare.layers = nn.ModuleList([*whole.get_submodule("layers").children()][: LAYER + 1])
     bare.norm = nn.Identity()
     return bare
 

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
-    from physalis.activations import Activations, Pairs
+    from physalis.activations import Activations, Pairs, View
     from physalis.atlas import Atlas
     from physalis.atlas.build.building import build_atlas
     from physalis.codes import StoredCodes, encode
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Evaluation": "evaluation", "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries",
-    "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange", "dose_response": "steering",
+    "View": "activations", "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange",
+    "dose_response": "steering",
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
     "program_share": "explanations", "explain_dead_features": "dead_features", "finetune": "training",
     "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
@@ -50,9 +51,9 @@ _HOME = {
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Site", "StoredCodes",
-    "TopKConfig", "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain", "explain_dead_features",
-    "finetune", "load", "load_model", "plan", "program_share", "record", "serve", "show", "steer", "stream", "sweep",
-    "table", "train", "verify", "watch",
+    "TopKConfig", "View", "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain",
+    "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record", "serve", "show",
+    "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -8,23 +8,20 @@ site of several models with one tokenizer; a cross-layer transcoder reads and wr
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from physalis.activations.arrays import AT_ONCE, Sorted, check_room, places
 from physalis.activations.joining import Joined
 from physalis.activations.layout import Span
-from physalis.activations.mixing import Round, ahead, between, mixed
-from physalis.activations.parts import Part, frame_of, inputs_of, offset_of, origin_of
+from physalis.activations.parts import Part
 from physalis.activations.positions import DOCUMENTS, TOKENS
-from physalis.activations.rounding import all_read_back, read_back
-from physalis.activations.store import Activations, Fingerprinted, mark_kept
+from physalis.activations.recorded import Fingerprinted, Stored
+from physalis.activations.store import Activations
 from physalis.errors import BadInput
-from physalis.types import Batch, Frame
 
 
 class PairedRows(NamedTuple):
@@ -36,18 +33,20 @@ class PairedRows(NamedTuple):
     """context_index * context + position."""
 
 
-class Pairs:
+class Pairs(Stored):
     """Joined activations: all of them, or with ``train`` and ``held_out`` a part. Read like Activations.
 
     Rows are those of the positions that every recording kept. Mean and scale of each site are its recording's own.
     """
 
+    shards: Sequence[Joined]
+
     def __init__(
-        self, reads: Sequence[Activations], writes: Sequence[Activations], spans: list[Span], shards: list[Joined]
+        self, reads: Sequence[Activations], writes: Sequence[Activations], spans: list[Span], shards: Sequence[Joined]
     ) -> None:
         """Use ``Pairs.open``."""
-        self.reads, self.writes = reads, writes
-        self.spans, self.shards = spans, shards
+        self._reads, self._writes = reads, writes
+        self.spans, self.shards, self.positions = spans, shards, reads[0].positions
 
     @classmethod
     def open(cls, reads: Sequence[Path | str], writes: Sequence[Path | str] | None = None) -> "Pairs":
@@ -83,9 +82,12 @@ class Pairs:
         return f"Pairs({said['site']}{writes} of {said['model']}, {self.n_tokens:,} tokens)"
 
     @property
-    def n_tokens(self) -> int:
-        """Rows: positions that every recording kept."""
-        return sum(shard.rows for shard in self.shards)
+    def reads(self) -> Sequence[Activations]:
+        return self._reads
+
+    @property
+    def writes(self) -> Sequence[Activations]:
+        return self._writes
 
     @property
     def left_out(self) -> int:
@@ -93,105 +95,18 @@ class Pairs:
         return sum(shard.left_out for shard in self.shards)
 
     @property
-    def d_in(self) -> int:
-        return sum(self.widths)
-
-    @property
-    def d_out(self) -> int:
-        return sum(each.d for each in self.writes) if self.writes else self.d_in
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The width of each recording that is read, in order."""
-        return tuple(each.d for each in self.reads)
-
-    @cached_property
     def parts(self) -> tuple[list[Part], list[Part]]:
         """What is known of each recording: those that are read, and those that are written."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> tuple[list[Part], list[Part]]:
         return [each.part for each in self.reads], [each.part for each in self.writes]
-
-    @property
-    def frame(self) -> Frame:
-        """Mean and scale of each site, side by side: every site has mean square 1 an element inside it."""
-        return frame_of(*self.parts)
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What a dictionary trained on this says of where it belongs: sites, model and hygiene."""
-        return origin_of(*self.parts)
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Hashes of what a dictionary trained on this is made from: model, tokenizer and activations."""
-        return inputs_of(*self.parts)
-
-    @property
-    def context(self) -> int:
-        """Tokens a context."""
-        return self.reads[0].context
-
-    @property
-    def tokens(self) -> Int32[np.ndarray, "contexts context"]:
-        """Token ids of the whole corpus; ``at`` counts in it whichever part is read."""
-        return self.reads[0].tokens
-
-    @property
-    def documents(self) -> Int32[np.ndarray, "contexts context"]:
-        """For each token of the whole corpus the number of its document."""
-        return self.reads[0].documents
-
-    @property
-    def contexts(self) -> Int64[np.ndarray, " n"]:
-        """The contexts that this part holds: indices into ``tokens``."""
-        spans = [np.arange(span.start, span.stop) for span in self.spans]
-        return np.concatenate(spans) if spans else np.empty(0, np.int64)
-
-    @property
-    def train(self) -> "Pairs":
-        """The part to train on: all contexts but the last."""
-        return self._part(held_out=False)
-
-    @property
-    def held_out(self) -> "Pairs":
-        """The part to judge by: a random sample of documents, which the last contexts hold."""
-        return self._part(held_out=True)
-
-    def _part(self, *, held_out: bool) -> "Pairs":
-        chosen = [i for i, span in enumerate(self.spans) if span.held_out == held_out]
-        return Pairs(self.reads, self.writes, [self.spans[i] for i in chosen], [self.shards[i] for i in chosen])
-
-    def n_batches(self, size: int, *, epochs: int = 1) -> int:
-        """How many batches ``batches`` yields."""
-        return self.n_tokens * epochs // size
-
-    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
-        """Batches of exactly ``size`` rows, shuffled and resumed as those of Activations: sites recorded together give
-        the same positions in the same order, joined or alone."""
-        rounds = (Round(self.shards, [seed, epoch]) for epoch in range(epochs))
-        stored = mixed(rounds, self._width, size, skip=start * size)
-        return (Batch(*self._split(rows)) for rows in all_read_back(stored, self.offset))
 
     def ordered(self, size: int, *, start: int = 0, stop: int | None = None) -> Iterator[PairedRows]:
         """Every row once with its place, shard after shard, at most ``size`` at a time; only what holds rows ``start``
         up to ``stop`` is read and given."""
-        if size < 1:
-            raise BadInput(f"Rows are read at least 1 at a time; received size={size}.")
-        pieces = ((shard, i, min(size, shard.rows - i)) for shard in self.shards for i in range(0, shard.rows, size))
-
-        def load(piece: tuple[Joined, int, int]) -> PairedRows:
-            shard, start, rows = piece
-            both = torch.empty(rows, self._width, dtype=torch.bfloat16)
-            at = torch.empty(rows, dtype=torch.int64)
-            shard.read_x(start, both.view(torch.uint16).numpy())
-            shard.read_at(start, at.numpy())
-            return PairedRows(*self._split(read_back(both, self.offset)), at)
-
-        return ahead(load, between(pieces, start, stop))
-
-    @property
-    def at(self) -> Int64[np.ndarray, " tokens"]:
-        """The place of each row that ``numpy`` gives, as that of Activations."""
-        return np.sort(places(self.shards))
+        return (PairedRows(*self._split(rows), at) for rows, at in self._in_order(size, start, stop))
 
     def numpy(self) -> tuple[Float32[np.ndarray, "tokens d_in"], Float32[np.ndarray, "tokens d_out"]]:
         """What is read and what is predicted, all rows at once, in the order of the text; the same array twice where
@@ -203,29 +118,13 @@ class Pairs:
         x = found.rows[:, : self.d_in]
         return x, found.rows[:, self.d_in :] if self.writes else x
 
+    def _of(self, chosen: list[int]) -> "Pairs":
+        return Pairs(self.reads, self.writes, [self.spans[i] for i in chosen], [self.shards[i] for i in chosen])
+
     def require(self, model: Fingerprinted) -> None:
         """Raise BadInput unless every recording is of this very model with this very tokenizer."""
         for each in [*self.reads, *self.writes]:
             each.require(model)
-
-    def kept(self, contexts: Int64[np.ndarray, " n"]) -> Bool[Tensor, "n context"]:
-        """True at the positions of these contexts (indices into ``tokens``) that have a row here."""
-        keep = np.zeros((len(contexts), self.context), bool)
-        for span, shard in zip(self.spans, self.shards, strict=True):
-            mark_kept(keep, contexts, span, shard)
-        return torch.from_numpy(keep)
-
-    @property
-    def _width(self) -> int:
-        return self.d_in + (self.d_out if self.writes else 0)
-
-    @cached_property
-    def offset(self) -> Float32[Tensor, " d"] | None:
-        """What stored rows lack of their values, those of every site side by side; None where that is nothing."""
-        return offset_of([*self.parts[0], *self.parts[1]])
-
-    def _split(self, rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
-        return (rows[:, : self.d_in], rows[:, self.d_in :]) if self.writes else (rows, rows)
 
 
 def _check_lined_up(one: Activations, other: Activations) -> None:

@@ -26,7 +26,7 @@ class Positions:
 
     def __init__(self, folder: Path, manifest: Manifest, shape: tuple[int, int]) -> None:
         """Raises BadInput unless both are arrays of ``shape`` that the manifest names."""
-        self.folder, self.manifest = folder, manifest
+        self.folder, self.manifest, self.context = folder, manifest, shape[1]
         for name in (TOKENS, DOCUMENTS):
             if name not in manifest.files:
                 raise BadInput(f"The manifest in {folder} does not name {name}. {AGAIN}")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from physalis import artifact, dictionaries
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.codes.segments import SEGMENT, Coded, Segments, arrays_of, group, is_whole, name_of, write_segment
 from physalis.codes.stored import KIND, StoredCodes
@@ -17,7 +18,7 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Reconstruction, fvu
 from physalis.placement.encoding import CHUNK, encoded
-from physalis.placement.origin import Recorded, Recordings, recorded
+from physalis.placement.origin import Recordings, recorded
 from physalis.runtime.device import chosen
 from physalis.runtime.jobs import Job, Write, run
 from physalis.runtime.progress import Advance
@@ -69,7 +70,7 @@ def encode(
     return StoredCodes.open(out)
 
 
-def write_codes(coder: Dictionary, stored: Recorded, folder: Path, inputs: Mapping[str, str]) -> Segments:
+def write_codes(coder: Dictionary, stored: Stored, folder: Path, inputs: Mapping[str, str]) -> Segments:
     """Write the segments of codes that ``folder`` lacks, of every row of a recording. Beside them stands what a sample
     of the rows was rebuilt to measure: the place of each, and the two sums of its FVU. ``inputs`` are hashes of the
     recording and of the dictionary, by role."""

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from physalis import artifact
+from physalis.activations import Stored
 from physalis.artifact import MISFIT, Manifest
 from physalis.codes.segments import BLOCK, Block, Segments, TokenFeatures, name_of
 from physalis.codes.tokens import ByToken
 from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.placement.encoding import CHUNK, Encoded, Ordered
-from physalis.placement.origin import Recorded
 from physalis.runtime.device import CPU
 from physalis.types import Codes
 
@@ -153,7 +153,7 @@ class StoredCodes:
         columns = {"n_fired": self.n_fired, "density": self.density, "mean_code": mean, "max_code": largest}
         return tables.columns({"feature": np.arange(self.n_features), **columns}, index="feature")
 
-    def require(self, dictionary: Manifest, source: Recorded) -> None:
+    def require(self, dictionary: Manifest, source: Stored) -> None:
         """Raise BadInput unless these are the codes of this very dictionary on this very recording."""
         for role, wanted, made in (
             ("dictionary", dictionary.hash, "the dictionary"),
@@ -179,7 +179,7 @@ class StoredCodes:
         return self._token_codes[1]
 
 
-def check_places(segments: Segments, source: Recorded) -> None:
+def check_places(segments: Segments, source: Stored) -> None:
     """Raise BadInput if some codes are of places that the text has not: compiled code follows them."""
     measured = segments.measured
     places = measured[:, 0] if measured.shape[1] == 3 else np.array([-1])

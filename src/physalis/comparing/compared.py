@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from physalis import artifact, dictionaries, metrics
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.codes import StoredCodes
 from physalis.comparing.codes import SparseCodes
@@ -19,7 +20,7 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Interval, Reconstruction, Sums
 from physalis.placement.encoding import encoded
-from physalis.placement.origin import Recorded, Recordings, recorded
+from physalis.placement.origin import Recordings, recorded
 from physalis.runtime.device import chosen
 from physalis.runtime.progress import progress
 from physalis.types import Codes
@@ -103,14 +104,14 @@ def check_comparable(subjects: Sequence[ComparedDictionary]) -> None:
 
 def recordings(
     subjects: Sequence[ComparedDictionary], activations: Recordings, writes: Recordings | None = None
-) -> Recorded:
+) -> Stored:
     """The recordings of what all of them read and predict. Raises BadInput unless they are of that for each."""
     found = [recorded(subject.about, activations, writes) for subject in subjects]
     return found[0]
 
 
 def stored(
-    subjects: Sequence[ComparedDictionary], source: Recorded, folders: Sequence[str | Path]
+    subjects: Sequence[ComparedDictionary], source: Stored, folders: Sequence[str | Path]
 ) -> list[StoredCodes | None]:
     """For each of them the codes that one of these folders holds of it, if one does. Raises BadInput for codes of
     another dictionary than these, or of another recording."""
@@ -135,7 +136,7 @@ class Read(NamedTuple):
 
 @torch.no_grad()
 def read(
-    subjects: Sequence[ComparedDictionary], source: Recorded, *, tokens: int, codes: Sequence[str | Path] = ()
+    subjects: Sequence[ComparedDictionary], source: Stored, *, tokens: int, codes: Sequence[str | Path] = ()
 ) -> list[Read]:
     """Codes of every subject over the same ``tokens`` (or a chunk more): held-out ones first, then training ones. Those
     that the folders ``codes`` hold of some of them are not computed again.
@@ -149,7 +150,7 @@ def read(
         return [_read(each, kept, source, tokens, advance) for each, kept in zip(subjects, had, strict=True)]
 
 
-def _read(subject: ComparedDictionary, kept: StoredCodes | None, source: Recorded, tokens: int, advance: Any) -> Read:
+def _read(subject: ComparedDictionary, kept: StoredCodes | None, source: Stored, tokens: int, advance: Any) -> Read:
     documents = np.asarray(source.documents).reshape(-1)
     dictionary = subject.dictionary
     device = next(dictionary.parameters()).device

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from physalis import artifact, metrics
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.comparing import directions
 from physalis.comparing.codes import SparseCodes, pair_correlation
@@ -41,7 +42,7 @@ from physalis.comparing.reader import ARRAYS, FATES, KIND, SUMMARY, Comparison
 from physalis.comparing.records import Estimate, Fate, Histogram, Matched, Side, Summary
 from physalis.errors import BadInput
 from physalis.metrics import Firing
-from physalis.placement.origin import Recorded, Recordings
+from physalis.placement.origin import Recordings
 
 BINS = 40
 
@@ -120,7 +121,7 @@ class _Codes(NamedTuple):
 def _compared(
     a: ComparedDictionary,
     b: ComparedDictionary,
-    acts: Recorded | None,
+    acts: Stored | None,
     inputs: dict[str, str],
     folders: Sequence[str | Path],
     *,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations, Pairs
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary, Linear
 from physalis.errors import BadInput
@@ -125,7 +125,7 @@ def evaluate(
 
 def measure(
     subjects: Mapping[str, Dictionary],
-    source: Activations | Pairs,
+    source: Stored,
     model: Model,
     *,
     splice_tokens: int,
@@ -152,7 +152,7 @@ class _Measured(NamedTuple):
 
 def _measured(
     subjects: Mapping[str, Dictionary],
-    source: Activations | Pairs,
+    source: Stored,
     splicer: Splicer | None,
     rank: int,
     *,
@@ -192,13 +192,13 @@ def _exactly(value: float) -> Interval:
     return {"value": float(value), "low": float(value), "high": float(value)}
 
 
-def _map_name(source: Activations | Pairs, rank: int) -> str:
+def _map_name(source: Stored, rank: int) -> str:
     if not source.parts[1]:
         return f"PCA, {rank} components"
     return "best linear map" if rank == min(source.d_in, source.d_out) else f"best linear map of rank {rank}"
 
 
-def _train_frozen(about: Manifest, source: Activations | Pairs, folder: Path, seed: int, where: torch.device) -> None:
+def _train_frozen(about: Manifest, source: Stored, folder: Path, seed: int, where: torch.device) -> None:
     """The baseline dictionary: as ``about`` says, with random directions kept."""
     config = dictionaries.make(about.config["architecture"], about.config["dictionary"]).config
     said = about.config["training"]

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from physalis import metrics
-from physalis.activations import Activations, Pairs
+from physalis.activations import Stored
 from physalis.dictionaries import Dictionary
 from physalis.evaluation.baselines import LinearMap
 from physalis.metrics import Firing, Interval, Reconstruction, Sums
@@ -27,7 +27,7 @@ class Counted(NamedTuple):
     n_tokens: int
 
     @classmethod
-    def of(cls, source: Activations | Pairs, tokens: int) -> "Counted":
+    def of(cls, source: Stored, tokens: int) -> "Counted":
         """Held-out text where there are that many ``tokens`` of it; else as many of the training text, which is larger:
         few tokens make features look dead that are only rare."""
         held, train = source.held_out.n_tokens, source.train.n_tokens
@@ -36,7 +36,7 @@ class Counted(NamedTuple):
 
 @torch.no_grad()
 def reconstructions(
-    source: Activations | Pairs,
+    source: Stored,
     subjects: Mapping[str, Dictionary],
     maps: Mapping[str, LinearMap],
     *,
@@ -94,7 +94,7 @@ def reconstructions(
     return sums, shares, counted
 
 
-def _columns(source: Activations | Pairs) -> dict[str, slice]:
+def _columns(source: Stored) -> dict[str, slice]:
     """The columns of ``y`` of each site that is predicted, where there are several: of several models with the model's
     name, and with a number where that is the same."""
     parts = source.parts[1] or source.parts[0]
@@ -108,7 +108,7 @@ def _columns(source: Activations | Pairs) -> dict[str, slice]:
     return found if len(parts) > 1 else {}
 
 
-def _sample(part: Activations | Pairs, tokens: int, seed: int) -> Iterator[Tensor]:
+def _sample(part: Stored, tokens: int, seed: int) -> Iterator[Tensor]:
     """Inputs of that many rows, from all over the text."""
     if tokens >= part.n_tokens:
         yield from (rows.x for rows in part.ordered(CHUNK))

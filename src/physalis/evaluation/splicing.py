@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from physalis import metrics
-from physalis.activations import Activations, Pairs
+from physalis.activations import Stored
 from physalis.dictionaries import CrossLayer, Dictionary
 from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap
@@ -66,7 +66,7 @@ class _Place(NamedTuple):
 class Splicer:
     """One model and one recording, into which reconstructions are spliced."""
 
-    def __init__(self, model: Model, source: Activations | Pairs) -> None:
+    def __init__(self, model: Model, source: Stored) -> None:
         """Checks that writing the activations back unchanged gives the model's own loss to 1e-5 nats a token, and which
         short cuts this model allows. Raises BadInput if it does not; Unspliceable if several models were read."""
         reads, writes = source.parts

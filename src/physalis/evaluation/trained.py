@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from physalis import artifact
-from physalis.activations import KIND
+from physalis.activations import KIND, Stored
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
-from physalis.placement.origin import Recorded
 
 FLATTERS = "Text that it was trained on flatters it."
 MOST = 100
 """Folders in which its own recording is looked for."""
 
 
-def other_recording(about: Manifest, dictionary: Path, source: Recorded) -> str | None:
+def other_recording(about: Manifest, dictionary: Path, source: Stored) -> str | None:
     """What to say where a dictionary was trained on another recording than ``source``; None where it was not, or where
     its manifest does not say. Whether the texts overlap is told where its own recording lies beside either."""
     own = about.inputs.get("activations")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from physalis import artifact
+from physalis.activations import Stored
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
@@ -19,7 +20,6 @@ from physalis.explanations.learning import Corpus, Economy, Learner
 from physalis.explanations.records import Explanation
 from physalis.explanations.scores import Held, Judged
 from physalis.explanations.surroundings import Surroundings
-from physalis.placement.origin import Recorded
 from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 
@@ -37,7 +37,7 @@ class _Ready(NamedTuple):
     held: Held
 
 
-def prepare(out: Path, stored: Recorded, vocabulary: Sequence[Piece], *, seed: int) -> None:
+def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece], *, seed: int) -> None:
     """Write what the jobs read: the text, and which of its positions are for what."""
     tokens, documents = np.array(stored.tokens, np.int32), np.array(stored.documents).ravel()
     train, held = (np.sort(each.at) for each in (stored.train, stored.held_out))

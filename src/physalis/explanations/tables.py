@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from physalis.placement.origin import Recorded
+from physalis.activations import Stored
 from physalis.runtime.progress import progress
 
 NAMES = ("current token", "last two tokens", "last three tokens")
@@ -32,7 +32,7 @@ class Table(NamedTuple):
         return self.means[torch.from_numpy(self.keys[np.searchsorted(self.places, places)])]
 
 
-def token_tables(stored: Recorded, at: Int[np.ndarray, " tokens"]) -> dict[str, Table]:
+def token_tables(stored: Stored, at: Int[np.ndarray, " tokens"]) -> dict[str, Table]:
     """The tables of the last one, two and three tokens, of the training part, for use at these positions. Memory grows
     with the different contexts that stand there."""
     places = np.sort(at)

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from physalis import artifact
-from physalis.activations import KIND, TOKENS, Activations, Hygiene, Pairs
+from physalis.activations import KIND, TOKENS, Activations, Hygiene, Pairs, Stored
 from physalis.artifact import Manifest
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.site import Site
 
-Recorded = Activations | Pairs
-"""Rows that a dictionary reads and those that it predicts; of an autoencoder they are the same."""
-
-Recordings = str | Path | Activations | Pairs | Sequence[str | Path]
+Recordings = str | Path | Stored | Sequence[str | Path]
 """A folder of activations, several of them side by side, or what was opened of them already."""
 
 
@@ -98,7 +95,7 @@ class Origin:
             )
 
 
-def recorded(about: Manifest, activations: Recordings, writes: Recordings | None = None) -> Recorded:
+def recorded(about: Manifest, activations: Recordings, writes: Recordings | None = None) -> Stored:
     """The recordings of what a dictionary reads and writes, joined, after it was checked that they are that.
 
     ``activations`` are of the sites it reads, ``writes`` of those it predicts; these need not be given where they stand
@@ -131,8 +128,8 @@ def recorded(about: Manifest, activations: Recordings, writes: Recordings | None
     return source
 
 
-def _joined(origin: Origin, activations: Recordings, writes: Recordings | None) -> Recorded:
-    if isinstance(activations, Pairs) or (isinstance(activations, Activations) and origin.is_autoencoder):
+def _joined(origin: Origin, activations: Recordings, writes: Recordings | None) -> Stored:
+    if isinstance(activations, Stored) and (origin.is_autoencoder or not isinstance(activations, Activations)):
         return activations
     reads = _folders(activations)
     targets = [] if writes is None else _folders(writes)
@@ -144,9 +141,7 @@ def _joined(origin: Origin, activations: Recordings, writes: Recordings | None) 
 
 
 def _folders(given: Recordings) -> list[Path]:
-    if isinstance(given, Activations):
-        return [given.folder]
-    if isinstance(given, Pairs):
+    if isinstance(given, Stored):
         return [each.folder for each in given.reads]
     return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
 
@@ -178,7 +173,7 @@ def _beside(folder: Path, site: Site, origin: Origin) -> Path:
     )
 
 
-def _check_sites(origin: Origin, source: Recorded) -> None:
+def _check_sites(origin: Origin, source: Stored) -> None:
     read, written = ([part.site for part in side] for side in source.parts)
     pairs = [("reads", origin.reads, read)]
     if not origin.is_autoencoder or written:

@@ -20,17 +20,16 @@ from physalis.activations import (
     Hygiene,
     MemoryShard,
     Part,
+    Recorded,
     Round,
     Span,
     all_read_back,
-    frame_of,
     inputs_of,
     lay_out,
     merge_sums,
     mixed,
     moments,
     offset_of,
-    origin_of,
     permuted,
     sums,
 )
@@ -42,10 +41,10 @@ from physalis.recording.contexts import check_text, in_memory, opened, read_text
 from physalis.recording.forward import collect, pilot
 from physalis.recording.options import Reading, ReadingOptions, check_sizes
 from physalis.site import Site
-from physalis.types import Batch, Frame
+from physalis.types import Batch
 
 
-class Stream:
+class Stream(Recorded):
     """The train part of a recording that is never written. Made by ``stream``; ``train`` reads it as it reads
     Activations, or Pairs where it has several sites."""
 
@@ -66,17 +65,13 @@ class Stream:
         return self
 
     @property
-    def d_in(self) -> int:
-        return sum(self.model.width(site) for site in self.reads)
-
-    @property
-    def d_out(self) -> int:
-        return sum(self.model.width(site) for site in self.writes) if self.writes else self.d_in
-
-    @cached_property
     def parts(self) -> tuple[list[Part], list[Part]]:
         """What is known of each site: those that are read, and those that are written. Mean and scale are those of the
         first window, which this computes."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> tuple[list[Part], list[Part]]:
         # Summed shard by shard and site by site, as a recording sums: the same bits where the window holds all of it.
         start, found = 0, []
         for site in self.hygienes:
@@ -94,16 +89,6 @@ class Stream:
         return found[: len(self.reads)], found[len(self.reads) :]
 
     @property
-    def frame(self) -> Frame:
-        """Mean and scale of each site over the first window, side by side."""
-        return frame_of(*self.parts)
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What a dictionary trained on this says of where it belongs: sites, model and hygiene."""
-        return origin_of(*self.parts)
-
-    @property
     def inputs(self) -> dict[str, str]:
         """Hashes of what a dictionary trained on this is made from: model, tokenizer, and the stream's options."""
         return {**inputs_of(*self.parts), "activations": digest(self._job)}
@@ -116,10 +101,6 @@ class Stream:
         kept, seen = self._count(0), first[-1].stop - first[0].start
         return kept * (stop - self._spans[0].start) // seen
 
-    def n_batches(self, size: int, *, epochs: int = 1) -> int:
-        """How many batches ``batches`` yields."""
-        return self.n_tokens * epochs // size
-
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
         """Exactly ``n_batches`` batches of exactly ``size`` rows, less the ``start`` that are passed over.
 
@@ -127,11 +108,11 @@ class Stream:
         left. What is passed over is computed once: how many rows a context keeps is known only then.
         """
         left = max(0, self.n_batches(size, epochs=epochs) - start)
-        width = self.d_in + (self.d_out if self.writes else 0)
+        parts = [part for side in self.parts for part in side]
+        width = sum(len(part.mean) for part in parts)
         rounds, skip = self._rounds(seed, start * size) if left else (iter(()), 0)
-        offset = offset_of([*self.parts[0], *self.parts[1]])
-        for rows in islice(all_read_back(mixed(rounds, width, size, skip=skip), offset), left):
-            yield Batch(rows[:, : self.d_in], rows[:, self.d_in :]) if self.writes else Batch(rows, rows)
+        for rows in islice(all_read_back(mixed(rounds, width, size, skip=skip), offset_of(parts)), left):
+            yield Batch(*self._split(rows))
 
     def _rounds(self, seed: int, skip: int) -> tuple[Iterator[Round], int]:
         # The rounds from the one in which row ``skip`` is on, and how many of its rows come before that one.

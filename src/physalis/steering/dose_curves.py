@@ -25,13 +25,14 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from physalis import artifact, dictionaries
+from physalis.activations import Stored
 from physalis.dictionaries import Dictionary
 from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.metrics import Ratio, Sums
 from physalis.models import Model
 from physalis.placement.encoding import CHUNK
-from physalis.placement.origin import Origin, Recorded, Recordings, recorded
+from physalis.placement.origin import Origin, Recordings, recorded
 from physalis.placement.place import Place
 from physalis.runtime.cancellation import check_interrupted
 from physalis.runtime.progress import progress
@@ -332,7 +333,7 @@ def _response(name: str, doses: list[Dose], cost: float) -> Response:
 
 
 @torch.no_grad()
-def _apart(sae: Dictionary, source: Recorded, feature: int, seed: int) -> Float[Tensor, " d_out"]:
+def _apart(sae: Dictionary, source: Stored, feature: int, seed: int) -> Float[Tensor, " d_out"]:
     """The mean of what is written where the feature fires less that where it does not, over about ROWS training rows
     from all of the text."""
     device = next(sae.parameters()).device

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations, Pairs
+from physalis.activations import Stored
 from physalis.artifact import Manifest, kinds
 from physalis.display import tables
 from physalis.errors import BadInput
@@ -106,7 +106,7 @@ class Sweep:
 
 
 def sweep(
-    activations: Activations | Pairs,
+    activations: Stored,
     out: str | Path,
     *,
     architectures: Sequence[str] = ("topk", "batchtopk", "jumprelu"),

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from physalis import artifact, dictionaries
-from physalis.activations import Activations, Pairs
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.dictionaries.kernels.rows import Rows
@@ -49,7 +49,7 @@ LOGITS = Site("logits")
 
 def finetune(
     dictionary: str | Path,
-    source: Activations | Pairs,
+    source: Stored,
     model: Model,
     finetuning: Finetuning = Finetuning(),  # noqa: B008 (frozen)
     *,
@@ -124,7 +124,7 @@ class Run:
     """A dictionary in the frame in which it is trained, the model round it, and its optimiser."""
 
     def __init__(
-        self, dictionary: Dictionary, source: Activations | Pairs, model: Model, objective: Objective, fvu_weight: float
+        self, dictionary: Dictionary, source: Stored, model: Model, objective: Objective, fvu_weight: float
     ) -> None:
         self.dictionary, self.source, self.model = dictionary, source, model
         self.objective, self.fvu_weight = objective, fvu_weight
@@ -244,25 +244,22 @@ def _batches(
             step += 1
 
 
-def _frame(dictionary: Dictionary, source: Activations | Pairs) -> Frame:
+def _frame(dictionary: Dictionary, source: Stored) -> Frame:
     """Where learning rates mean what they meant in training: inputs are centred where the dictionary centres them, and
     have mean square 1. A dictionary that normalises each token itself is there already."""
     centre = dictionary.state_dict()["centre"].clone()
     frame = source.frame.to(centre.device)
     if dictionary.config.layer_norm:
         return Frame(*(torch.full_like(part, value) for part, value in zip(frame, (0.0, 1.0, 0.0, 1.0), strict=True)))
-    itself = isinstance(source, Activations) or not source.writes
-    return frame._replace(mean_in=centre, mean_out=centre if itself else frame.mean_out)
+    return frame._replace(mean_in=centre, mean_out=frame.mean_out if source.writes else centre)
 
 
-def _sites(source: Activations | Pairs) -> tuple[list[Site], Site]:
+def _sites(source: Stored) -> tuple[list[Site], Site]:
     """The sites that are read beside the one that is written, and that one."""
-    match source:
-        case Activations():
-            return [], source.site
-        case Pairs(reads=[one], writes=[]):
+    match source.reads, source.writes:
+        case [one], []:
             return [], one.site
-        case Pairs(writes=[one]):
+        case _, [one]:
             return [each.site for each in source.reads], one.site
     raise BadInput(
         "Only one site can be written while a dictionary is fine-tuned, so that all it reads is known before: this "
@@ -271,9 +268,8 @@ def _sites(source: Activations | Pairs) -> tuple[list[Site], Site]:
     )
 
 
-def _check(told: Manifest, source: Activations | Pairs, model: Model) -> None:
-    for each in [source] if isinstance(source, Activations) else [*source.reads, *source.writes]:
-        each.require(model)
+def _check(told: Manifest, source: Stored, model: Model) -> None:
+    source.require(model)
     _sites(source)
     for key in ("site", "writes"):
         if told.config.get(key) != source.origin.get(key):

@@ -1,4 +1,5 @@
-"""train(): dictionaries from activations. One read of the activations feeds every dictionary in the list.
+"""train(): dictionaries from activations. One read of the activations feeds every dictionary in the list, of all of the
+sites that are read or each of some (``View``).
 
 1. Batches come shuffled over the whole training part, centred and scaled by the constants the source keeps.
 2. Each dictionary computes its loss on the batch, Adam takes a step, the dictionary's constraint is applied. Where
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from physalis import artifact, dictionaries
+from physalis.activations import View
 from physalis.artifact import Manifest
 from physalis.dictionaries.base import Dictionary, Shape
 from physalis.errors import BadInput
@@ -87,7 +89,7 @@ class Source(Protocol):
 
 
 def train(
-    source: Source,
+    source: Source | Sequence[View],
     configs: Sequence[Shape],
     outs: Sequence[str | Path],
     training: Training = Training(),  # noqa: B008 (frozen)
@@ -99,6 +101,8 @@ def train(
 ) -> list[Dictionary]:
     """Train one dictionary for each config, all on the same batches, and write each to its folder in ``outs``.
 
+    Where they are of different sites, ``source`` is a view for each of them, all of one source: one pass over it feeds
+    them all, and each is what it would be trained alone (as long as a buffer of all its columns holds as many rows).
     Options are keywords, as in ``epochs=1``, or one ``Training``; the manifest says the same, with what was left open
     settled. The source is gone through ``epochs`` times, ``batch_size`` rows a step. ``lr`` is ``learning_rate(d_out)``
     times the architecture's ``pace`` unless given; it rises over ``warmup`` steps (a twentieth of the run, at most 100)
@@ -111,10 +115,13 @@ def train(
     best that there is unless given, and what is returned is there too; like what is stored, it reads raw activations.
 
     Run again after a kill, it goes on from the last checkpoint and gives the same bytes. Raises BadInput if there are
-    fewer tokens than a batch, if widths do not fit, for a config with layer norm, if a folder holds something else, or
-    if what is gone on with is another dictionary, of other sites or another model, or was trained by another tool.
+    fewer tokens than a batch, if widths do not fit, if views are of several sources, for a config with layer norm, if a
+    folder holds something else, or if what is gone on with is another dictionary, of other sites or another model, or
+    was trained by another tool.
     """
     device, training = chosen(device), replace(training, **options)
+    views = [source] * len(configs) if not isinstance(source, Sequence) else list(source)
+    source = _whole(source, len(configs))
     frozen, seed, batch_size = training.frozen, training.seed, training.batch_size
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
@@ -126,20 +133,22 @@ def train(
         raise BadInput(f"{few} Record more text, or lower --batch-size.")
     dead_after = training.dead_after or min(10_000_000, steps * batch_size // 20)
     warmup = min(100, steps // 20) if training.warmup is None else training.warmup
-    usual = learning_rate(source.d_out)
-    rates = [usual * dictionaries.architecture_of(c).pace if training.lr is None else training.lr for c in configs]
+    rates = [
+        learning_rate(view.d_out) * dictionaries.architecture_of(config).pace if training.lr is None else training.lr
+        for view, config in zip(views, configs, strict=True)
+    ]
     settled = [replace(training, lr=rate, warmup=warmup, dead_after=dead_after) for rate in rates]
     with ExitStack() as stack:
         jobs, done = [], []
-        each = zip(folders, names, configs, settled, seeds, befores, strict=True)
-        for folder, name, config, known, own, before in each:
-            _check(config, source)
+        each = zip(folders, names, configs, views, settled, seeds, befores, strict=True)
+        for folder, name, config, view, known, own, before in each:
+            _check(config, view)
             job = {
                 "architecture": name, "dictionary": asdict(config), "training": known.said(steps),
-                "inputs": source.inputs, "seed": own,
+                "inputs": view.inputs, "seed": own,
             }  # fmt: skip
             if before is not None:
-                job = before.check(job, source.origin, frozen)
+                job = before.check(job, view.origin, frozen)
             jobs.append(job)
             done.append(stack.enter_context(artifact.claim(folder, "dictionary", job)))
         checkpoint = Checkpoint(folders[0], jobs)
@@ -155,19 +164,20 @@ def train(
         made = [dictionaries.make(name, asdict(config)).to(device) for name, config in zip(names, configs, strict=True)]
         rows = max((c.n_features for c, before in zip(configs, befores, strict=True) if before is None), default=0)
         sample = first(framed(source.train.batches(batch_size, seed=seed)), rows) if rows else None
-        for dictionary, own, before in zip(made, seeds, befores, strict=True):
+        for dictionary, view, own, before in zip(made, views, seeds, befores, strict=True):
             dictionary.compute_in(ranking_dtype(device))
             if before is not None:
-                before.go_on(dictionary, frame)
+                before.go_on(dictionary, view.frame.to(device))
             elif sample is not None:
-                begin(dictionary, first_rows(sample, dictionary.config.n_features, batch_size), frozen=frozen, seed=own)
+                rows = first_rows(_seen(view, sample), dictionary.config.n_features, batch_size)
+                begin(dictionary, rows, frozen=frozen, seed=own)
         del sample
         runs = [Run(d, seed=own, before=before) for d, own, before in zip(made, seeds, befores, strict=True)]
         schedules = [Schedule(lr=rate, warmup=warmup, decay=training.decay, steps=steps) for rate in rates]
 
         def step(number: int, batch: Batch) -> Iterator[dict[str, Any] | None]:
-            for run, schedule in zip(runs, schedules, strict=True):
-                yield run.descend(batch, number, schedule, dead_after)
+            for run, view, schedule in zip(runs, views, schedules, strict=True):
+                yield run.descend(_seen(view, batch), number, schedule, dead_after)
 
         loop(
             step, Together(runs), folders, checkpoint,
@@ -177,11 +187,28 @@ def train(
             steps=steps, size=batch_size, title="train" if frozen is None else f"baseline: random {frozen}oder",
         )  # fmt: skip
         last = first(framed(unseen(source, batch_size).batches(batch_size, seed=seed)), FINISH_ROWS)
-        for folder, run, job in zip(folders, runs, jobs, strict=True):
-            run.dictionary.finish(last)
-            _finish(folder, run, job, source, frame)
+        for folder, run, view, job in zip(folders, runs, views, jobs, strict=True):
+            run.dictionary.finish(_seen(view, last))
+            _finish(folder, run, job, view, view.frame.to(device))
         checkpoint.drop()
     return [dictionaries.load(folder, device=device) for folder in folders]
+
+
+def _whole(source: Source | Sequence[View], n: int) -> Source:
+    """What is read: the source, or that which all views are of."""
+    if not isinstance(source, Sequence):
+        return source
+    if len(source) != n:
+        raise BadInput(f"{n} dictionaries are trained on a view each; received {len(source)} views.")
+    one = source[0].source
+    if any(view.source is not one for view in source):
+        raise BadInput("One pass feeds views of one source; received views of several. Open it once, and view that.")
+    return one
+
+
+def _seen(view: Source, batch: Batch) -> Batch:
+    """What a dictionary is given of a batch."""
+    return view.of(batch) if isinstance(view, View) else batch
 
 
 def unseen(source: Source, batch_size: int) -> Part:

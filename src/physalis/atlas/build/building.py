@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from physalis import __version__, artifact, dictionaries
+from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.atlas.atlas import Atlas
 from physalis.atlas.build.effects import Effects, direct_effects, nearest_directions, no_effects, to_the_logits
@@ -51,7 +52,7 @@ from physalis.metrics import (
     share_estimate,
 )
 from physalis.models import Model
-from physalis.placement.origin import Origin, Recorded, Recordings, recorded
+from physalis.placement.origin import Origin, Recordings, recorded
 from physalis.placement.place import Place
 from physalis.runtime.progress import progress
 
@@ -147,7 +148,7 @@ def build_atlas(
 
 
 def _write(
-    path: Path, firings: Segments, attached: Attached, stored: Recorded, summary: Summary, shape: PageShape,
+    path: Path, firings: Segments, attached: Attached, stored: Stored, summary: Summary, shape: PageShape,
     edit: Callable[..., dict[int, Causes]] | None, seed: int,
 ) -> None:  # fmt: skip
     n, model = firings.n_features, attached.model
@@ -196,7 +197,7 @@ def _write(
         )
 
 
-def _text(firings: Segments, stored: Recorded) -> Text:
+def _text(firings: Segments, stored: Stored) -> Text:
     # A plain view: the kernels are compiled for arrays, not for numpy's class of mapped ones.
     tokens, documents = (np.asarray(part).reshape(-1) for part in (stored.tokens, stored.documents))
     counts = np.zeros(int(tokens.max()) + 1, np.int64)
@@ -216,7 +217,7 @@ def _effects(directions: torch.Tensor, place: Place, model: Model, shape: PageSh
 
 
 def _summary(
-    stored: Recorded, attached: Attached, trained: Manifest, evaluated: Manifest | None, firings: Segments, name: str
+    stored: Stored, attached: Attached, trained: Manifest, evaluated: Manifest | None, firings: Segments, name: str
 ) -> Summary:
     config, recording = trained.config["dictionary"], stored.reads[0].manifest
     shape = attached.model.corpus.shape
@@ -258,7 +259,7 @@ def _apart(trained: Manifest, inputs: dict[str, str], evaluated: Manifest | None
     return own is not None and own == inputs["activations"] == judged.get("activations")
 
 
-def _metrics(stored: Recorded, firings: Segments, fired: Firing) -> dict[str, Interval]:
+def _metrics(stored: Stored, firings: Segments, fired: Firing) -> dict[str, Interval]:
     """What is measured without an evaluation: FVU and L0 on the held-out part where there is one, the shares of
     features on all of the atlas's text."""
     unexplained, active = Sums(), Sums()

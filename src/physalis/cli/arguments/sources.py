@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from physalis import dictionaries
-from physalis.activations import Activations, Pairs
+from physalis.activations import Activations, Pairs, Stored
 from physalis.artifact import Manifest
 from physalis.cli.arguments.amounts import count_features
 from physalis.cli.arguments.settings import read_settings
 from physalis.dictionaries.base import Shape
 
 
-def opened(reads: Sequence[Path], writes: Sequence[Path] | None) -> Activations | Pairs:
+def opened(reads: Sequence[Path], writes: Sequence[Path] | None) -> Stored:
     """The recordings, joined where there are several."""
     return Activations.open(reads[0]) if len(reads) == 1 and not writes else Pairs.open(reads, writes or None)
 
 
 def config_for(
-    source: Activations | Pairs,
+    source: Stored,
     features: str | None,
     settings: Sequence[str] = (),
     *,

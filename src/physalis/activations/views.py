@@ -1,0 +1,115 @@
+"""views: View, some of the sites of what several dictionaries are trained on at once.
+
+A layer's transcoder reads one site and writes another; one pass over the rows of all layers feeds thirty of them. What
+a dictionary is trained on is its view: its columns of every batch, its own frame, and for its manifest its own sites,
+so that nothing in it tells that others were trained beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
+from physalis.activations.recorded import Recorded
+from physalis.errors import BadInput
+from physalis.site import Site
+from physalis.types import Batch, Frame
+
+
+class View:
+    """What one dictionary reads and predicts of a source; itself a source to train on, alone or beside other views."""
+
+    def __init__(self, source: Recorded, reads: Sequence[Site | str], writes: Sequence[Site | str] = ()) -> None:
+        """``x`` is the columns of ``reads`` side by side, ``y`` those of ``writes``, or ``x`` where there are none.
+        Raises BadInput for a site that the source does not hold, or holds of several models."""
+        if not reads:
+            raise BadInput("A view reads at least one site; received none.")
+        self.source = source
+        self._columns = _columns(source)
+        self.reads, self.writes = (tuple(map(self._known, sites)) for sites in (reads, writes))
+
+    def __repr__(self) -> str:
+        writes = f" to {', '.join(map(str, self.writes))}" if self.writes else ""
+        return f"View({', '.join(map(str, self.reads))}{writes} of {self.source!r})"
+
+    @property
+    def parts(self) -> tuple[list[Part], list[Part]]:
+        """What is known of each site that is read, and of each that is predicted."""
+        return [self._columns[s][0] for s in self.reads], [self._columns[s][0] for s in self.writes]
+
+    @property
+    def d_in(self) -> int:
+        return sum(len(part.mean) for part in self.parts[0])
+
+    @property
+    def d_out(self) -> int:
+        return sum(len(part.mean) for part in self.parts[1]) or self.d_in
+
+    @property
+    def frame(self) -> Frame:
+        """Mean and scale of its own columns."""
+        return frame_of(*self.parts)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a dictionary trained on this says of where it belongs: what it would say had it been trained alone."""
+        return origin_of(*self.parts)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what a dictionary trained on this is made from."""
+        return inputs_of(*self.parts)
+
+    @property
+    def n_tokens(self) -> int:
+        return self.source.n_tokens
+
+    @property
+    def train(self) -> "View":
+        """The part to train on."""
+        return View(self.source.train, self.reads, self.writes)
+
+    def n_batches(self, size: int, *, epochs: int = 1) -> int:
+        return self.source.n_batches(size, epochs=epochs)
+
+    def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
+        """Its columns of the source's batches."""
+        return map(self.of, self.source.batches(size, seed=seed, epochs=epochs, start=start))
+
+    def of(self, batch: Batch) -> Batch:
+        """Its columns of a batch of the source, raw or inside the source's frame."""
+        x = self._gathered(batch, self.reads)
+        return Batch(x, self._gathered(batch, self.writes) if self.writes else x)
+
+    def _known(self, site: Site | str) -> Site:
+        found = Site.parse(site) if isinstance(site, str) else site
+        if found not in self._columns:
+            raise BadInput(
+                f"The source holds {', '.join(map(str, self._columns))}; received {found}. Record that site too, in "
+                "the same call."
+            )
+        return found
+
+    def _gathered(self, batch: Batch, sites: Sequence[Site]) -> Float[Tensor, "tokens d"]:
+        each = [batch[side][:, columns] for _, side, columns in map(self._columns.__getitem__, sites)]
+        return each[0].contiguous() if len(each) == 1 else torch.cat(each, dim=1)
+
+
+def _columns(source: Recorded) -> dict[Site, tuple[Part, int, slice]]:
+    """For each site what is known of it, on which side of a batch it stands, and in which columns there."""
+    found: dict[Site, tuple[Part, int, slice]] = {}
+    for side, parts in enumerate(source.parts):
+        start = 0
+        for part in parts:
+            stop = start + len(part.mean)
+            if part.site in found and found[part.site][0].model_hash != part.model_hash:
+                raise BadInput(
+                    f"{part.site} is there of several models, and a view names it by its site alone. Train on each "
+                    "model's activations by themselves."
+                )
+            found.setdefault(part.site, (part, side, slice(start, stop)))
+            start = stop
+    return found

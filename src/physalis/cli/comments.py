@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from physalis.people.comments import Database
-    from physalis.people.comments.records import Comment, Invited, Person, Record
+    from physalis.people.comments.records import Comment, Invited
+    from physalis.people.records import Person, Record
 
 app = cyclopts.App(name="comments", help="Who may comment on an atlas, and what is shown of it.")
 Id = Annotated[str, Parameter(name="ID", help="Id of the comment, which `comments queue` shows.")]
@@ -156,7 +157,7 @@ def _database(atlas: Path) -> "Database":
 
 def _owner() -> "Person":
     """Whoever has the files, for whom this acts."""
-    from physalis.people.comments.records import Person
+    from physalis.people.records import Person
 
     return Person(id="", name="who has the files", affiliation="", role="owner")
 

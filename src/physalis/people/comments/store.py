@@ -98,8 +98,7 @@ class Comments:
     def published(self, place: str | None = None) -> list[Thread]:
         """What everyone may read on a place, such as "feature/12", or everywhere; on an article, that is on its
         passages and its figures. Raises BadInput if it is no place."""
-        where, asked = _at(place)
-        found = self._all(f"WHERE c.state = 'published' AND {where}", *asked)
+        found = self.seen(place)
         replies: dict[str, list[Comment]] = {comment.id: [] for comment in found if comment.parent is None}
         for comment in found:
             if comment.parent in replies:
@@ -110,9 +109,10 @@ class Comments:
         """What a person may know of on a place, or everywhere, in the order in which it was written: what everyone may
         read, and besides it their own, or for the owner all, in every state. Raises BadInput if it is no place."""
         where, asked = _at(place)
-        found = self._all(f"WHERE {where}", *asked)
+        found = self._all(f"WHERE {where}" + " AND c.state = 'published'" * (by is None), *asked)
+        # A reply is hidden with what it replies to.
         public = {each.id for each in found if each.state == "published"}
-        shown = {each.id for each in found if each.id in public and (each.parent is None or each.parent in public)}
+        shown = {each.id for each in found if {each.id, each.parent or each.id} <= public}
         return [each for each in found if each.id in shown or by is not None and _is_of(by, each)]
 
     def mine(self, by: Person) -> list[Comment]:

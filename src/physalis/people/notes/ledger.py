@@ -16,7 +16,7 @@ from physalis.databases.caution import check_schema
 from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
 from physalis.people.beside import notes_beside
-from physalis.people.notes.records import Listing, ListRow, Writing, Written, read
+from physalis.people.notes.records import Entry, FullList, Listing, ListRow, Writing, Written, read
 from physalis.people.notes.words import TOKENS
 from physalis.people.refusals import Missing
 
@@ -176,14 +176,27 @@ def live(db: sqlite3.Connection, slot: str) -> list[str]:
     return [id for (id,) in db.execute(f"SELECT id FROM records WHERE {_LIVE}", (slot,))]
 
 
-def current(db: sqlite3.Connection, id: str) -> Written:
-    """The record with this id. Raises Missing if there is none, or it was replaced or removed."""
+def current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:
+    """The record of this kind with this id. Raises Missing if there is none, or it was replaced or removed."""
     found = db.execute("SELECT body, current FROM records WHERE id = ?", (id,)).fetchone()
     if not found:
         raise Missing(f"Nothing here has the id {id}.")
     if not found[1]:
         raise Missing(f"What had the id {id} was changed or removed meanwhile. Read it again.")
-    return kept(found[0])
+    record = kept(found[0])
+    if not isinstance(record, kind):
+        raise Missing(f"There is no {kind.__name__.lower()} with the id {id}: it is a {record.kind}.")
+    return record
+
+
+def full_list(db: sqlite3.Connection, id: str) -> FullList:
+    """A list with its features in order. Raises Missing if there is none."""
+    head = db.execute("SELECT body FROM records WHERE kind = 'list' AND current = 1 AND list = ?", (id,)).fetchone()
+    if not head:
+        raise Missing(f"There is no list with the id {id}.")
+    rows = db.execute("SELECT body FROM records WHERE kind = 'entry' AND current = 1 AND list = ?", (id,))
+    entries = sorted((kept_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
+    return FullList(list=kept_as(Listing, head[0]), entries=tuple(entries))
 
 
 def kept(body: Any) -> Written:

@@ -144,7 +144,7 @@ class Notes:
 
     def full_list(self, id: str) -> FullList:
         """A list with its features in order. Raises Missing if there is none."""
-        return _full_list(self._db, id)
+        return ledger.full_list(self._db, id)
 
     def tallies(self, on: VotedOn, targets: Sequence[str]) -> Mapping[str, Tally]:
         """The votes on some labels or explanations. Targets without any are left out."""
@@ -212,7 +212,7 @@ class Notes:
         """
         fresh = records.write(Vote, author=author, feature=feature, on=on, target=target, value=value)
         with self._file.change() as db:
-            if on == "label" and _current(db, target, Label).feature != feature:
+            if on == "label" and ledger.current(db, target, Label).feature != feature:
                 raise Missing(f"Feature {feature} has no label with the id {target}.")
             return ledger.put(db, fresh)
 
@@ -238,13 +238,13 @@ class Notes:
         """Rename a list and describe it anew. Raises Missing if there is none."""
         fresh = records.write(Listing, author=author, list=id, name=name, description=description)
         with self._file.change() as db:
-            _full_list(db, id)
+            ledger.full_list(db, id)
             return ledger.put(db, fresh)
 
     def remove_list(self, id: str, *, author: str) -> Removal:
         """Take away a list. Raises Missing if there is none."""
         with self._file.change() as db:
-            return _remove(db, _full_list(db, id).list.slot, author, what="list", list=id)
+            return _remove(db, ledger.full_list(db, id).list.slot, author, what="list", list=id)
 
     def enter(
         self, list: str, feature: int, *, author: str, label: str = "", note: str = "", at: int | None = None
@@ -257,7 +257,7 @@ class Notes:
         if at is not None and at < 0:
             raise BadInput(f"The place in a list counts from 0; received {at}.")
         with self._file.change() as db:
-            entries = _full_list(db, list).entries
+            entries = ledger.full_list(db, list).entries
             others = [entry for entry in entries if entry.feature != feature]
             old = next((entry for entry in entries if entry.feature == feature), None)
             if old is None:
@@ -272,7 +272,7 @@ class Notes:
     def take_out(self, list: str, feature: int, *, author: str) -> Removal:
         """Take a feature out of a list. Raises Missing if it is not in it."""
         with self._file.change() as db:
-            for entry in _full_list(db, list).entries:
+            for entry in ledger.full_list(db, list).entries:
                 if entry.feature == feature:
                     return _remove(db, entry.slot, author, what="entry", feature=feature, list=list)
             raise Missing(f"Feature {feature} is not in the list {list}.")
@@ -311,15 +311,8 @@ def find_beside(folder: Path, *, atlas: str) -> Notes | None:
     return Notes.open(file, atlas=atlas) if file.exists() else None
 
 
-def _current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:
-    found = ledger.current(db, id)
-    if not isinstance(found, kind):
-        raise Missing(f"There is no {kind.__name__.lower()} with the id {id}: it is a {found.kind}.")
-    return found
-
-
 def _own(db: sqlite3.Connection, id: str, kind: type[Kind], author: str) -> Kind:
-    found = _current(db, id, kind)
+    found = ledger.current(db, id, kind)
     if found.author != author:
         raise NotAllowed(f"{found.author} wrote this, and only {found.author} can change it; you write as {author}.")
     return found
@@ -330,15 +323,6 @@ def _remove(db: sqlite3.Connection, slot: str, author: str, **place: str | int) 
     removal = records.write(Removal, author=author, replaces=tuple(sorted(ledger.live(db, slot))), **place)
     ledger.add(db, [removal])
     return removal
-
-
-def _full_list(db: sqlite3.Connection, id: str) -> FullList:
-    head = db.execute("SELECT body FROM records WHERE kind = 'list' AND current = 1 AND list = ?", (id,)).fetchone()
-    if not head:
-        raise Missing(f"There is no list with the id {id}.")
-    rows = db.execute("SELECT body FROM records WHERE kind = 'entry' AND current = 1 AND list = ?", (id,))
-    entries = sorted((kept_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
-    return FullList(list=kept_as(Listing, head[0]), entries=tuple(entries))
 
 
 def _check_length(n: int) -> None:

@@ -98,19 +98,17 @@ class VoteBody(_Body):
     value: Worth
 
 
-class ListBody(_Body):
-    """A new list, with its first features in order."""
-
-    name: ListName
-    description: Description = ""
-    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
-
-
 class ListEdit(_Body):
     """A list named and described anew."""
 
     name: ListName
     description: Description = ""
+
+
+class ListBody(ListEdit):
+    """A new list, with its first features in order."""
+
+    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
 
 
 class EntryBody(_Body):

@@ -120,34 +120,22 @@ def _of_note(record: Label | Note | Entry | Vote) -> Annotation:
         case _:
             text = record.text
     return Annotation(
-        kind=record.kind,
-        id=record.id,
-        place=f"feature/{record.feature}",
-        author=Person.named(record.author),
-        time=record.time,
-        state="published",
-        text=text,
-        record=record,
-    )
+        kind=record.kind, id=record.id, place=f"feature/{record.feature}", author=Person.named(record.author),
+        time=record.time, state="published", text=text, record=record,
+    )  # fmt: skip
 
 
 def _of_comment(comment: Comment) -> Annotation:
     person = Person(id=comment.author, name=comment.name, affiliation=comment.affiliation, role=comment.role)
     return Annotation(
-        kind="comment" if comment.parent is None else "reply",
-        id=comment.id,
-        place=comment.anchor.place,
-        author=person,
-        time=spell(datetime.fromisoformat(comment.written)),
-        state=comment.state,
-        text=comment.text,
-        record=comment,
-    )
+        kind="reply" if comment.parent else "comment", id=comment.id, place=comment.anchor.place, author=person,
+        time=spell(datetime.fromisoformat(comment.written)), state=comment.state, text=comment.text, record=comment,
+    )  # fmt: skip
 
 
 def _matching(comments: Iterable[Comment], query: str, most: int) -> list[Comment]:
-    """The best matches. What waits must not stand in an index beside what is shown, so one is made for each question:
-    comments are hundreds, each of them approved by hand."""
+    """The best matches. Files of comments have no index of words, as those of notes have, and stay as they are: one is
+    made for each question. Comments are hundreds, for the owner reads each."""
     known, wanted = {each.id: each for each in comments}, match(query)
     if not wanted:
         return []

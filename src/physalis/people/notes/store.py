@@ -114,6 +114,18 @@ class Notes:
         found = [Listed(list=kept_as(Listing, listing), entry=kept_as(Entry, entry)) for listing, entry in rows]
         return sorted(found, key=lambda each: (each.list.name, each.list.list))
 
+    def written_on(self, feature: int) -> Sequence[Label | Note | Entry | Vote]:
+        """What counts on a feature, oldest first, without entries of a list and votes on a label that are no more."""
+        rows = self._db.execute(
+            "SELECT body FROM records r WHERE current = 1 AND feature = ? AND kind IN ('label', 'note', 'entry', "
+            "'vote') AND (kind <> 'entry' OR EXISTS (SELECT 1 FROM records l WHERE l.kind = 'list' AND l.current = 1 "
+            "AND l.list = r.list)) AND (kind <> 'vote' OR target NOT LIKE 'label:%' OR EXISTS (SELECT 1 FROM records l "
+            "WHERE l.id = substr(r.target, 7) AND l.current = 1)) ORDER BY time, id",
+            (feature,),
+        )
+        found = (ledger.kept(body) for (body,) in rows.fetchall())
+        return [each for each in found if isinstance(each, Label | Note | Entry | Vote)]
+
     def of(self, feature: int, *, most: int | None = None) -> FeatureNotes:
         """All that people wrote about a feature, of each kind ``most`` at most."""
         if feature not in self._file.seen().features:  # as of most: no page waits for the file to learn that
@@ -286,18 +298,6 @@ class Notes:
         with self._file.change() as db:
             added = ledger.add(db, chosen)
         return Added(added=added, known=len(chosen) - added)
-
-    def written_on(self, feature: int) -> Sequence[Label | Note | Entry | Vote]:
-        """What counts on a feature, oldest first, without entries of a list and votes on a label that are no more."""
-        rows = self._db.execute(
-            "SELECT body FROM records r WHERE current = 1 AND feature = ? AND kind IN ('label', 'note', 'entry', "
-            "'vote') AND (kind <> 'entry' OR EXISTS (SELECT 1 FROM records l WHERE l.kind = 'list' AND l.current = 1 "
-            "AND l.list = r.list)) AND (kind <> 'vote' OR target NOT LIKE 'label:%' OR EXISTS (SELECT 1 FROM records l "
-            "WHERE l.id = substr(r.target, 7) AND l.current = 1)) ORDER BY time, id",
-            (feature,),
-        )
-        found = (ledger.kept(body) for (body,) in rows.fetchall())
-        return [each for each in found if isinstance(each, Label | Note | Entry | Vote)]
 
     @property
     def _db(self) -> sqlite3.Connection:

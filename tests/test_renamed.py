@@ -50,6 +50,15 @@ def test_an_old_class_comes_with_its_old_module(module):
         assert getattr(old, before) is getattr(import_module(f"physalis.{module}"), after)
 
 
+def test_an_old_class_of_a_module_that_kept_its_name():
+    notes, refusals = import_module("physalis.people.notes"), import_module("physalis.people.refusals")
+    for before, after in CLASSES["people.notes"].items():
+        vars(notes).pop(before, None)
+        with pytest.warns(FutureWarning, match=f"physalis.people.notes.{before} is called {after} now."):
+            assert getattr(notes, before) is getattr(refusals, after)
+    assert "NotThere" not in dir(notes)
+
+
 def test_an_old_function_is_the_same_function():
     with pytest.warns(FutureWarning, match="explain_deaths is called explain_dead_features now"):
         assert physalis.explain_deaths is physalis.explain_dead_features

@@ -314,7 +314,7 @@ def test_a_write_is_not_acknowledged_if_the_file_goes_meanwhile(stage, kind, mon
 @pytest.mark.parametrize("kind", ["notes", "comments"])
 def test_a_locked_file_is_said(stage, kind):
     file = stage.notes_file if kind == "notes" else stage.comments.file
-    owner = stage.notes._ledger if kind == "notes" else stage.comments
+    owner = stage.notes if kind == "notes" else stage.comments
     write = stage.label if kind == "notes" else stage.comment
     owner._file._busy_s = 0.05
     owner.close()

@@ -18,9 +18,9 @@ from physalis.people.comments import Comments, Database, Invitations, store
 from physalis.people.comments.anchors import ANCHOR, FeatureAnchor, FigureAnchor, PassageAnchor, read_place
 from physalis.people.comments.database import DATABASE, KEY
 from physalis.people.comments.markdown import to_html
-from physalis.people.comments.refusals import Conflict, Missing, NotAllowed
 from physalis.people.comments.store import LONGEST
 from physalis.people.comments.threads import thread_html
+from physalis.people.refusals import Conflict, Missing, NotAllowed
 
 TWELVE = FeatureAnchor(feature=12)
 

@@ -12,7 +12,7 @@ from physalis.errors import BadInput
 from physalis.people.comments import Database, Invitations
 from physalis.people.comments.database import DATABASE
 from physalis.people.comments.invitations import csrf_fits
-from physalis.people.comments.refusals import Conflict, Missing, NotAllowed
+from physalis.people.refusals import Conflict, Missing, NotAllowed
 from physalis.web.guard.guard import guard
 from physalis.web.people.comments import comments_router
 

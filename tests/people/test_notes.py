@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from physalis.errors import BadInput
-from physalis.people.notes import Notes, NotThere, NotYours, beside, rebind, records
+from physalis.people import spelling
+from physalis.people.notes import Notes, beside, rebind, records
 from physalis.people.notes.records import Label, Note, Removal, Vote
 from physalis.people.notes.store import ENTRIES
 from physalis.people.notes.words import match
+from physalis.people.refusals import Missing, NotAllowed
 
 ATLAS = "a" * 64
 
@@ -51,17 +53,17 @@ def test_the_newest_label_of_each_author_counts(notes):
 def test_a_removed_label_brings_no_older_one_back(notes):
     notes.label(3, "dogs", author="Ada")
     second = notes.label(3, "puppies", author="Ada")
-    with pytest.raises(NotYours, match="Ada wrote this, and only Ada can change it; you write as Ben"):
+    with pytest.raises(NotAllowed, match="Ada wrote this, and only Ada can change it; you write as Ben"):
         notes.remove(Label, second.id, author="Ben")
     notes.remove(Label, second.id, author="Ada")
     assert names(notes, 3) == []
-    with pytest.raises(NotThere, match="changed or removed meanwhile"):
+    with pytest.raises(Missing, match="changed or removed meanwhile"):
         notes.remove(Label, second.id, author="Ada")
 
 
 def test_an_edit_counts_whatever_the_clock_says(notes, monkeypatch):
     notes.label(3, "dogs", author="Ada")
-    monkeypatch.setattr(records, "now", lambda: "2001-01-01T00:00:00.000000Z")
+    monkeypatch.setattr(spelling, "now", lambda: "2001-01-01T00:00:00.000000Z")
     notes.label(3, "puppies", author="Ada")
     assert names(notes, 3) == [("Ada", "puppies")]
 
@@ -80,9 +82,9 @@ def test_votes_hang_on_the_wording(notes):
     assert wolves.id not in notes.tallies("label", [wolves.id])
     notes.label(3, "all dogs", author="Ada")
     assert [(e.label.text, e.up) for e in notes.labels_of([3])[3]] == [("all dogs", 0), ("wolves", 0)]
-    with pytest.raises(NotThere, match="meanwhile"):
+    with pytest.raises(Missing, match="meanwhile"):
         notes.vote(3, "label", dogs.id, 1, author="Cy")
-    with pytest.raises(NotThere, match="Feature 4 has no label"):
+    with pytest.raises(Missing, match="Feature 4 has no label"):
         notes.vote(4, "label", wolves.id, 1, author="Cy")
 
 
@@ -97,14 +99,14 @@ def test_votes_on_explanations_are_apart_from_those_on_labels(notes):
 def test_notes_are_edited_by_their_author(notes):
     first = notes.note(7, "# Sea\n\nIt fires on *ships*.", author="Ada")
     notes.note(7, "Only in <b>novels</b>.", author="Ben")
-    with pytest.raises(NotYours):
+    with pytest.raises(NotAllowed):
         notes.edit_note(first.id, "no", author="Ben")
     edited = notes.edit_note(first.id, "It fires on boats too.", author="Ada")
     assert edited.replaces == (first.id,) and edited.feature == 7
     assert sorted(note.text for note in notes.notes_of(7)) == ["It fires on boats too.", "Only in <b>novels</b>."]
-    with pytest.raises(NotThere):
+    with pytest.raises(Missing):
         notes.edit_note(first.id, "again", author="Ada")
-    with pytest.raises(NotThere, match="no label with the id"):
+    with pytest.raises(Missing, match="no label with the id"):
         notes.remove(Label, edited.id, author="Ada")
     removal = notes.remove(Note, edited.id, author="Ada")
     assert isinstance(removal, Removal) and removal.what == "note" and removal.feature == 7
@@ -129,7 +131,7 @@ def test_lists_keep_an_order_that_can_be_changed(notes):
     assert notes.lists_of(7)[0].entry.label == "hulls" and notes.lists_of(7)[0].list.name == "Sea"
     notes.take_out(id, 9, author="Ben")
     assert order() == [2, 8, 7, 5]
-    with pytest.raises(NotThere, match="Feature 9 is not in"):
+    with pytest.raises(Missing, match="Feature 9 is not in"):
         notes.take_out(id, 9, author="Ben")
     notes.describe_list(id, "Ocean", author="Ben", description="")
     assert [(row.list.name, row.n_entries) for row in notes.lists()] == [("Ocean", 4)]
@@ -140,7 +142,7 @@ def test_lists_keep_an_order_that_can_be_changed(notes):
         lambda: notes.enter(id, 1, author="Ada"),
         lambda: notes.describe_list(id, "Sea", author="Ada"),
     ):
-        with pytest.raises(NotThere, match="no list"):
+        with pytest.raises(Missing, match="no list"):
             change()
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from physalis.errors import BadInput
-from physalis.people.notes import Notes, NotThere, NotYours, records
+from physalis.people import spelling
+from physalis.people.notes import Notes, records
 from physalis.people.notes.files import export_notes, import_notes, merge, merge_notes
 from physalis.people.notes.records import Entry, Label, Listing, Note, Removal, Vote, Written
+from physalis.people.refusals import Missing, NotAllowed
 
 ATLAS = "a" * 64
 FEATURES = 250
@@ -31,7 +33,7 @@ def act(notes: Notes, author: str, chance: random.Random) -> None:
     one = chance.choice(there) if there else None
     lists = [row.list.list for row in notes.lists()]
     kind = chance.randrange(9)
-    with suppress(NotThere, NotYours):  # it was someone else's, or is gone
+    with suppress(Missing, NotAllowed):  # it was someone else's, or is gone
         if kind <= 1:
             notes.label(feature, word, author=author)
         elif kind == 2:
@@ -61,8 +63,8 @@ def apart(folder: Path, seed: int, patch: pytest.MonkeyPatch) -> tuple[Notes, No
     """What two people have after writing for a while, and hearing of the other at times. Their clocks are wrong."""
     chance = random.Random(seed)
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    patch.setattr(records, "new_id", lambda: f"{chance.getrandbits(128):032x}")
-    patch.setattr(records, "now", lambda: records.spell(start + timedelta(seconds=chance.randrange(50))))
+    patch.setattr(spelling, "new_id", lambda: f"{chance.getrandbits(128):032x}")
+    patch.setattr(spelling, "now", lambda: spelling.spell(start + timedelta(seconds=chance.randrange(50))))
     sides = [Notes.open(folder / f"{name}.db", atlas=ATLAS) for name in ("ada", "ben")]
     for _ in range(70):
         i = chance.randrange(2)

@@ -15,8 +15,9 @@ from physalis.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from physalis.people.comments import Database
-    from physalis.people.comments.records import Comment, Invited, Person, Record
+    from physalis.people.comments import Comments, Invitations
+    from physalis.people.comments.records import Comment, Invited
+    from physalis.people.records import Person, Record
 
 app = cyclopts.App(name="comments", help="Who may comment on an atlas, and what is shown of it.")
 Id = Annotated[str, Parameter(name="ID", help="Id of the comment, which `comments queue` shows.")]
@@ -62,9 +63,8 @@ def invite(
 @app.command(name="list", **page(example="physalis comments list atlas"))
 def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
     """Say who was invited, and whether the link is open."""
-    from physalis.people.comments import Invitations
-
-    found = Invitations(_database(atlas)).all()
+    _, invitations = _opened(atlas)
+    found = invitations.all()
     if json:
         return _print_json(found)
     if not found:
@@ -79,26 +79,23 @@ def list_invitations(atlas: Atlas_, /, *, json: Json = False) -> None:
 )
 def renew(atlas: Atlas_, id_: InvitationId, /, *, days: Days = None, origin: Origin = None, json: Json = False) -> None:
     """Make a new link for somebody who lost it: the old one ends."""
-    from physalis.people.comments import Invitations
-
     address = _address(origin)
-    _show_link(Invitations(_database(atlas)).renew(id_, **given(days=days)), address, json=json)
+    _, invitations = _opened(atlas)
+    _show_link(invitations.renew(id_, **given(days=days)), address, json=json)
 
 
 @app.command(**page(example="physalis comments revoke atlas b1f2a3c4d5e6"))
 def revoke(atlas: Atlas_, id_: InvitationId, /) -> None:
     """Close an invitation and end its sessions. What was written stays."""
-    from physalis.people.comments import Invitations
-
-    print(f"The invitation of {Invitations(_database(atlas)).revoke(id_).name} is revoked")
+    _, invitations = _opened(atlas)
+    print(f"The invitation of {invitations.revoke(id_).name} is revoked")
 
 
 @app.command(**page(example="physalis comments queue atlas"))
 def queue(atlas: Atlas_, /, *, json: Json = False) -> None:
     """Show what waits to be published, oldest first."""
-    from physalis.people.comments import Comments
-
-    waiting = Comments(_database(atlas)).queue(_owner())
+    comments, _ = _opened(atlas)
+    waiting = comments.queue(_owner())
     _show_comments(waiting, json=json)
     if not waiting and not json:
         print("Nothing waits to be published", file=sys.stderr)
@@ -114,17 +111,15 @@ def publish(
     json: Json = False,
 ) -> None:
     """Show a comment to everyone."""
-    from physalis.people.comments import Comments
-
-    _show_comments([Comments(_database(atlas)).publish(_owner(), id_, version)], json=json)
+    comments, _ = _opened(atlas)
+    _show_comments([comments.publish(_owner(), id_, version)], json=json)
 
 
 @app.command(**page(example="physalis comments withdraw atlas c0ffee123456"))
 def withdraw(atlas: Atlas_, id_: Id, /, *, json: Json = False) -> None:
     """Take a comment back, for good, and hide its replies."""
-    from physalis.people.comments import Comments
-
-    _show_comments([Comments(_database(atlas)).withdraw(_owner(), id_)], json=json)
+    comments, _ = _opened(atlas)
+    _show_comments([comments.withdraw(_owner(), id_)], json=json)
 
 
 @app.command(**page(example="physalis comments verify atlas"))
@@ -133,10 +128,8 @@ def verify(atlas: Atlas_, /, *, json: Json = False) -> None:
 
     Ends with code 1 if there is any.
     """
-    from physalis.people.comments import Comments, Invitations
-
-    database = _database(atlas)
-    found = [*Comments(database).verify(), *Invitations(database).verify()]
+    comments, invitations = _opened(atlas)
+    found = [*comments.verify(), *invitations.verify()]
     if json:
         _print_json(found)
     else:
@@ -145,18 +138,18 @@ def verify(atlas: Atlas_, /, *, json: Json = False) -> None:
         sys.exit(1)
 
 
-def _database(atlas: Path) -> "Database":
-    from physalis.people.comments import find_beside
+def _opened(atlas: Path) -> "tuple[Comments, Invitations]":
+    from physalis.people.comments import Comments, Invitations, find_beside
 
     database = find_beside(atlas)
     if database is None:
         raise BadInput(f"{atlas} has no comments. Invite somebody: physalis comments invite {atlas} NAME AFFILIATION.")
-    return database
+    return Comments(database), Invitations(database)
 
 
 def _owner() -> "Person":
     """Whoever has the files, for whom this acts."""
-    from physalis.people.comments.records import Person
+    from physalis.people.records import Person
 
     return Person(id="", name="who has the files", affiliation="", role="owner")
 

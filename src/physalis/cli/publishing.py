@@ -1,7 +1,6 @@
 """The commands `physalis publish` and `physalis export`: an atlas as plain files, for readers and for other tools."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -43,17 +42,14 @@ def publish(
     Names that people gave features, and comments that are published, stand on their pages.
     """
     from physalis.atlas import Atlas
-    from physalis.people.comments import Comments, find_beside
+    from physalis.people.annotations import Annotations
     from physalis.web.publish.site import publish as publish_
-    from physalis.web.server.serving import notes_of
 
-    opened, database = Atlas.open(atlas), find_beside(atlas)
-    comments = Comments(database).published() if database else None
-    notes = notes_of(atlas, opened, None)
-    labels = notes.all_labels() if notes else None
-    options = given(
-        features=_chosen(features, atlas, opened), articles=article, most=most, comments=comments, labels=labels
-    )
+    opened = Atlas.open(atlas)
+    people = Annotations.beside(opened)
+    comments = people.comments.published() if people.comments else None
+    labels = people.notes.all_labels() if people.notes else None
+    options = given(features=_chosen(features, opened), articles=article, most=most, comments=comments, labels=labels)
     made = publish_(opened, out, **options)
     if json:
         from physalis.cli.shown import printing
@@ -96,7 +92,7 @@ def neuronpedia(
     opened = Atlas.open(atlas)
     options = given(
         release=release, description=description, url=url, suffix=suffix, model_id=model_id,
-        features=_chosen(features, atlas, opened),
+        features=_chosen(features, opened),
     )  # fmt: skip
     made = export_neuronpedia(opened, out, source_set=source_set, creator=creator, **options)
     printing.show_fields(made, json=json)
@@ -124,20 +120,20 @@ def saedashboard(
     from physalis.exchange.formats.saedashboard import export_saedashboard
 
     opened = Atlas.open(atlas)
-    options = given(model_id=model_id, features=_chosen(features, atlas, opened))
+    options = given(model_id=model_id, features=_chosen(features, opened))
     made = export_saedashboard(opened, out, sae_set=sae_set, **options)
     printing.show_fields(made, json=json)
 
 
-def _chosen(named: str | None, folder: Path, atlas: "Atlas") -> list[int] | None:
+def _chosen(named: str | None, atlas: "Atlas") -> list[int] | None:
     """The features that were named, as numbers or as a list of the notes beside the atlas."""
-    from physalis.web.server.serving import notes_of
+    from physalis.people.notes import find_beside
 
     if named is None:
         return None
     if re.fullmatch(r"[0-9]{1,12}(-[0-9]{1,12})?(,[0-9]{1,12}(-[0-9]{1,12})?)*", named):
         return [feature for part in named.split(",") for feature in _range(part, len(atlas))]
-    notes = notes_of(folder, atlas, None)
+    notes = find_beside(atlas.folder, atlas=atlas.manifest.hash)  # comments that cannot be read are not in the way
     lists = {row.list.name: row.list.list for row in notes.lists()} if notes else {}
     if notes is None or named not in lists:
         known = ", ".join(lists) or "none"

@@ -130,10 +130,10 @@ def test_the_owner_is_told_the_path(caplog):
 def test_no_visitor_of_an_atlas_sees_where_it_lies(tiny_atlas, tmp_path, monkeypatch):
     notes = Notes.open(tmp_path / "notes.db", atlas=tiny_atlas.manifest.hash)
 
-    def full(change):
+    def full():
         raise BadInput(f"Nothing was written into {notes.path}: The disk is full.")
 
-    monkeypatch.setattr(notes._ledger, "write", full)
+    monkeypatch.setattr(notes._file, "change", full)
     client = TestClient(create_app(tiny_atlas, notes=notes, author="Ada"))
     answer = client.post("/api/notes/labels", json={"feature": 1, "text": "A name"})
     assert answer.status_code == 400 and answer.json() == {

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.testclient import TestClient
 from starlette.requests import Request
 
+from physalis.people.annotations import Annotations
 from physalis.people.comments import Database, Invitations
 from physalis.people.notes import Notes
 from physalis.web.atlas.app import atlas_room
@@ -41,7 +42,7 @@ def house(tiny, tiny_atlas, tiny_dictionary, comparison, forest, tmp_path_factor
     live = beside(tiny_atlas, tiny, tiny_dictionary)
     rooms = {
         "/a/all": lambda at: atlas_room(
-            tiny_atlas, live, notes, author="Ada", forest=forest, articles=[article], prefix=at
+            tiny_atlas, live, Annotations(notes), author="Ada", forest=forest, articles=[article], prefix=at
         ),
         "/c/pair": lambda at: comparison_room(comparison, [tiny_atlas], prefix=at),
         "/t/forest": lambda at: comparison_room(forest, prefix=at),
@@ -131,7 +132,7 @@ def test_only_the_first_room_stands_at_the_root():
 
 def test_people_are_known_in_one_room_and_not_in_the_next(tiny_atlas, tmp_path):
     databases = {at: Database(tmp_path / f"{at[3:]}.comments") for at in ("/a/one", "/a/two")}
-    rooms = [atlas_room(tiny_atlas, comments=each, prefix=at) for at, each in databases.items()]
+    rooms = [atlas_room(tiny_atlas, people=Annotations(database=each), prefix=at) for at, each in databases.items()]
     client = TestClient(guard(app_of([empty(), *rooms])), base_url=AT, headers={"origin": AT})
     token = Invitations(databases["/a/one"]).invite("Ada", role="owner").token
     me = client.post("/a/one/api/comments/session", json={"token": token}).json()

@@ -9,9 +9,10 @@ import os
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from physalis.errors import BadInput
+from physalis.people.records import Record
 
 MOST_FEATURE, LONGEST_NAME = 2**31 - 1, 100
 _SLUG = "[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*"
@@ -21,11 +22,7 @@ Slug = Annotated[str, Field(pattern=f"^{_SLUG}$", max_length=LONGEST_NAME)]
 """A name that is also safe as a file's: letters and digits, parted by single dots, dashes or underscores."""
 
 
-class _Anchor(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FeatureAnchor(_Anchor):
+class FeatureAnchor(Record):
     """A feature of the atlas."""
 
     kind: Literal["feature"] = "feature"
@@ -36,7 +33,7 @@ class FeatureAnchor(_Anchor):
         return f"feature/{self.feature}"
 
 
-class FigureAnchor(_Anchor):
+class FigureAnchor(Record):
     """A figure, by the id it has on its page. One of an article's is called ARTICLE.FIGURE."""
 
     kind: Literal["figure"] = "figure"
@@ -47,7 +44,7 @@ class FigureAnchor(_Anchor):
         return f"figure/{self.figure}"
 
 
-class PassageAnchor(_Anchor):
+class PassageAnchor(Record):
     """The words ``exact`` of an article, where ``prefix`` stands before them and ``suffix`` after."""
 
     kind: Literal["passage"] = "passage"

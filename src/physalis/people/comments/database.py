@@ -25,10 +25,13 @@ from physalis.databases import Shared
 from physalis.databases.caution import check_schema
 from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
+from physalis.people.beside import comments_beside
 
 DATABASE, KEY = "comments.db", "comments.key"
 LAYOUT = 1
 """Version of the tables. A newer one is refused."""
+ID = 16
+"""Digits of a row's id."""
 
 BUSY_S = 5.0
 """How long a request waits for others. Guests write little."""
@@ -137,15 +140,10 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
 
 
-def beside(atlas: Path) -> Path:
-    """The folder where the comments of an atlas folder are kept."""
-    return atlas.resolve().with_name(f"{atlas.resolve().name}.comments")
-
-
 def find_beside(atlas: Path) -> Database | None:
     """The comments of an atlas folder; None if it has none, which begin with the first invitation. Raises BadInput as
     ``Database`` does."""
-    folder = beside(atlas)
+    folder = comments_beside(atlas)
     return Database(folder) if (folder / DATABASE).exists() else None
 
 
@@ -158,11 +156,6 @@ def digest(secret: str) -> bytes:
     """What is stored of a secret. A row may be looked up by it: to learn anything from how long that takes, one would
     have to choose the digest, not the secret."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
-
-
-def new_id() -> str:
-    """A new name for a row: 16 hexadecimal digits."""
-    return secrets.token_hex(8)
 
 
 def _key(file: Path, *, wanted: bool) -> bytes:

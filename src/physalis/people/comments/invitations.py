@@ -9,10 +9,12 @@ import hmac
 import sqlite3
 
 from physalis.errors import BadInput
-from physalis.people.comments.database import Database, digest, new_id, token
-from physalis.people.comments.records import Fault, Invitation, Invited, Opened, Person, Role, Session, iso
-from physalis.people.comments.refusals import Conflict, Missing, NotAllowed
+from physalis.people.comments.database import ID, Database, digest, token
+from physalis.people.comments.records import Fault, Invitation, Invited, Opened, Session
 from physalis.people.comments.texts import line
+from physalis.people.records import Person, Role
+from physalis.people.refusals import Conflict, Missing, NotAllowed
+from physalis.people.spelling import new_id, spell_seconds
 
 LINK = "/invitation#"
 """What a link's token is written behind."""
@@ -32,7 +34,7 @@ class Invitations:
         or number of days that cannot be used."""
         name = line(name, what="name", least=1, most=LONGEST_NAME)
         affiliation = line(affiliation, what="affiliation", least=0, most=LONGEST_AFFILIATION)
-        secret, id, now = token(), new_id(), self._database.now()
+        secret, id, now = token(), new_id(ID), self._database.now()
         expires = now + _seconds(days)
         with self._database.change() as db:
             self._put(db, id, name, affiliation, role, digest(secret), now, expires, None, None)
@@ -151,17 +153,17 @@ class Invitations:
             state = "expired"
         return Invitation(
             **_person(row).model_dump(),
-            created=iso(row["created"]),
-            expires=iso(row["expires"]),
-            accepted=None if row["accepted"] is None else iso(row["accepted"]),
-            revoked=None if row["revoked"] is None else iso(row["revoked"]),
+            created=spell_seconds(row["created"]),
+            expires=spell_seconds(row["expires"]),
+            accepted=None if row["accepted"] is None else spell_seconds(row["accepted"]),
+            revoked=None if row["revoked"] is None else spell_seconds(row["revoked"]),
             state=state,
         )
 
     def _session(self, row: sqlite3.Row, hash: bytes, expires: int) -> Session:
         # Fits this session alone, and needs the key besides what a copy of the database or the cookie tells.
         csrf = self._database.sign("csrf", hash).hex()
-        return Session(person=_person(row), csrf=csrf, expires=iso(expires))
+        return Session(person=_person(row), csrf=csrf, expires=spell_seconds(expires))
 
 
 def csrf_fits(session: Session, given: str) -> bool:

@@ -1,42 +1,17 @@
 """What the comments tell: the records that pages, the command line and Python see. Times are UTC, as ISO 8601."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from physalis.people.comments.anchors import Anchor
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Role = Literal["owner", "guest"]
-"""The owner invites and publishes; a guest was invited."""
-
-State = Literal["waiting", "published", "withdrawn"]
-"""A comment waits until the owner publishes it, or it is withdrawn, which is final."""
-
-
-def iso(seconds: int) -> str:
-    """Seconds since 1970 as "2026-11-23T08:15:00Z"."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class Person(Record):
-    """Someone invited. What they write carries this name and affiliation, which they cannot change."""
-
-    id: str
-    """That of their invitation."""
-    name: str
-    affiliation: str
-    role: Role
+from physalis.people.records import Person, Record, Role, State
 
 
 class Invitation(Person):
     """What the owner knows of an invitation. The token of its link is not kept."""
 
+    role: Role
     created: str
     expires: str
     accepted: str | None

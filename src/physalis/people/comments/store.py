@@ -12,11 +12,13 @@ from typing import Any
 
 from physalis.errors import BadInput
 from physalis.people.comments.anchors import ANCHOR, Anchor, read_place
-from physalis.people.comments.database import Database, new_id
+from physalis.people.comments.database import ID, Database
 from physalis.people.comments.markdown import to_html
-from physalis.people.comments.records import Comment, Fault, Person, State, Thread, Version, iso
-from physalis.people.comments.refusals import Conflict, Missing, NotAllowed
+from physalis.people.comments.records import Comment, Fault, Thread, Version
 from physalis.people.comments.texts import prose
+from physalis.people.records import Person, State
+from physalis.people.refusals import Conflict, Missing, NotAllowed
+from physalis.people.spelling import new_id, spell_seconds
 
 LONGEST = 10_000
 """Characters of a comment."""
@@ -73,7 +75,7 @@ class Comments:
         """Take a comment back, for good. Raises Missing if there is none, NotAllowed for all but author and owner."""
         with self._database.change() as db:
             old = self._seen(by, id)
-            if by.role != "owner" and old.author != by.id:
+            if not _is_of(by, old):
                 raise NotAllowed(f"Only its author and the owner withdraw a comment; {id} is by {old.name}.")
             if old.state != "withdrawn":
                 self._turn(db, id, "withdrawn")
@@ -96,18 +98,22 @@ class Comments:
     def published(self, place: str | None = None) -> list[Thread]:
         """What everyone may read on a place, such as "feature/12", or everywhere; on an article, that is on its
         passages and its figures. Raises BadInput if it is no place."""
-        where, asked = "", ()
-        if place is not None:
-            where, asked = " AND c.place = ?", (read_place(place),)
-            if place.startswith("article/"):
-                figures = place.replace("article/", "figure/", 1) + "."
-                where, asked = " AND (c.place = ? OR substr(c.place, 1, ?) = ?)", (place, len(figures), figures)
-        found = self._all(f"WHERE c.state = 'published'{where}", *asked)
+        found = self.seen(place)
         replies: dict[str, list[Comment]] = {comment.id: [] for comment in found if comment.parent is None}
         for comment in found:
             if comment.parent in replies:
                 replies[comment.parent].append(comment)
         return [Thread(comment=comment, replies=replies[comment.id]) for comment in found if comment.parent is None]
+
+    def seen(self, place: str | None = None, by: Person | None = None) -> list[Comment]:
+        """What a person may know of on a place, or everywhere, in the order in which it was written: what everyone may
+        read, and besides it their own, or for the owner all, in every state. Raises BadInput if it is no place."""
+        where, asked = _at(place)
+        found = self._all(f"WHERE {where}" + " AND c.state = 'published'" * (by is None), *asked)
+        # A reply is hidden with what it replies to.
+        public = {each.id for each in found if each.state == "published"}
+        shown = {each.id for each in found if {each.id, each.parent or each.id} <= public}
+        return [each for each in found if each.id in shown or by is not None and _is_of(by, each)]
 
     def mine(self, by: Person) -> list[Comment]:
         """Everything a person wrote, in every state."""
@@ -122,11 +128,11 @@ class Comments:
         """Every version of a comment, oldest first, for its author and the owner. Raises Missing if there is none and
         NotAllowed for others."""
         comment = self._seen(by, id)
-        if by.role != "owner" and comment.author != by.id:
+        if not _is_of(by, comment):
             raise NotAllowed(f"Only its author and the owner read earlier versions; {id} is by {comment.name}.")
         signed = self._signed_versions(id)
         return [
-            Version(number=row["number"], text=row["text"], html=to_html(row["text"]), time=iso(row["time"]))
+            Version(number=row["number"], text=row["text"], html=to_html(row["text"]), time=spell_seconds(row["time"]))
             for row in signed
             if self._fits(row)
         ]
@@ -160,8 +166,10 @@ class Comments:
         return faults + [Fault(kind="comment", id=str(i), problem=gone) for (i,) in lost if i not in ids]
 
     def _add(self, author: Person, anchor: Anchor, parent: str | None, text: str) -> Comment:
+        if author.role == "name":
+            raise NotAllowed(f"Only who was invited comments; {ascii(author.name[:60])} is a name that nothing proves.")
         text = prose(text, what="comment", most=LONGEST)
-        id, now = new_id(), self._database.now()
+        id, now = new_id(ID), self._database.now()
         with self._database.change() as db:
             count = "SELECT count(*) FROM comments WHERE author = ? AND state = 'waiting'"
             (waiting,) = db.execute(count, (author.id,)).fetchone()
@@ -211,7 +219,7 @@ class Comments:
     def _seen(self, by: Person, id: str) -> Comment:
         """A comment that this person may know of: published, their own, or any for the owner."""
         found = next(iter(self._all("WHERE c.id = ?", id)), None)
-        if found is None or not (found.state == "published" or found.author == by.id or by.role == "owner"):
+        if found is None or not (found.state == "published" or _is_of(by, found)):
             raise Missing(f"There is no comment {ascii(id[:60])} here.")
         return found
 
@@ -228,6 +236,21 @@ def _what_is_signed(row: sqlite3.Row, number: Any, text: Any, time: Any) -> tupl
 
 def _what_is_sealed(row: sqlite3.Row) -> tuple:
     return ("state", *(row[name] for name in ("id", "place", "state", "number", "written", "changed")))
+
+
+def _at(place: str | None) -> tuple[str, tuple[str | int, ...]]:
+    """What a place asks of a row. Raises BadInput if it is none."""
+    if place is None:
+        return "true", ()
+    if read_place(place).startswith("article/"):
+        figures = place.replace("article/", "figure/", 1) + "."
+        return "(c.place = ? OR substr(c.place, 1, ?) = ?)", (place, len(figures), figures)
+    return "c.place = ?", (place,)
+
+
+def _is_of(by: Person, comment: Comment) -> bool:
+    """Whether a person is its author or the owner, who know of it in every state."""
+    return by.role == "owner" or comment.author == by.id
 
 
 def _only_owner(by: Person, does: str) -> None:
@@ -250,9 +273,9 @@ def _comment(row: sqlite3.Row) -> Comment | None:
             html=to_html(row["text"]),
             version=row["number"],
             state=row["state"],
-            written=iso(row["written"]),
-            edited=iso(row["time"]),
-            changed=iso(row["changed"]),
+            written=spell_seconds(row["written"]),
+            edited=spell_seconds(row["time"]),
+            changed=spell_seconds(row["changed"]),
         )
     except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -6,7 +6,7 @@ is on the disk: it survives a kill, and the file that it went into is the one th
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,10 @@ from physalis.databases import Shared
 from physalis.databases.caution import check_schema
 from physalis.databases.shared import is_unmade, make
 from physalis.errors import BadInput, Unavailable
-from physalis.people.notes.records import Listing, ListRow, Record, Written, read
+from physalis.people.beside import notes_beside
+from physalis.people.notes.records import Entry, FullList, Listing, ListRow, Writing, Written, read
+from physalis.people.notes.words import TOKENS
+from physalis.people.refusals import Missing
 
 SCHEMA = 1
 """Version of the tables. A newer one is refused."""
@@ -36,7 +39,7 @@ _TABLES = (
     "CREATE INDEX records_list ON records (kind, list) WHERE current = 1",
     "CREATE INDEX records_target ON records (target) WHERE current = 1",
     "CREATE TABLE replaced (id TEXT PRIMARY KEY) WITHOUT ROWID",
-    "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')",
+    f"CREATE VIRTUAL TABLE search USING fts5 (text, {TOKENS})",
     """CREATE TRIGGER shown AFTER UPDATE OF current ON records
         WHEN new.current > old.current AND json_extract(new.body, '$.kind') IN ('label', 'note') BEGIN
         INSERT INTO search (rowid, text) VALUES (new.seq, json_extract(new.body, '$.text')); END""",
@@ -53,16 +56,7 @@ _SETTLE = f"""UPDATE records SET current = NOT current WHERE slot = ? AND curren
 
 _APPLICATION = int.from_bytes(b"phys")
 
-Result = TypeVar("Result")
-Kind = TypeVar("Kind", bound=Record)
-
-
-class NotThere(BadInput):
-    """What should be read or changed does not exist, or not any more."""
-
-
-class NotYours(BadInput):
-    """Someone else wrote it."""
+Kind = TypeVar("Kind", bound=Writing)
 
 
 class Seen(NamedTuple):
@@ -74,67 +68,29 @@ class Seen(NamedTuple):
     """All lists, by name."""
 
 
-class Ledger:
-    """An open notes.db. ``db`` is this thread's connection; changes go through ``write``."""
-
-    def __init__(self, path: Path, atlas: str) -> None:
-        """Raises BadInput as ``open_ledger`` says."""
-        self.path = path
-
-        def check(db: sqlite3.Connection, name: str) -> None:
-            bound = _bound(db, name)
-            if bound != atlas:
-                raise BadInput(
-                    f"{name} holds notes about another atlas: its manifest has the hash {bound}, this one's has "
-                    f"{atlas}. The same number may be another feature there. Open the notes that belong to this atlas, "
-                    "or, if its features are the same (it was only built again), bind the notes to it: physalis notes "
-                    "rebind ATLAS."
-                )
-
-        self._file = Shared(path, check, look=_look, prepare=_prepare, busy_s=BUSY_S)
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """This thread's connection. Raises Unavailable if the file is gone, damaged or another's."""
-        return self._file.db
-
-    @property
-    def seen(self) -> "Seen":
-        """What is kept in memory of it. Raises Unavailable likewise."""
-        return self._file.seen()
-
-    def write(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Call ``change`` inside a transaction; when this returns, what it did is on the disk.
-
-        Raises Unavailable if the disk is full, the file may not be written or is not there, or others kept it for too
-        long; then nothing was changed. It is also raised where the file was replaced just then: then that is not sure.
-        """
-        with self._file.change() as db:
-            return change(db)
-
-    def close(self) -> None:
-        """Close the connections of all threads. A later call opens new ones."""
-        self._file.close()
-
-
-def beside(atlas: Path) -> Path:
-    """Where the notes of an atlas folder are kept."""
-    return atlas.resolve().with_name(f"{atlas.resolve().name}.notes.db")
-
-
-def open_ledger(path: Path, atlas: str) -> Ledger:
+def open_ledger(path: Path, atlas: str) -> Shared[Seen]:
     """Open or make the file. Raises BadInput as ``Notes.open`` says."""
+
+    def check(db: sqlite3.Connection, name: str) -> None:
+        bound = _bound(db, name)
+        if bound != atlas:
+            raise BadInput(
+                f"{name} holds notes about another atlas: its manifest has the hash {bound}, this one's has {atlas}. "
+                "The same number may be another feature there. Open the notes that belong to this atlas, or, if its "
+                "features are the same (it was only built again), bind the notes to it: physalis notes rebind ATLAS."
+            )
+
     if not path.parent.is_dir():
         raise BadInput(f"{path} cannot be made: there is no folder {path.parent}.")
     if (path.parent / artifact.JOB).exists() or (path.parent / artifact.MANIFEST).exists():
         raise BadInput(
             f"{path} would stand inside {path.parent}, and be lost when that is deleted to be built again. "
-            f"Keep notes beside it, such as {beside(path.parent)}."
+            f"Keep notes beside it, such as {notes_beside(path.parent)}."
         )
     try:
         if is_unmade(path):
             make(path, lambda db: _fill(db, atlas), prepare=_prepare, busy_s=BUSY_S)
-        return Ledger(path, atlas)
+        return Shared(path, check, look=_look, prepare=_prepare, busy_s=BUSY_S)
     except Unavailable as error:
         raise BadInput(f"{path} cannot be opened as notes. {error}") from error
 
@@ -220,14 +176,27 @@ def live(db: sqlite3.Connection, slot: str) -> list[str]:
     return [id for (id,) in db.execute(f"SELECT id FROM records WHERE {_LIVE}", (slot,))]
 
 
-def current(db: sqlite3.Connection, id: str) -> Written:
-    """The record with this id. Raises NotThere if there is none, or it was replaced or removed."""
+def current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:
+    """The record of this kind with this id. Raises Missing if there is none, or it was replaced or removed."""
     found = db.execute("SELECT body, current FROM records WHERE id = ?", (id,)).fetchone()
     if not found:
-        raise NotThere(f"Nothing here has the id {id}.")
+        raise Missing(f"Nothing here has the id {id}.")
     if not found[1]:
-        raise NotThere(f"What had the id {id} was changed or removed meanwhile. Read it again.")
-    return kept(found[0])
+        raise Missing(f"What had the id {id} was changed or removed meanwhile. Read it again.")
+    record = kept(found[0])
+    if not isinstance(record, kind):
+        raise Missing(f"There is no {kind.__name__.lower()} with the id {id}: it is a {record.kind}.")
+    return record
+
+
+def full_list(db: sqlite3.Connection, id: str) -> FullList:
+    """A list with its features in order. Raises Missing if there is none."""
+    head = db.execute("SELECT body FROM records WHERE kind = 'list' AND current = 1 AND list = ?", (id,)).fetchone()
+    if not head:
+        raise Missing(f"There is no list with the id {id}.")
+    rows = db.execute("SELECT body FROM records WHERE kind = 'entry' AND current = 1 AND list = ?", (id,))
+    entries = sorted((kept_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
+    return FullList(list=kept_as(Listing, head[0]), entries=tuple(entries))
 
 
 def kept(body: Any) -> Written:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict
-
 from physalis.artifact import untrusted
 from physalis.artifact.untrusted import shown
 from physalis.errors import BadInput
 from physalis.people.notes import records
 from physalis.people.notes.records import Added, Entry, FullList, Label, Listing
 from physalis.people.notes.store import Notes
+from physalis.people.records import Record
+from physalis.people.spelling import new_id, spell
 
 LONGEST = 4 << 20
 """Bytes of a line: an explanation has a few hundred."""
@@ -45,10 +45,8 @@ _TIMELESS = "1970-01-01T00:00:00.000000Z"
 _NAMESPACE = uuid.UUID("6f0c0f3e-5d1b-5a7e-9d0e-6a3f1c2b4d58")
 
 
-class ImportedList(BaseModel):
+class ImportedList(Record):
     """A list taken over, and a sentence for everything that did not fit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     full: FullList
     left_out: tuple[str, ...]
@@ -119,7 +117,7 @@ def import_list(
     left_out += [f"{key!r} is not kept; {n:,} entries have it." for key, n in _unkept(rows, _READ_IN_LIST)]
     if not (name or said.name):
         raise BadInput("The list has no name. Give one with name.")
-    id = records.new_id()
+    id = new_id()
     head = records.write(Listing, author=author, list=id, name=name or said.name, description=said.description)
     entries: dict[int, Entry] = {}
     for number, row in enumerate(rows, 1):
@@ -205,7 +203,7 @@ def _time(row: dict[str, Any]) -> str:
         return _TIMELESS
     try:
         moment = datetime.fromisoformat(said)
-        return records.spell(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return spell(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (TypeError, ValueError, OverflowError) as error:
         raise _Misfit(f"its time is {shown(said)}, which cannot be read.") from error
 

@@ -6,14 +6,12 @@ apart from a removal survives it: nothing that somebody wrote is lost by a merge
 """
 
 import json
-import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,6 +22,8 @@ from pydantic import (
 
 from physalis import artifact
 from physalis.errors import BadInput
+from physalis.people import spelling
+from physalis.people.records import Record
 
 AUTHOR, LABEL, NOTE, NAME, DESCRIPTION, REMARK, TARGET = 200, 2_000, 10_000, 200, 5_000, 2_000, 200
 """The most characters of an author, a label, a note, a list's name and description, an entry's note, a target."""
@@ -36,11 +36,10 @@ _ONE_LINE = rf"^[^{_UNSEEN}{_BREAKS}]*$"
 _WORDS = rf"^[^{_UNSEEN}{_BREAKS}]*[^{_UNSEEN}{_BREAKS}\s][^{_UNSEEN}{_BREAKS}]*$"
 _TEXT = rf"^[^{_UNSEEN}]*$"
 _WRITTEN_TEXT = rf"^[^{_UNSEEN}]*[^{_UNSEEN}\s][^{_UNSEEN}]*$"
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def _moment(text: str) -> str:
-    datetime.strptime(text, _TIME)  # the pattern lets the 31st of February through
+    datetime.strptime(text, spelling.TIME)  # the pattern lets the 31st of February through
     return text
 
 
@@ -51,7 +50,7 @@ def _whole(value: Any) -> Any:
 
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-"""A uuid in hexadecimal."""
+"""As ``people.spelling`` makes them, or a uuid in hexadecimal."""
 Time = Annotated[
     str,
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
@@ -71,10 +70,10 @@ VotedOn = Literal["label", "explanation"]
 Worth = Annotated[Literal[1, -1], BeforeValidator(_whole)]
 
 
-class Record(BaseModel):
+class Writing(Record):
     """One thing that someone wrote at some time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     id: Id
     author: Author
@@ -91,7 +90,7 @@ class Record(BaseModel):
         return ("record", self.id)
 
 
-class Label(Record):
+class Label(Writing):
     """A name for a feature. A person's newest one counts; explanations by machines (with ``method`` or ``model``) each
     count."""
 
@@ -110,7 +109,7 @@ class Label(Record):
         return ("label", self.feature, self.author, *made)
 
 
-class Note(Record):
+class Note(Writing):
     """Markdown text on a feature. Kept as written: who shows it makes it safe."""
 
     kind: Literal["note"] = "note"
@@ -118,7 +117,7 @@ class Note(Record):
     text: NoteText
 
 
-class Listing(Record):
+class Listing(Writing):
     """A list of features: its name and description. ``list`` is its identity through all edits."""
 
     kind: Literal["list"] = "list"
@@ -130,7 +129,7 @@ class Listing(Record):
         return ("list", self.list)
 
 
-class Entry(Record):
+class Entry(Writing):
     """A feature in a list, at ``place`` among the others, with what it is called and what is said of it there."""
 
     kind: Literal["entry"] = "entry"
@@ -145,7 +144,7 @@ class Entry(Record):
         return ("entry", self.list, self.feature)
 
 
-class Vote(Record):
+class Vote(Writing):
     """One author's +1 or -1 on the wording of a label or explanation; an edited label starts without votes."""
 
     kind: Literal["vote"] = "vote"
@@ -159,7 +158,7 @@ class Vote(Record):
         return ("vote", self.on, self.target, self.author)
 
 
-class Removal(Record):
+class Removal(Writing):
     """Takes away the records that it replaces. ``what`` they were, and of which feature or list, says its file."""
 
     kind: Literal["removal"] = "removal"
@@ -180,57 +179,45 @@ Written = Label | Note | Listing | Entry | Vote | Removal
 _WRITTEN: TypeAdapter[Written] = TypeAdapter(Annotated[Written, Field(discriminator="kind")])
 
 
-class Labelled(BaseModel):
+class Labelled(Record):
     """A label that counts, with the votes on its wording."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: Label
     up: int
     down: int
 
 
-class Tally(BaseModel):
+class Tally(Record):
     """The votes on one label or explanation. ``by`` gives each author's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     up: int
     down: int
     by: dict[str, int]
 
 
-class FullList(BaseModel):
+class FullList(Record):
     """A list with its features in order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     list: Listing
     entries: tuple[Entry, ...]
 
 
-class ListRow(BaseModel):
+class ListRow(Record):
     """A list among lists."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     list: Listing
     n_entries: int
 
 
-class Listed(BaseModel):
+class Listed(Record):
     """A feature's entry, with the list that it stands in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     list: Listing
     entry: Entry
 
 
-class FeatureNotes(BaseModel):
+class FeatureNotes(Record):
     """All that people wrote about one feature."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature: int
     labels: list[Labelled]
@@ -244,10 +231,8 @@ class FeatureNotes(BaseModel):
     n_lists: int
 
 
-class Said(BaseModel):
+class Said(Record):
     """All that a feature's page shows of people's words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     notes: FeatureNotes
     votes: dict[str, Tally]
@@ -256,20 +241,16 @@ class Said(BaseModel):
     """The lists there are, to put it into."""
 
 
-class Found(BaseModel):
+class Found(Record):
     """A page of what a search found, best first. ``total`` counts all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     total: int
     offset: int
     rows: list[Label | Note]
 
 
-class Added(BaseModel):
+class Added(Record):
     """What came of adding records from elsewhere."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     added: int
     known: int
@@ -278,27 +259,12 @@ class Added(BaseModel):
     """A sentence for everything that did not fit."""
 
 
-def now() -> str:
-    """This moment as records write it."""
-    return spell(datetime.now(UTC))
-
-
-def spell(moment: datetime) -> str:
-    """A moment as records write it."""
-    return moment.astimezone(UTC).strftime(_TIME)
-
-
-def new_id() -> str:
-    """An id that nobody else has."""
-    return uuid.uuid4().hex
-
-
-Kind = TypeVar("Kind", bound=Record)
+Kind = TypeVar("Kind", bound=Writing)
 
 
 def write(kind: type[Kind], *, author: str, **fields: Any) -> Kind:
     """A record written now. Raises BadInput for a text that is too long, blank, or not text."""
-    filled: dict[str, Any] = {"id": new_id(), "time": now(), "author": author} | fields
+    filled: dict[str, Any] = {"id": spelling.new_id(), "time": spelling.now(), "author": author} | fields
     try:
         return kind(**filled)
     except ValidationError as error:

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from physalis.databases import Shared
 from physalis.errors import BadInput
+from physalis.people import spelling
+from physalis.people.beside import notes_beside
 from physalis.people.notes import ledger, records
-from physalis.people.notes.ledger import Ledger, NotThere, NotYours, kept_as, open_ledger
+from physalis.people.notes.ledger import Seen, kept_as, open_ledger
 from physalis.people.notes.records import (
     Added,
     Entry,
@@ -21,16 +24,17 @@ from physalis.people.notes.records import (
     Listing,
     ListRow,
     Note,
-    Record,
     Removal,
     Said,
     Tally,
     Vote,
     VotedOn,
     Worth,
+    Writing,
     Written,
 )
 from physalis.people.notes.words import match
+from physalis.people.refusals import Missing, NotAllowed
 
 ENTRIES = 10_000
 """The most features that a list takes."""
@@ -41,7 +45,7 @@ _LISTS_OF = (
     "records e JOIN records l ON l.list = e.list AND l.kind = 'list' AND l.current = 1 "
     "WHERE e.kind = 'entry' AND e.current = 1 AND e.feature = ?"
 )
-Kind = TypeVar("Kind", bound=Record)
+Kind = TypeVar("Kind", bound=Writing)
 
 
 class Notes:
@@ -51,10 +55,8 @@ class Notes:
     BadInput for a text that is too long, blank or not text (records states the limits), and if the disk is full.
     """
 
-    def __init__(self, ledger: Ledger, atlas: str) -> None:
-        self._ledger = ledger
-        self.path = ledger.path
-        self.atlas = atlas
+    def __init__(self, file: Shared[Seen], atlas: str) -> None:
+        self._file, self.path, self.atlas = file, file.path, atlas
 
     @classmethod
     def open(cls, path: Path | str, *, atlas: str) -> "Notes":
@@ -67,7 +69,7 @@ class Notes:
 
     def close(self) -> None:
         """Close the connections of all threads. A later call opens new ones."""
-        self._ledger.close()
+        self._file.close()
 
     # Reading
 
@@ -112,9 +114,21 @@ class Notes:
         found = [Listed(list=kept_as(Listing, listing), entry=kept_as(Entry, entry)) for listing, entry in rows]
         return sorted(found, key=lambda each: (each.list.name, each.list.list))
 
+    def written_on(self, feature: int) -> Sequence[Label | Note | Entry | Vote]:
+        """What counts on a feature, oldest first, without entries of a list and votes on a label that are no more."""
+        rows = self._db.execute(
+            "SELECT body FROM records r WHERE current = 1 AND feature = ? AND kind IN ('label', 'note', 'entry', "
+            "'vote') AND (kind <> 'entry' OR EXISTS (SELECT 1 FROM records l WHERE l.kind = 'list' AND l.current = 1 "
+            "AND l.list = r.list)) AND (kind <> 'vote' OR target NOT LIKE 'label:%' OR EXISTS (SELECT 1 FROM records l "
+            "WHERE l.id = substr(r.target, 7) AND l.current = 1)) ORDER BY time, id",
+            (feature,),
+        )
+        found = (ledger.kept(body) for (body,) in rows.fetchall())
+        return [each for each in found if isinstance(each, Label | Note | Entry | Vote)]
+
     def of(self, feature: int, *, most: int | None = None) -> FeatureNotes:
         """All that people wrote about a feature, of each kind ``most`` at most."""
-        if feature not in self._ledger.seen.features:  # as of most: no page waits for the file to learn that
+        if feature not in self._file.seen().features:  # as of most: no page waits for the file to learn that
             return FeatureNotes(feature=feature, labels=[], notes=[], lists=[], n_labels=0, n_notes=0, n_lists=0)
         count = "SELECT count(*) FROM records WHERE kind = ? AND current = 1 AND feature = ?"
         n_labels, n_notes = (self._db.execute(count, (kind, feature)).fetchone()[0] for kind in ("label", "note"))
@@ -137,12 +151,12 @@ class Notes:
 
     def lists(self, *, most: int | None = None) -> Sequence[ListRow]:
         """All lists, by name; the first ``most`` of them."""
-        found = self._ledger.seen.lists
+        found = self._file.seen().lists
         return found if most is None else found[:most]
 
     def full_list(self, id: str) -> FullList:
-        """A list with its features in order. Raises NotThere if there is none."""
-        return _full_list(self._db, id)
+        """A list with its features in order. Raises Missing if there is none."""
+        return ledger.full_list(self._db, id)
 
     def tallies(self, on: VotedOn, targets: Sequence[str]) -> Mapping[str, Tally]:
         """The votes on some labels or explanations. Targets without any are left out."""
@@ -187,74 +201,62 @@ class Notes:
     def label(self, feature: int, text: str, *, author: str) -> Label:
         """Name a feature; takes the place of this author's earlier name for it."""
         fresh = records.write(Label, author=author, feature=feature, text=text)
-        return self._ledger.write(lambda db: ledger.put(db, fresh))
+        with self._file.change() as db:
+            return ledger.put(db, fresh)
 
     def note(self, feature: int, text: str, *, author: str) -> Note:
         """Write a note on a feature."""
         fresh = records.write(Note, author=author, feature=feature, text=text)
-        return self._ledger.write(lambda db: ledger.put(db, fresh))
+        with self._file.change() as db:
+            return ledger.put(db, fresh)
 
     def edit_note(self, id: str, text: str, *, author: str) -> Note:
-        """Write a note anew: the answer has an id of its own. Raises NotThere, and NotYours if another wrote it."""
-
-        def edit(db: sqlite3.Connection) -> Note:
+        """Write a note anew: the answer has an id of its own. Raises Missing, and NotAllowed if another wrote it."""
+        with self._file.change() as db:
             old = _own(db, id, Note, author)
             fresh = records.write(Note, author=author, feature=old.feature, text=text, replaces=(id,))
             return ledger.put(db, fresh)
 
-        return self._ledger.write(edit)
-
     def vote(self, feature: int, on: VotedOn, target: str, value: Worth, *, author: str) -> Vote:
         """Vote on a label, or an explanation kept elsewhere; takes the place of this author's earlier vote on it.
 
-        Raises NotThere if the feature has no such label.
+        Raises Missing if the feature has no such label.
         """
         fresh = records.write(Vote, author=author, feature=feature, on=on, target=target, value=value)
-
-        def vote(db: sqlite3.Connection) -> Vote:
-            if on == "label" and _current(db, target, Label).feature != feature:
-                raise NotThere(f"Feature {feature} has no label with the id {target}.")
+        with self._file.change() as db:
+            if on == "label" and ledger.current(db, target, Label).feature != feature:
+                raise Missing(f"Feature {feature} has no label with the id {target}.")
             return ledger.put(db, fresh)
 
-        return self._ledger.write(vote)
-
     def remove(self, kind: type[Label] | type[Note] | type[Vote], id: str, *, author: str) -> Removal:
-        """Take away one's label, note or vote. Raises NotThere, and NotYours if someone else wrote it."""
-
-        def remove(db: sqlite3.Connection) -> Removal:
+        """Take away one's label, note or vote. Raises Missing, and NotAllowed if someone else wrote it."""
+        with self._file.change() as db:
             old = _own(db, id, kind, author)
             return _remove(db, old.slot, author, what=old.kind, feature=old.feature)
 
-        return self._ledger.write(remove)
-
     def make_list(self, name: str, *, author: str, description: str = "", features: Sequence[int] = ()) -> FullList:
         """Make a list, with these features in this order if any are given."""
-        id, chosen = records.new_id(), [*dict.fromkeys(features)]
+        id, chosen = spelling.new_id(), [*dict.fromkeys(features)]
         _check_length(len(chosen))
         head = records.write(Listing, author=author, list=id, name=name, description=description)
         entries = [
             records.write(Entry, author=author, list=id, feature=f, place=float(i)) for i, f in enumerate(chosen)
         ]
-        self._ledger.write(lambda db: ledger.add(db, [head, *entries]))
+        with self._file.change() as db:
+            ledger.add(db, [head, *entries])
         return FullList(list=head, entries=tuple(entries))
 
     def describe_list(self, id: str, name: str, *, author: str, description: str = "") -> Listing:
-        """Rename a list and describe it anew. Raises NotThere if there is none."""
+        """Rename a list and describe it anew. Raises Missing if there is none."""
         fresh = records.write(Listing, author=author, list=id, name=name, description=description)
-
-        def describe(db: sqlite3.Connection) -> Listing:
-            _full_list(db, id)
+        with self._file.change() as db:
+            ledger.full_list(db, id)
             return ledger.put(db, fresh)
 
-        return self._ledger.write(describe)
-
     def remove_list(self, id: str, *, author: str) -> Removal:
-        """Take away a list. Raises NotThere if there is none."""
-
-        def remove(db: sqlite3.Connection) -> Removal:
-            return _remove(db, _full_list(db, id).list.slot, author, what="list", list=id)
-
-        return self._ledger.write(remove)
+        """Take away a list. Raises Missing if there is none."""
+        with self._file.change() as db:
+            return _remove(db, ledger.full_list(db, id).list.slot, author, what="list", list=id)
 
     def enter(
         self, list: str, feature: int, *, author: str, label: str = "", note: str = "", at: int | None = None
@@ -262,13 +264,12 @@ class Notes:
         """Put a feature into a list, or change its entry there.
 
         ``at`` counts the entries that will stand before it; without it a new entry goes last and an old one stays where
-        it is. Raises NotThere if there is no such list.
+        it is. Raises Missing if there is no such list.
         """
         if at is not None and at < 0:
             raise BadInput(f"The place in a list counts from 0; received {at}.")
-
-        def enter(db: sqlite3.Connection) -> Entry:
-            entries = _full_list(db, list).entries
+        with self._file.change() as db:
+            entries = ledger.full_list(db, list).entries
             others = [entry for entry in entries if entry.feature != feature]
             old = next((entry for entry in entries if entry.feature == feature), None)
             if old is None:
@@ -280,18 +281,13 @@ class Notes:
             fresh = records.write(Entry, author=author, list=list, feature=feature, place=place, label=label, note=note)
             return ledger.put(db, fresh)
 
-        return self._ledger.write(enter)
-
     def take_out(self, list: str, feature: int, *, author: str) -> Removal:
-        """Take a feature out of a list. Raises NotThere if it is not in it."""
-
-        def take_out(db: sqlite3.Connection) -> Removal:
-            for entry in _full_list(db, list).entries:
+        """Take a feature out of a list. Raises Missing if it is not in it."""
+        with self._file.change() as db:
+            for entry in ledger.full_list(db, list).entries:
                 if entry.feature == feature:
                     return _remove(db, entry.slot, author, what="entry", feature=feature, list=list)
-            raise NotThere(f"Feature {feature} is not in the list {list}.")
-
-        return self._ledger.write(take_out)
+            raise Missing(f"Feature {feature} is not in the list {list}.")
 
     def add(self, fresh: Iterable[Written]) -> Added:
         """Put records written elsewhere beside those that are here: all of them or, if one cannot be, none.
@@ -299,25 +295,26 @@ class Notes:
         Raises BadInput if one has the id of another that is here.
         """
         chosen = [*fresh]
-        added = self._ledger.write(lambda db: ledger.add(db, chosen))
+        with self._file.change() as db:
+            added = ledger.add(db, chosen)
         return Added(added=added, known=len(chosen) - added)
 
     @property
     def _db(self) -> sqlite3.Connection:
-        return self._ledger.db
+        return self._file.db
 
 
-def _current(db: sqlite3.Connection, id: str, kind: type[Kind]) -> Kind:
-    found = ledger.current(db, id)
-    if not isinstance(found, kind):
-        raise NotThere(f"There is no {kind.__name__.lower()} with the id {id}: it is a {found.kind}.")
-    return found
+def find_beside(folder: Path, *, atlas: str) -> Notes | None:
+    """The notes of an atlas folder, whose manifest has the hash ``atlas``; None if it has none, which begin with the
+    first that is written. Raises BadInput as ``Notes.open`` does."""
+    file = notes_beside(folder)
+    return Notes.open(file, atlas=atlas) if file.exists() else None
 
 
 def _own(db: sqlite3.Connection, id: str, kind: type[Kind], author: str) -> Kind:
-    found = _current(db, id, kind)
+    found = ledger.current(db, id, kind)
     if found.author != author:
-        raise NotYours(f"{found.author} wrote this, and only {found.author} can change it; you write as {author}.")
+        raise NotAllowed(f"{found.author} wrote this, and only {found.author} can change it; you write as {author}.")
     return found
 
 
@@ -326,15 +323,6 @@ def _remove(db: sqlite3.Connection, slot: str, author: str, **place: str | int) 
     removal = records.write(Removal, author=author, replaces=tuple(sorted(ledger.live(db, slot))), **place)
     ledger.add(db, [removal])
     return removal
-
-
-def _full_list(db: sqlite3.Connection, id: str) -> FullList:
-    head = db.execute("SELECT body FROM records WHERE kind = 'list' AND current = 1 AND list = ?", (id,)).fetchone()
-    if not head:
-        raise NotThere(f"There is no list with the id {id}.")
-    rows = db.execute("SELECT body FROM records WHERE kind = 'entry' AND current = 1 AND list = ?", (id,))
-    entries = sorted((kept_as(Entry, body) for (body,) in rows), key=lambda entry: (entry.place, entry.time, entry.id))
-    return FullList(list=kept_as(Listing, head[0]), entries=tuple(entries))
 
 
 def _check_length(n: int) -> None:
@@ -350,6 +338,6 @@ def _make_room(db: sqlite3.Connection, others: Sequence[Entry], n: int) -> float
     if low < middle < high:
         return middle
     for i, entry in enumerate(others):
-        fresh = {"id": records.new_id(), "time": records.now(), "replaces": (), "place": float(i)}
+        fresh = {"id": spelling.new_id(), "time": spelling.now(), "replaces": (), "place": float(i)}
         ledger.put(db, entry.model_copy(update=fresh))
     return n - 0.5

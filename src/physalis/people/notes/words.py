@@ -1,5 +1,7 @@
 """What someone types to search, as SQLite's full-text search is asked."""
 
+TOKENS = "tokenize = 'unicode61 remove_diacritics 2'"
+"""How texts are parted into words."""
 MOST = 32
 """Words of a query that are looked for; SQLite's parser takes no end of them."""
 

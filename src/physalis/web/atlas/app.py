@@ -31,6 +31,7 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.comparing import Forest
 from physalis.errors import BadInput, Unavailable
+from physalis.people.annotations import Annotations
 from physalis.people.comments import Database
 from physalis.people.comments.anchors import Anchor, FeatureAnchor
 from physalis.people.comments.store import LONGEST
@@ -60,29 +61,30 @@ def create_app(
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
 ) -> FastAPI:
-    """The server of one atlas, as ``atlas_room`` takes it, and with its refusals."""
-    return app_of([atlas_room(atlas, live, notes, author=author, comments=comments, forest=forest, articles=articles)])
+    """The server of one atlas, with the notes and ``comments`` about it, otherwise as ``atlas_room``."""
+    people = Annotations(notes, comments)
+    return app_of([atlas_room(atlas, live, people, author=author, forest=forest, articles=articles)])
 
 
 def atlas_room(
     atlas: Atlas,
     live: Live | None = None,
-    notes: Notes | None = None,
+    people: Annotations | None = None,
     *,
     author: str | None = None,
-    comments: Database | None = None,
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
     prefix: str = "",
 ) -> Room:
     """The pages of one atlas, of what can be done with its model, where there is one (``web.atlas.live.beside``), and
-    of what people wrote about it. ``author`` is in whose name visitors write notes; without one they only read.
+    of what ``people`` wrote about it. ``author`` is in whose name visitors write notes; without one they only read.
     Comments are written by who was invited, which needs the checks of ``web.guard.guard`` around the app. Of a
     ``forest`` that the dictionary has a place in, each feature's page shows its family. ``articles`` are Markdown files
     about the atlas, as ``web.articles.articles`` reads them; comments can hang on their words and figures.
 
     Raises BadInput if the pages were not built, if the forest has no place for the atlas's dictionary, or if an article
     does not resolve."""
+    notes, comments = (people.notes, people.database) if people else (None, None)
     shell = read_shell()
     shelf = ServedArticles(articles, atlas, prefix=prefix)
     told = Told(atlas)

@@ -12,7 +12,7 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Forest
 from physalis.errors import BadInput
-from physalis.people.comments import find_beside
+from physalis.people.annotations import Annotations
 from physalis.web.atlas.app import atlas_room
 from physalis.web.comparison.serving import comparison_room, open_compared
 from physalis.web.contents import records
@@ -23,7 +23,6 @@ from physalis.web.contents.room import contents_room
 from physalis.web.lab.app import lab_room
 from physalis.web.server.refusals import to_visitor
 from physalis.web.server.rooms import Room, app_of
-from physalis.web.server.serving import notes_of
 from physalis.web.worker.relay import relayed
 from physalis.web.worker.worker import Setting, Worker
 
@@ -158,15 +157,14 @@ def _with_entry(found: Found, atlas: Atlas, beside: Beside, forest: Forest | Non
 
 def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None) -> Room:
     atlas.read_ahead()
-    notes, comments, live = notes_of(found.folder, atlas, beside.author), find_beside(found.folder), None
+    people, live = Annotations.beside(atlas, writes=beside.author is not None), None
     if beside.dictionary is not None:
         recorded = None if beside.activations is None else Path(beside.activations)
-        where = (notes is not None, beside.device, beside.dtype)
+        where = (people.notes is not None, beside.device, beside.dtype)
         live = relayed(Worker(Setting(found.folder, Path(beside.dictionary), recorded, *where)))
     return atlas_room(
-        atlas, live, notes, author=beside.author, comments=comments, forest=forest, articles=beside.articles,
-        prefix=found.prefix,
-    )  # fmt: skip
+        atlas, live, people, author=beside.author, forest=forest, articles=beside.articles, prefix=found.prefix
+    )
 
 
 def _of_other(found: Found, atlases: Sequence[Atlas]) -> Room:

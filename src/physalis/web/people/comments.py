@@ -16,40 +16,25 @@ decides.
 The app around it stands behind ``web.guard.guard``, which counts bodies and requests and keeps other sites out.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import Field
 
-from physalis.errors import BadInput, Unavailable
 from physalis.people.comments import Comments, Database, Invitations
 from physalis.people.comments.anchors import Anchor
 from physalis.people.comments.invitations import LINK, csrf_fits
-from physalis.people.comments.records import (
-    Comment,
-    Fault,
-    Invitation,
-    Invited,
-    Person,
-    Record,
-    Session,
-    Thread,
-    Version,
-)
-from physalis.people.comments.refusals import Conflict, Missing, NotAllowed, NotKnown
+from physalis.people.comments.records import Comment, Fault, Invitation, Invited, Session, Thread, Version
 from physalis.people.comments.store import LONGEST
+from physalis.people.records import Person, Record
+from physalis.people.refusals import Missing, NotAllowed, NotKnown
 from physalis.web.guard.hosts import session_cookie
+from physalis.web.people.routes import PersonalRoute
 from physalis.web.server.answers import as_json
-from physalis.web.server.refusals import to_visitor
-from physalis.web.server.unfit import unfit
 
 SESSION_DAYS = 30
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", max_length=16)]
-STATUS = {NotKnown: 401, NotAllowed: 403, Missing: 404, Conflict: 409, Unavailable: 503}
 
 
 class Link(Record):
@@ -107,31 +92,11 @@ class Me(Record):
     csrf: str = ""
 
 
-class Told(APIRoute):
-    """A route whose refusals are sentences, whatever was sent, and whose answers no cache keeps."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def told(request: Request) -> Response:
-            try:
-                response = await handle(request)
-            except RequestValidationError as error:
-                response = JSONResponse({"detail": unfit(request, error)}, 422)
-            except BadInput as error:
-                status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
-                response = JSONResponse({"detail": to_visitor(error)}, status)
-            response.headers["cache-control"] = "no-store"
-            return response
-
-        return told
-
-
 def comments_router(database: Database, has: Callable[[Anchor], bool]) -> APIRouter:
     """The routes of one database. ``has`` says whether an anchor is there: whether the atlas has that feature, and so
     on. Comments on anything else are refused."""
     comments, invitations = Comments(database), Invitations(database)
-    router = APIRouter(prefix="/api/comments", tags=["comments"], route_class=Told)
+    router = APIRouter(prefix="/api/comments", tags=["comments"], route_class=PersonalRoute)
 
     def visitor(request: Request) -> Session | None:
         secret = request.cookies.get(session_cookie(request)[0])
@@ -265,10 +230,7 @@ def _owner(person: Person) -> Person:
 
 
 def _me(session: Session) -> Me:
-    person = session.person
-    return Me(
-        role=person.role, id=person.id, name=person.name, affiliation=person.affiliation, csrf=session.csrf
-    )  # fmt: skip
+    return Me(**session.person.model_dump(), csrf=session.csrf)
 
 
 def _sent(request: Request, invited: Invited) -> Sent:

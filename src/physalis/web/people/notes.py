@@ -14,17 +14,13 @@ Text goes in and out as it was written: no HTML is made here. Bodies are JSON wi
 form of another site can send.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Message
+from fastapi import APIRouter, Depends, HTTPException, Query, Response
+from pydantic import ConfigDict, Field
 
-from physalis.errors import BadInput, Unavailable
-from physalis.people.notes import Notes, NotThere, NotYours
+from physalis.people.notes import Notes
 from physalis.people.notes.records import (
     LAST_FEATURE,
     Description,
@@ -54,11 +50,11 @@ from physalis.people.notes.records import (
     Worth,
 )
 from physalis.people.notes.store import ENTRIES
+from physalis.people.records import Record
+from physalis.people.refusals import Missing
+from physalis.web.people.routes import PeopleRoute
 from physalis.web.server.answers import Refusal, as_json
-from physalis.web.server.unfit import unfit
 
-MOST_BYTES = 64 * 1024
-"""The longest body. More is refused as soon as it is seen, not after it was read."""
 MOST_ASKED = 500
 """Features or targets of one question."""
 MOST_ROWS = 200
@@ -69,8 +65,8 @@ Asked = Annotated[int, Field(ge=-LAST_FEATURE, le=LAST_FEATURE)]
 """A feature's number in an address, whether there is such a feature or not."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Body(Record):
+    model_config = ConfigDict(strict=True)
 
 
 class LabelBody(_Body):
@@ -102,19 +98,17 @@ class VoteBody(_Body):
     value: Worth
 
 
-class ListBody(_Body):
-    """A new list, with its first features in order."""
-
-    name: ListName
-    description: Description = ""
-    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
-
-
 class ListEdit(_Body):
     """A list named and described anew."""
 
     name: ListName
     description: Description = ""
+
+
+class ListBody(ListEdit):
+    """A new list, with its first features in order."""
+
+    features: Annotated[list[FeatureId], Field(max_length=ENTRIES, fail_fast=True)] = []
 
 
 class EntryBody(_Body):
@@ -124,47 +118,6 @@ class EntryBody(_Body):
     label: Override = ""
     note: Remark = ""
     at: Annotated[int, Field(ge=0)] | None = None
-
-
-class Limited(APIRoute):
-    """Refuses bodies that are too long, and tells the refusals of notes by their status."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def limited(request: Request) -> Response:
-            said = request.headers.get("content-length", "0")
-            if not said.isdecimal() or int(said[:20]) > MOST_BYTES:
-                raise _too_long()
-            received = 0
-
-            async def receive() -> Message:
-                nonlocal received
-                message = await request.receive()
-                received += len(message.get("body", b""))
-                if received > MOST_BYTES:
-                    raise _too_long()
-                return message
-
-            try:
-                return await handle(Request(request.scope, receive))
-            except RequestValidationError as error:
-                raise HTTPException(422, unfit(request, error)) from None
-            except NotThere as error:
-                raise HTTPException(404, str(error)) from error
-            except NotYours as error:
-                raise HTTPException(403, str(error)) from error
-            except Unavailable as error:
-                raise HTTPException(503, str(error)) from error
-            except BadInput as error:
-                raise HTTPException(400, str(error)) from error
-
-        return limited
-
-
-def _too_long() -> HTTPException:
-    # The rest of the body is not waited for, so the connection cannot be used again.
-    return HTTPException(413, f"A body takes up to {MOST_BYTES:,} bytes; this one has more.", {"connection": "close"})
 
 
 def read_only() -> str:
@@ -181,13 +134,13 @@ def notes_router(notes: Notes, n_features: int, writer: Callable[..., str]) -> A
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": Refusal} for status in (400, 403, 404, 413, 422, 503)
     }
-    router = APIRouter(prefix="/api/notes", tags=["notes"], route_class=Limited, responses=refusals)
+    router = APIRouter(prefix="/api/notes", tags=["notes"], route_class=PeopleRoute, responses=refusals)
 
     def check(*features: int) -> None:
         for feature in features:
             if not 0 <= feature < n_features:
                 last = n_features - 1
-                raise NotThere(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
+                raise Missing(f"There is no feature {feature}: this atlas has {n_features:,}, from 0 to {last}.")
 
     @router.get("/features/{feature}", response_model=FeatureNotes)
     def about(feature: Asked) -> Response:

@@ -16,9 +16,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from physalis.atlas import Atlas
 from physalis.errors import BadInput
-from physalis.people.notes import Notes, beside
 from physalis.runtime.progress import status
 from physalis.web.contents.finding import around
 from physalis.web.guard.connections import configured
@@ -124,14 +122,6 @@ def usual_address() -> str:
     """Where ``serve`` shows an atlas unless told otherwise."""
     given = inspect.signature(serve).parameters
     return f"http://{given['host'].default}:{given['port'].default}"
-
-
-def notes_of(folder: Path | str, atlas: Atlas, author: str | None) -> Notes | None:
-    """The notes beside an atlas. Where nobody is to write, there need be none."""
-    file = beside(Path(folder).resolve())
-    if author is None and not file.exists():
-        return None
-    return Notes.open(file, atlas=atlas.manifest.hash)
 
 
 def serve_app(

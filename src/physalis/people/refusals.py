@@ -1,4 +1,4 @@
-"""Refusals: why something asked of the comments is not done, each a BadInput that a server tells apart."""
+"""Refusals: why something asked of what people write is not done, each a BadInput that a server tells apart."""
 
 from physalis.errors import BadInput
 
@@ -12,7 +12,7 @@ class NotAllowed(BadInput):
 
 
 class Missing(BadInput):
-    """There is no such thing, or none that this person may know of."""
+    """There is no such thing, not any more, or none that this person may know of."""
 
 
 class Conflict(BadInput):

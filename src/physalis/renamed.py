@@ -7,7 +7,23 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-MODULES = {
+ROOMS = {
+    "lab.counterexamples.dictionaries": "absorption circle faithfulness reconstruction structure",
+    "lab.counterexamples.interventions": "ablations alignment circuits patching",
+    "lab.counterexamples.readings": "attention examples probes saturation",
+    "lab.counterexamples.superposition": "compression interference memorization neurons",
+    "lab.experiments.attention": "bigrams induction smearing trigrams",
+    "lab.experiments.mechanisms": "codes faithfulness interference",
+    "lab.experiments.memorization": "decay descents grokking mislabelled polygons repeats",
+    "lab.experiments.toy_models":
+        "absolute bases correlation dynamics geometry perturbation phases superposition triples vulnerability",
+    "lab.toys.superposition": "bottlenecks expected models phases wide",
+    "lab.toys.transformers": "addition attention paths phrases repeats",
+}  # fmt: skip
+"""Rooms whose modules stood beside them by the same names: ``lab.toys.paths`` is ``lab.toys.transformers.paths``."""
+
+MODULES = {f"{room.rpartition('.')[0]}.{name}": f"{room}.{name}" for room in ROOMS for name in ROOMS[room].split()}
+MODULES |= {
     "activations.corpus": "activations.positions",
     "adam": "training.adam", "atlas.ablation": "atlas.interventions.ablation", "atlas.building": "atlas.build.building",
     "atlas.causes": "atlas.interventions.causes", "atlas.counting": "atlas.build.counting",

@@ -188,7 +188,7 @@ def test_an_experiment(copy):
     copy.write(file_of("experiment"), code("experiment"))
     [line] = re.findall(r"`(Experiment\(.*?\))`", RECIPES["experiment"])
     init = "lab/experiments/__init__.py"
-    copy.change(init, "    codes,\n", "    codes,\n    coins,\n")
+    copy.change(init, "mechanisms import codes, ", "mechanisms import codes, coins, ")
     copy.change(init, "EXPERIMENTS = (\n", f"EXPERIMENTS = (\n    {line},\n")
     said = copy.run("-m", "physalis", "lab", "check", "COIN-1")
     assert "COIN-1" in said and "1 of 1 passed" in said

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 ROOMS = {
+    "comparing.similarity": "chance codes counts directions matching parents",
     "lab.counterexamples.dictionaries": "absorption circle faithfulness reconstruction structure",
     "lab.counterexamples.interventions": "ablations alignment circuits patching",
     "lab.counterexamples.readings": "attention examples probes saturation",
@@ -44,7 +45,7 @@ MODULES |= {
     "cli.sentences": "cli.arguments.sentences", "cli.settings": "cli.arguments.settings",
     "cli.sources": "cli.arguments.sources", "cli.stated": "cli.arguments.defaults", "cli.steered": "cli.shown.steered",
     "cli.usage": "cli.arguments.usage", "cli.verdicts": "cli.shown.verdicts", "comments": "people.comments",
-    "comparing.fired": "comparing.codes", "comparing.lineage": "comparing.growing",
+    "comparing.fired": "comparing.similarity.codes", "comparing.lineage": "comparing.growing",
     "comparing.opened": "comparing.reader", "comparing.subjects": "comparing.compared", "deaths": "dead_features",
     "device": "runtime.device", "dictionaries.asked": "dictionaries.l0_control",
     "dictionaries.batchtopk": "dictionaries.architectures.batchtopk",
@@ -101,7 +102,7 @@ MODULES |= {
 CLASSES = {
     "atlas.build.preview": {"Glimpse": "Preview"}, "atlas.interventions.attached": {"Subject": "Attached"},
     "atlas.reader": {"Opened": "AtlasReader"}, "atlas.snapshot": {"Tables": "Snapshot"},
-    "codes.segments": {"Firings": "Segments"}, "comparing.codes": {"Fired": "SparseCodes"},
+    "codes.segments": {"Firings": "Segments"}, "comparing.similarity.codes": {"Fired": "SparseCodes"},
     "comparing.compared": {"Subject": "ComparedDictionary"},
     "dead_features": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
     "dead_features.records": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},

@@ -13,8 +13,8 @@ from torch import Tensor
 from physalis import artifact, dictionaries, metrics
 from physalis.artifact import Manifest
 from physalis.codes import StoredCodes
-from physalis.comparing.codes import SparseCodes
 from physalis.comparing.records import Estimate
+from physalis.comparing.similarity.codes import SparseCodes
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Interval, Reconstruction, Sums

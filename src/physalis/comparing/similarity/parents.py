@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from physalis.comparing import directions
-from physalis.comparing.chance import ROUNDS, judge
-from physalis.comparing.codes import Beside, SparseCodes, beside, moves
 from physalis.comparing.records import Chance
+from physalis.comparing.similarity import directions
+from physalis.comparing.similarity.chance import ROUNDS, judge
+from physalis.comparing.similarity.codes import Beside, SparseCodes, beside, moves
 from physalis.errors import BadInput
 
 TIE = 0.1

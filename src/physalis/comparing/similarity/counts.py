@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 
 from physalis import metrics
-from physalis.comparing.matching import Matching
 from physalis.comparing.records import Baseline, Estimate, Histogram, Level, Matched
+from physalis.comparing.similarity.matching import Matching
 from physalis.metrics import Ratio
 
 LEVELS = (0.5, 0.7, 0.9)

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Float64, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from physalis.comparing import directions
-from physalis.comparing.chance import ROUNDS, judge
-from physalis.comparing.codes import SparseCodes, beside, correlation, moves
 from physalis.comparing.records import Chance
+from physalis.comparing.similarity import directions
+from physalis.comparing.similarity.chance import ROUNDS, judge
+from physalis.comparing.similarity.codes import SparseCodes, beside, correlation, moves
 
 MOST = 20_000
 """Features for which all pairs are held: 3.2 GB."""

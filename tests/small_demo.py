@@ -5,7 +5,7 @@ what is changed here is changed there too.
 """
 
 from physalis.__main__ import main
-from physalis.cli import demo
+from physalis.cli.learning import demo
 from physalis.models import Model
 from physalis.models.tiny import tiny_model
 from physalis.site import Site

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import physalis
-from physalis.cli import demo
+from physalis.cli.learning import demo
 from physalis.models import Model
 from physalis.models.tiny import TinyConfig, tiny_model
 from physalis.web.atlas import live

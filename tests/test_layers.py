@@ -14,9 +14,10 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
-    "__init__", "arguments/early", "arguments/options", "atlases", "comments", "comparing", "exchanging", "explaining",
-    "lab", "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering",
-    "training", "verifying",
+    "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/demo_process",
+    "learning/exchanging", "learning/explaining", "learning/recording", "learning/training", "machine",
+    "reading/comparing", "reading/searching", "reading/serving", "reading/steering", "reading/verifying",
+    "sharing/comments", "sharing/notes", "sharing/publishing",
 )  # fmt: skip
 LATE = {
     "__init__.py",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from physalis.cli.shown import counterexamples as shown
+from physalis.cli.shown.lab import counterexamples as shown
 from physalis.errors import BadInput
 from physalis.lab.counterexamples import COUNTEREXAMPLES, Gap, find_counterexamples, measure
 from physalis.lab.counterexamples.dictionaries.absorption import Plain, pair, train_plain

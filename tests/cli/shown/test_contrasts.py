@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from physalis.cli.shown import contrasts
+from physalis.cli.shown.features import contrasts
 from physalis.search.records import Contrasted
 
 ROW = Contrasted(

@@ -223,7 +223,7 @@ def dead_features(
     """
     about = early.dictionary(dictionary)
     early.recordings(activations, writes)
-    from physalis.cli.shown import dead_features
+    from physalis.cli.shown.features import dead_features
     from physalis.dead_features import explain_dead_features
     from physalis.placement.origin import recorded
 

@@ -53,7 +53,7 @@ def steer(
         raise BadInput("Give a TEXT to go on with or a --message to answer, one of them.")
     about = early.dictionary(dictionary)
     from physalis import steering as steering_
-    from physalis.cli.shown import steered
+    from physalis.cli.shown.features import steered
     from physalis.models.generation import Sampler
     from physalis.placement.origin import Origin
 
@@ -110,7 +110,8 @@ def dose_response(
     """
     early.dictionary(dictionary)
     early.recordings(activations, reads, writes)
-    from physalis.cli.shown import printing, steered
+    from physalis.cli.shown import printing
+    from physalis.cli.shown.features import steered
     from physalis.steering import dose_response
 
     subject = printing.model_of(activations, model, loading)

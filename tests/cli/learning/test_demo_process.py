@@ -13,7 +13,7 @@ import pytest
 from browsing import expect, serving
 from fastapi import FastAPI
 
-from physalis.cli import demo_process
+from physalis.cli.learning import demo_process
 from physalis.errors import BadInput
 from physalis.web.contents.opening import open_app
 from physalis.web.server.serving import STOPPED, bind, serve_while

@@ -40,7 +40,7 @@ def make_and_serve(
         return process.exitcode or 0
 
     def before() -> ASGIApp:
-        from physalis.cli.demo import first_look
+        from physalis.cli.learning.demo import first_look
         from physalis.web.watch.app import create_relay_app
 
         return create_relay_app({first_look(out): FIRST, out / "dictionary": REAL})
@@ -59,7 +59,7 @@ def make_and_serve(
 
 
 def _make(out: Path, options: dict[str, Any]) -> None:
-    from physalis.cli.demo import run
+    from physalis.cli.learning.demo import run
     from physalis.cli.shown import printing
 
     try:

@@ -67,7 +67,8 @@ def explain(
     """
     early.dictionary(dictionary)
     early.recordings(activations, writes)
-    from physalis.cli.shown import explained, printing
+    from physalis.cli.shown import printing
+    from physalis.cli.shown.features import explained
     from physalis.explanations import Economy, program_share
     from physalis.explanations import explain as explain_
 

@@ -19,12 +19,13 @@ from tree import ROOT, TESTS
 from walked import COMMANDS
 
 from physalis import artifact, dictionaries
-from physalis.cli import VERBS, app, training
+from physalis.cli import VERBS, app
 from physalis.cli.arguments.asked import AskedFinetuning, AskedReading, AskedTraining
 from physalis.cli.arguments.defaults import _split, defaults_of
 from physalis.cli.arguments.help import Page, Verb, first
 from physalis.cli.arguments.settings import DECIDED, architectures
 from physalis.cli.arguments.sources import config_for
+from physalis.cli.learning import training
 from physalis.dictionaries.base import Shape
 from physalis.recording import Reading, record, stream
 from physalis.recording.options import ReadingOptions

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from physalis.cli.shown.console import make_console
-from physalis.cli.shown.findings import line
+from physalis.cli.shown.lab.findings import line
 from physalis.lab.checks import Check
 
 

@@ -127,7 +127,7 @@ def serve_compared(
 
     Other machines need the --token.
     """
-    from physalis.cli.serving import say_goodbye
+    from physalis.cli.reading.serving import say_goodbye
     from physalis.web.comparison.serving import serve_comparison
 
     serve_comparison(folder, **given(atlases=atlases, host=host, port=port, token=token, origin=origin, proxies=proxy))

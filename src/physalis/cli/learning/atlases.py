@@ -141,7 +141,7 @@ def build_atlas(
 
 
 @verb(
-    of="cli.demo.run",
+    of="cli.learning.demo.run",
     port="web.server.serving.serve_while.port",
     proxy="web.server.serving.serve_while.proxies",
     example="physalis demo --tokens 100k --no-serve",
@@ -164,10 +164,10 @@ def demo(
     """
     options = given(tokens=tokens, device=computing.device, dtype=computing.dtype)
     if serve and not json:
-        from physalis.cli.demo_process import make_and_serve
+        from physalis.cli.learning.demo_process import make_and_serve
 
         sys.exit(make_and_serve(out, **given(port=port, proxies=proxy), **options))
-    from physalis.cli.demo import run
+    from physalis.cli.learning.demo import run
     from physalis.cli.shown import printing
 
     made = run(out, **options)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from physalis.cli.shown.console import make_console
-from physalis.cli.shown.findings import line
+from physalis.cli.shown.lab.findings import line
 from physalis.lab.counterexamples import Counterexample, Measured
 from physalis.lab.suite import ReportCard
 

@@ -63,7 +63,7 @@ def contrast(
 
     sets = [texts_of(each, field=field) for each in (here_file, there_file) if each] or [here or [], there or []]
     from physalis import Atlas
-    from physalis.cli.shown import contrasts
+    from physalis.cli.shown.features import contrasts
     from physalis.placement.origin import Origin
     from physalis.search import MEASURES, Reader, contrast
 

@@ -13,8 +13,10 @@ from rich.text import Text
 from physalis.artifact import Manifest
 from physalis.cli.arguments import sentences
 from physalis.cli.arguments.sentences import explain
-from physalis.cli.shown import checks, comparisons, counterexamples, dead_features, models, printing, steered, verdicts
+from physalis.cli.shown import comparisons, models, printing, verdicts
 from physalis.cli.shown.console import make_console, spelt
+from physalis.cli.shown.features import dead_features, steered
+from physalis.cli.shown.lab import checks, counterexamples
 from physalis.comparing.records import Side, Summary
 from physalis.dead_features.records import Cause, DeadFeature, DeadFeatures
 from physalis.errors import BadInput

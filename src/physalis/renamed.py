@@ -25,6 +25,7 @@ ROOMS = {
         "absolute bases correlation dynamics geometry perturbation phases superposition triples vulnerability",
     "lab.toys.superposition": "bottlenecks expected models phases wide",
     "lab.toys.transformers": "addition attention paths phrases repeats",
+    "models.sites": "attention blocks norms places structure verification",
 }  # fmt: skip
 """Rooms whose modules stood beside them by the same names: ``lab.toys.paths`` is ``lab.toys.transformers.paths``."""
 
@@ -79,7 +80,8 @@ MODULES |= {
     "interruption": "runtime.cancellation", "models.corpus": "corpora.sources", "models.formats": "corpora.formats",
     "models.hub": "corpora.hub", "models.loading": "models.sources.loading",
     "models.packages": "models.sources.packages", "models.packing": "models.text.packing",
-    "models.parts": "models.blocks", "models.passing": "models.hooks", "models.prompting": "models.text.prompting",
+    "models.parts": "models.sites.blocks", "models.passing": "models.hooks",
+    "models.prompting": "models.text.prompting",
     "models.screening": "models.sources.screening", "models.tokens": "models.text.tokens",
     "models.trail": "corpora.trail", "models.unpacked": "models.sources.gguf", "notes": "people.notes",
     "objectives": "training.objectives", "origin": "placement.origin", "place": "placement.place",

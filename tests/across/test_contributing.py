@@ -108,7 +108,7 @@ def test_a_model_family(copy):
         "from physalis import Site\n"
         "from physalis.models.families import OLMO, family_of\n"
         "from physalis.models.tiny import ByteTokenizer\n"
-        "from physalis.models.verification import open_model\n"
+        "from physalis.models.sites.verification import open_model\n"
         "sizes = {'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 2, 'num_attention_heads': 2}\n"
         "hf = OlmoForCausalLM(OlmoConfig(vocab_size=258, pad_token_id=None, eos_token_id=257, **sizes)).eval()\n"
         "assert family_of('olmo') is OLMO\n"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from physalis.models.hooks import stream_key
-from physalis.models.norms import is_norm
+from physalis.models.sites.norms import is_norm
 
 MOST_PARTS = 40
 """Outputs of a block's modules that are tried in sums, shallowest first."""

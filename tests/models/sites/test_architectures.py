@@ -9,8 +9,8 @@ from architectures import ALL, BEGIN, PAGE, Ids, build, judge, table
 
 from physalis.errors import BadInput
 from physalis.models import FAMILIES, Family, Model
-from physalis.models.structure import find_family, probe
-from physalis.models.verification import faults, open_model
+from physalis.models.sites.structure import find_family, probe
+from physalis.models.sites.verification import faults, open_model
 from physalis.site import LAYERED, Site
 
 TABLE = {t for family in FAMILIES for t in family.model_types}

@@ -13,8 +13,8 @@ from transformers import DynamicCache
 
 from physalis.errors import BadInput
 from physalis.models import Model, tiny_model
-from physalis.models.norms import Norm
-from physalis.models.verification import open_model
+from physalis.models.sites.norms import Norm
+from physalis.models.sites.verification import open_model
 from physalis.site import INNER, Site
 
 LOGITS = Site("logits")

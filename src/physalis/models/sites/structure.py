@@ -20,9 +20,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from physalis.errors import BadInput
-from physalis.models.blocks import Call, Places, places, proportional
 from physalis.models.families import PARTS, PLACES, Family, how_to_name
 from physalis.models.hooks import has_module, stream_key
+from physalis.models.sites.blocks import Call, Places, places, proportional
 
 N_TOKENS = 12
 """Of each of the two texts; the first half is the same in both."""

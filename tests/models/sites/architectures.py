@@ -18,7 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from physalis.errors import BadInput
 from physalis.models import ByteTokenizer, Model
 from physalis.models.hooks import ORDER
-from physalis.models.verification import open_model
+from physalis.models.sites.verification import open_model
 from physalis.site import LAYERED, Site
 
 D, VOCAB = 32, 160
@@ -273,8 +273,9 @@ def direct_path(model: Model) -> None:
 
 # the table in docs/models.md
 
-PAGE = Path(__file__).parent.parent / "docs" / "models.md"
-BEGIN, END = "<!-- architectures: written by tests/architectures.py -->\n", "<!-- end of architectures -->\n"
+PAGE = Path(__file__).parents[3] / "docs" / "models.md"
+BEGIN = "<!-- architectures: written by tests/models/sites/architectures.py -->\n"
+END = "<!-- end of architectures -->\n"
 WORDS = {
     "all": "every site",
     "some": "some sites",

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from physalis.errors import BadInput
-from physalis.models.attention import ATTENTION, shows_attention
 from physalis.models.families import PARTS, PLACES, Family
 from physalis.models.hooks import has_module
-from physalis.models.norms import is_norm
+from physalis.models.sites.attention import ATTENTION, shows_attention
+from physalis.models.sites.norms import is_norm
 from physalis.site import Site
 
 SCALES = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from physalis.errors import BadInput
 from physalis.models.families import Family, how_to_name
 from physalis.models.model import Model, Write
-from physalis.models.structure import find_family, probe
+from physalis.models.sites.structure import find_family, probe
 from physalis.models.text.tokens import Tokenizer
 from physalis.site import LAYERED, Site
 
@@ -93,7 +93,7 @@ def faults(model: Model, tokens: Tensor) -> dict[Site, str]:
 
 def _tried(model: Model) -> list[Site]:
     """Those on the way of the stream. What lies inside attention, MLP and norms is where the modules say so."""
-    return [each for each in model._modules if each.name in (*LAYERED, "embed", "logits")]
+    return [each for each in model._placed.modules if each.name in (*LAYERED, "embed", "logits")]
 
 
 DECIDES: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 from typing import Unpack, get_args, get_type_hints
 
 import pytest
@@ -15,7 +16,7 @@ from cyclopts import Parameter
 from cyclopts.help import HelpEntry
 from earlier import CONTEXT, EARLIER, TOKENS
 from taken import defaults
-from tree import ROOT, TESTS
+from tree import ROOT
 from walked import COMMANDS
 
 from physalis import artifact, dictionaries
@@ -222,7 +223,7 @@ def tiny_smollm2(monkeypatch):
 
     ten_layers.load_it_everywhere(monkeypatch.setattr)
     monkeypatch.setattr(worker, "WORKING", ten_layers.__name__)
-    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(ten_layers.__file__).parent), prepend=os.pathsep)
     inspect_model = models.inspect_model
     monkeypatch.setattr(models, "inspect_model", lambda name: inspect_model("tiny"))
 

@@ -5,15 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 from test_demo_process import until
-from tree import TESTS
 
 from physalis.artifact import read
 
-COMMAND = [sys.executable, str(TESTS / "small_demo.py"), "demo", "--out", "demo", "--tokens", "24k"]
+COMMAND = [sys.executable, str(Path(__file__).parent / "small_demo.py"), "demo", "--out", "demo", "--tokens", "24k"]
 LONGEST_S = 300
 """A hang, not a race."""
 

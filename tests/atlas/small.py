@@ -5,11 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
+from tree import ROOT
+
 from physalis import artifact
 from physalis.atlas import Atlas
 
 FEATURES = 60
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "atlas.py"
+BENCHMARK = ROOT / "benchmarks" / "atlas.py"
 
 
 def small_atlas(folder: Path, *, seed: int = 0, dictionary: str | None = None) -> Atlas:

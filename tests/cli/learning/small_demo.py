@@ -1,7 +1,7 @@
 """``physalis`` whose demo opens the tiny model instead of SmolLM2, and is else the real one, worker and all.
 
-``python tests/small_demo.py demo --out DIR``. The demo makes its things in a process that reads this file again, so
-what is changed here is changed there too.
+``python tests/cli/learning/small_demo.py demo --out DIR``. The demo makes its things in a process that reads this file
+again, so what is changed here is changed there too.
 """
 
 from physalis.__main__ import main

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-LIB = Path(__file__).parents[1] / "frontend/src/lib/records"
+from tree import ROOT
+
+LIB = ROOT / "frontend/src/lib/records"
 NAMES = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 

@@ -26,6 +26,8 @@ from physalis.cli.shown.jobs import differing
 from physalis.errors import AnotherJob, BadInput
 from physalis.runtime.signals import SENTENCE, listening
 
+__all__ = ["VERBS", "app", "main"]
+
 app = cyclopts.App(
     name="physalis",
     version=__version__,

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 from physalis import artifact
-from physalis.cli.demo import SITE
+from physalis.cli.learning.demo import SITE
 from physalis.models import cache_folder
 from physalis.people.notes import Notes, beside
 

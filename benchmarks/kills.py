@@ -59,7 +59,7 @@ from rich.table import Table
 
 from physalis import cli
 from physalis.atlas import Atlas
-from physalis.cli import demo
+from physalis.cli.learning import demo
 from physalis.models.tiny import tiny_model
 from physalis.people.notes import Notes, beside
 from physalis.people.notes.files import export_notes

@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from physalis.lab.toys.phases import phase, phase_diagram
+from physalis.lab.toys.superposition.phases import phase, phase_diagram
 
 LR = 1e-2
 

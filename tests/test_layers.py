@@ -14,9 +14,10 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
-    "__init__", "arguments/early", "arguments/options", "atlases", "comments", "comparing", "exchanging", "explaining",
-    "lab", "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering",
-    "training", "verifying",
+    "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/demo_process",
+    "learning/exchanging", "learning/explaining", "learning/recording", "learning/training", "machine",
+    "reading/comparing", "reading/searching", "reading/serving", "reading/steering", "reading/verifying",
+    "sharing/comments", "sharing/notes", "sharing/publishing",
 )  # fmt: skip
 LATE = {
     "__init__.py",
@@ -36,6 +37,9 @@ TORCH_FREE = (
 )  # fmt: skip
 
 files = sorted(SOURCE.rglob("*.py"))
+ROOMS = sorted({path.parent for path in files} - {SOURCE})
+MOST = 16
+"""Files of a room: among more of them nobody sees what it holds."""
 
 
 def part(path: Path) -> str:
@@ -119,6 +123,25 @@ def test_commands_are_documented():
     for name in app:
         if not name.startswith("-"):
             assert f"physalis {name}" in page, f"docs/all-of-physalis.md does not mention `physalis {name}`"
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_room_is_small_and_has_what_its_door_says(room):
+    """Names in the door, or modules behind it."""
+    assert len(list(room.glob("*.py"))) <= MOST
+    door = ast.parse((room / "__init__.py").read_text())
+    said = {ast.unparse(node.targets[0]): node.value for node in door.body if isinstance(node, ast.Assign)}
+    if "__all__" in said:
+        names = set(ast.literal_eval(said["__all__"]))
+        there = {
+            each.asname or each.name
+            for node in ast.walk(door)
+            if isinstance(node, ast.ImportFrom)
+            for each in node.names
+        }
+        there |= {node.name for node in door.body if isinstance(node, ast.FunctionDef | ast.ClassDef)} | {*said}
+        there |= {ast.unparse(node.target) for node in door.body if isinstance(node, ast.AnnAssign)}
+        assert names <= there | {path.stem for path in room.iterdir()}
 
 
 def test_the_floors_are_drawn_as_they_are():

@@ -42,12 +42,12 @@ def test_an_old_name_is_the_same_module():
 
 @pytest.mark.parametrize("module", CLASSES)
 def test_an_old_class_comes_with_its_old_module(module):
-    (was,) = [old for old, new in MODULES.items() if module == new] or ["deaths.records"]
-    sys.modules.pop(f"physalis.{was}", None)
-    with pytest.warns(FutureWarning):
-        old = import_module(f"physalis.{was}")
-    for before, after in CLASSES[module].items():
-        assert getattr(old, before) is getattr(import_module(f"physalis.{module}"), after)
+    for was in [old for old, new in MODULES.items() if module == new] or ["deaths.records"]:
+        sys.modules.pop(f"physalis.{was}", None)
+        with pytest.warns(FutureWarning):
+            old = import_module(f"physalis.{was}")
+        for before, after in CLASSES[module].items():
+            assert getattr(old, before) is getattr(import_module(f"physalis.{module}"), after)
 
 
 def test_an_old_class_of_a_module_that_kept_its_name():

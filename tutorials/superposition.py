@@ -27,7 +27,7 @@ def _():
 
     from physalis.lab.fitting import Rows, fit_dictionary
     from physalis.lab.pages import Axis, Lines, Rule, Series, Vectors
-    from physalis.lab.toys.models import dimensionality, represented, train_toys
+    from physalis.lab.toys.superposition.models import dimensionality, represented, train_toys
     from physalis.web.notebooks.widgets import show
 
     return (

@@ -7,7 +7,30 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-MODULES = {
+ROOMS = {
+    "cli.learning": "atlases demo demo_process exchanging explaining recording training",
+    "cli.reading": "comparing searching serving steering verifying",
+    "cli.sharing": "comments notes publishing",
+    "cli.shown.features": "contrasts dead_features explained steered",
+    "cli.shown.lab": "checks counterexamples findings",
+    "comparing.similarity": "chance codes counts directions matching parents",
+    "lab.counterexamples.dictionaries": "absorption circle faithfulness reconstruction structure",
+    "lab.counterexamples.interventions": "ablations alignment circuits patching",
+    "lab.counterexamples.readings": "attention examples probes saturation",
+    "lab.counterexamples.superposition": "compression interference memorization neurons",
+    "lab.experiments.attention": "bigrams induction smearing trigrams",
+    "lab.experiments.mechanisms": "codes faithfulness interference",
+    "lab.experiments.memorization": "decay descents grokking mislabelled polygons repeats",
+    "lab.experiments.toy_models":
+        "absolute bases correlation dynamics geometry perturbation phases superposition triples vulnerability",
+    "lab.toys.superposition": "bottlenecks expected models phases wide",
+    "lab.toys.transformers": "addition attention paths phrases repeats",
+    "models.sites": "attention blocks norms places structure verification",
+}  # fmt: skip
+"""Rooms whose modules stood beside them by the same names: ``lab.toys.paths`` is ``lab.toys.transformers.paths``."""
+
+MODULES = {f"{room.rpartition('.')[0]}.{name}": f"{room}.{name}" for room in ROOMS for name in ROOMS[room].split()}
+MODULES |= {
     "activations.corpus": "activations.positions",
     "adam": "training.adam", "atlas.ablation": "atlas.interventions.ablation", "atlas.building": "atlas.build.building",
     "atlas.causes": "atlas.interventions.causes", "atlas.counting": "atlas.build.counting",
@@ -19,17 +42,19 @@ MODULES = {
     "atlas.subject": "atlas.interventions.attached", "atlas.tables": "atlas.snapshot", "atlas.watch": "atlas.reopening",
     "atlas.wording": "atlas.headlines", "atlas.words": "atlas.search_index", "atlas.worth": "atlas.evidence",
     "bounded": "artifact.untrusted", "characters": "corpora.characters", "checkpoints": "training.checkpoints",
-    "cli.amounts": "cli.arguments.amounts", "cli.autopsies": "cli.shown.dead_features",
-    "cli.checks": "cli.shown.checks", "cli.comparisons": "cli.shown.comparisons", "cli.console": "cli.shown.console",
-    "cli.counterexamples": "cli.shown.counterexamples", "cli.early": "cli.arguments.early",
-    "cli.findings": "cli.shown.findings", "cli.help": "cli.arguments.help", "cli.hints": "cli.shown.hints",
-    "cli.inspections": "cli.shown.models", "cli.jobs": "cli.shown.jobs", "cli.making": "cli.demo_process",
+    "cli.amounts": "cli.arguments.amounts", "cli.autopsies": "cli.shown.features.dead_features",
+    "cli.checks": "cli.shown.lab.checks", "cli.comparisons": "cli.shown.comparisons",
+    "cli.console": "cli.shown.console",
+    "cli.counterexamples": "cli.shown.lab.counterexamples", "cli.early": "cli.arguments.early",
+    "cli.findings": "cli.shown.lab.findings", "cli.help": "cli.arguments.help", "cli.hints": "cli.shown.hints",
+    "cli.inspections": "cli.shown.models", "cli.jobs": "cli.shown.jobs", "cli.making": "cli.learning.demo_process",
     "cli.options": "cli.arguments.options", "cli.printing": "cli.shown.printing",
     "cli.sentences": "cli.arguments.sentences", "cli.settings": "cli.arguments.settings",
-    "cli.sources": "cli.arguments.sources", "cli.stated": "cli.arguments.defaults", "cli.steered": "cli.shown.steered",
+    "cli.sources": "cli.arguments.sources", "cli.stated": "cli.arguments.defaults",
+    "cli.steered": "cli.shown.features.steered",
     "cli.usage": "cli.arguments.usage", "cli.verdicts": "cli.shown.verdicts", "comments": "people.comments",
     "comments.refusals": "people.refusals",
-    "comparing.fired": "comparing.codes", "comparing.lineage": "comparing.growing",
+    "comparing.fired": "comparing.similarity.codes", "comparing.lineage": "comparing.growing",
     "comparing.opened": "comparing.reader", "comparing.subjects": "comparing.compared", "deaths": "dead_features",
     "device": "runtime.device", "dictionaries.asked": "dictionaries.l0_control",
     "dictionaries.batchtopk": "dictionaries.architectures.batchtopk",
@@ -56,7 +81,8 @@ MODULES = {
     "interruption": "runtime.cancellation", "models.corpus": "corpora.sources", "models.formats": "corpora.formats",
     "models.hub": "corpora.hub", "models.loading": "models.sources.loading",
     "models.packages": "models.sources.packages", "models.packing": "models.text.packing",
-    "models.parts": "models.blocks", "models.passing": "models.hooks", "models.prompting": "models.text.prompting",
+    "models.parts": "models.sites.blocks", "models.passing": "models.hooks",
+    "models.prompting": "models.text.prompting",
     "models.screening": "models.sources.screening", "models.tokens": "models.text.tokens",
     "models.trail": "corpora.trail", "models.unpacked": "models.sources.gguf", "notes": "people.notes",
     "people.comments.refusals": "people.refusals",
@@ -87,7 +113,7 @@ MODULES = {
 CLASSES = {
     "atlas.build.preview": {"Glimpse": "Preview"}, "atlas.interventions.attached": {"Subject": "Attached"},
     "atlas.reader": {"Opened": "AtlasReader"}, "atlas.snapshot": {"Tables": "Snapshot"},
-    "codes.segments": {"Firings": "Segments"}, "comparing.codes": {"Fired": "SparseCodes"},
+    "codes.segments": {"Firings": "Segments"}, "comparing.similarity.codes": {"Fired": "SparseCodes"},
     "comparing.compared": {"Subject": "ComparedDictionary"},
     "dead_features": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
     "dead_features.records": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},

@@ -108,7 +108,7 @@ def test_a_model_family(copy):
         "from physalis import Site\n"
         "from physalis.models.families import OLMO, family_of\n"
         "from physalis.models.tiny import ByteTokenizer\n"
-        "from physalis.models.verification import open_model\n"
+        "from physalis.models.sites.verification import open_model\n"
         "sizes = {'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 2, 'num_attention_heads': 2}\n"
         "hf = OlmoForCausalLM(OlmoConfig(vocab_size=258, pad_token_id=None, eos_token_id=257, **sizes)).eval()\n"
         "assert family_of('olmo') is OLMO\n"
@@ -188,7 +188,7 @@ def test_an_experiment(copy):
     copy.write(file_of("experiment"), code("experiment"))
     [line] = re.findall(r"`(Experiment\(.*?\))`", RECIPES["experiment"])
     init = "lab/experiments/__init__.py"
-    copy.change(init, "    codes,\n", "    codes,\n    coins,\n")
+    copy.change(init, "mechanisms import codes, ", "mechanisms import codes, coins, ")
     copy.change(init, "EXPERIMENTS = (\n", f"EXPERIMENTS = (\n    {line},\n")
     said = copy.run("-m", "physalis", "lab", "check", "COIN-1")
     assert "COIN-1" in said and "1 of 1 passed" in said

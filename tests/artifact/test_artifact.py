@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from physalis import artifact
-from physalis.artifact import Manifest
+from physalis.artifact import Manifest, claims
 from physalis.artifact.kinds import KINDS, NAMES, in_words, noun
 from physalis.errors import BadInput
 
@@ -143,7 +143,7 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(artifact.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BadInput, match="The disk is full.*run the same command again"):
         artifact.write_atomic(tmp_path / "a", lambda path: path.write_text("x"))
     assert not list(tmp_path.iterdir())
@@ -168,14 +168,14 @@ def test_what_is_refused_leaves_nothing_of_it(tmp_path):
 
 
 def test_a_lock_that_was_deleted_meanwhile_is_none(tmp_path, monkeypatch):
-    opened = artifact._open_lock
+    opened = claims._open_lock
 
     def deleted(folder):
         lock = opened(folder)
         (folder / artifact.LOCK).unlink()
         return lock
 
-    monkeypatch.setattr(artifact, "_open_lock", deleted)
+    monkeypatch.setattr(claims, "_open_lock", deleted)
     with pytest.raises(BadInput, match="deleted by another process"), artifact.claim(tmp_path / "a", "odd", {}):
         pytest.fail("it was claimed")
 

@@ -22,7 +22,8 @@ from walked import COMMANDS
 
 import physalis
 from physalis import artifact, models
-from physalis.cli import app, demo
+from physalis.cli import app
+from physalis.cli.learning import demo
 from physalis.people.notes import Notes
 from physalis.people.notes import beside as notes_beside
 from physalis.people.notes.files import export_notes
@@ -86,8 +87,7 @@ def words_of(command) -> list[str]:
 
 def inputs(command) -> list[int]:
     """Which of its words are artefacts that are there."""
-    words = words_of(command)
-    return [i for i, word in enumerate(words) if word in OTHER and i not in outs(command)]
+    return [i for i, word in enumerate(words_of(command)) if word in OTHER and i not in outs(command)]
 
 
 def outs(command) -> list[int]:

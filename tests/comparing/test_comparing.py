@@ -9,12 +9,13 @@ from scipy.sparse import csr_array
 from scipy.stats import binom, false_discovery_control
 
 from physalis import artifact
-from physalis.comparing import Comparison, directions
-from physalis.comparing.chance import judge
-from physalis.comparing.codes import SparseCodes, beside, correlation, pair_correlation
+from physalis.comparing import Comparison
 from physalis.comparing.comparison import compare
-from physalis.comparing.matching import HUNGARIAN, MUTUAL, match_codes, match_directions
-from physalis.comparing.parents import find_parents, groups
+from physalis.comparing.similarity import directions
+from physalis.comparing.similarity.chance import judge
+from physalis.comparing.similarity.codes import SparseCodes, beside, correlation, pair_correlation
+from physalis.comparing.similarity.matching import HUNGARIAN, MUTUAL, match_codes, match_directions
+from physalis.comparing.similarity.parents import find_parents, groups
 from physalis.errors import BadInput
 
 N = 64
@@ -180,7 +181,7 @@ def test_the_rule_for_what_is_found_is_benjamini_and_hochbergs():
 
 @pytest.mark.parametrize("pairs", [1 << 22, 100])
 def test_what_two_do_together_is_summed_sparsely_and_right(pairs, monkeypatch):
-    monkeypatch.setattr("physalis.comparing.codes.PAIRS", pairs)
+    monkeypatch.setattr("physalis.comparing.similarity.codes.PAIRS", pairs)
     a, b = codes(7, 0.05, 0), codes(30, 0.1, 1)
     one, two = a.codes.toarray().astype(np.float64), b.codes.toarray().astype(np.float64)
     rows = np.array([5, 0, 3])

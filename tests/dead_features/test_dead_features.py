@@ -9,7 +9,7 @@ import torch
 from damage import agree
 
 from physalis import artifact, dictionaries
-from physalis.cli.shown import dead_features
+from physalis.cli.shown.features import dead_features
 from physalis.dead_features import explain_dead_features
 from physalis.dictionaries import L1, JumpReLU, JumpReLUConfig, L1Config, TopK, TopKConfig
 from physalis.dictionaries.l0_control import L0Control

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from test_exchange import agree, dense, random
 
 from physalis import artifact, dictionaries
-from physalis.artifact import Manifest
+from physalis.artifact import Manifest, files
 from physalis.cli import app
 from physalis.errors import BadInput
 from physalis.exchange import convert, converting, read, write
@@ -217,10 +217,12 @@ def test_writing_can_be_killed_and_run_again(tmp_path, monkeypatch, to):
 
     for i, at in enumerate([artifact.JOB, *FORMATS[to]]):
         out = tmp_path / f"{i}" / "whole"
-        monkeypatch.setattr(artifact, "write_atomic", killed(at))
+        for module in (artifact, files):
+            monkeypatch.setattr(module, "write_atomic", killed(at))
         with pytest.raises(KeyboardInterrupt):
             write([folder], out, to=to)
-        monkeypatch.setattr(artifact, "write_atomic", real)
+        for module in (artifact, files):
+            monkeypatch.setattr(module, "write_atomic", real)
         assert write([folder], out, to=to).files == whole.files
     assert set(whole.files) == set(FORMATS[to]) and whole.inputs == {
         "dictionary": artifact.read(folder, "dictionary").hash
@@ -229,7 +231,8 @@ def test_writing_can_be_killed_and_run_again(tmp_path, monkeypatch, to):
     def never(path, put):
         raise AssertionError(path)
 
-    monkeypatch.setattr(artifact, "write_atomic", never)
+    for module in (artifact, files):
+        monkeypatch.setattr(module, "write_atomic", never)
     assert write([folder], out, to=to) == whole  # finished: only opened
 
 

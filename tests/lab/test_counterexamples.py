@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from physalis.cli.shown import counterexamples as shown
+from physalis.cli.shown.lab import counterexamples as shown
 from physalis.errors import BadInput
 from physalis.lab.counterexamples import COUNTEREXAMPLES, Gap, find_counterexamples, measure
-from physalis.lab.counterexamples.absorption import Plain, pair, train_plain
-from physalis.lab.counterexamples.circuits import minimal
-from physalis.lab.counterexamples.examples import Fooling
-from physalis.lab.counterexamples.neurons import EVEN, cross_entropy, squared_error
-from physalis.lab.counterexamples.probes import TOKENS, onions, peel
+from physalis.lab.counterexamples.dictionaries.absorption import Plain, pair, train_plain
+from physalis.lab.counterexamples.interventions.circuits import minimal
+from physalis.lab.counterexamples.readings.examples import Fooling
+from physalis.lab.counterexamples.readings.probes import TOKENS, onions, peel
+from physalis.lab.counterexamples.superposition.neurons import EVEN, cross_entropy, squared_error
 
 fast = [each for each in COUNTEREXAMPLES if each.fast]
 slow = [each for each in COUNTEREXAMPLES if not each.fast]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from physalis.cli.shown import counterexamples as shown
+from physalis.cli.shown.lab import counterexamples as shown
 from physalis.errors import BadInput
 from physalis.lab import methods
 from physalis.lab.fitting import Rows

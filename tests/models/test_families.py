@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from physalis.errors import BadInput
 from physalis.models import FAMILIES, Family, Model, Tiny, TinyConfig, family_of, tiny_model
+from physalis.models.sites.verification import open_model
 from physalis.models.tiny import ByteTokenizer
-from physalis.models.verification import open_model
 from physalis.site import LAYERED, Site
 
 LAYERS, D = 3, 32

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 from dataclasses import asdict
 
@@ -304,14 +305,14 @@ def test_two_writers_of_one_folder(model, text, tmp_path):
 
 @pytest.mark.parametrize("at", ["shard-000002.safetensors", "tokens.npy", "layout.json", "manifest.json"])
 def test_a_full_disk_is_said_and_nothing_is_lost(model, text, recorded, tmp_path, monkeypatch, at):
-    replace = artifact.os.replace
+    replace = os.replace
 
     def full(source, target):
         if str(target).endswith(at):
             raise OSError(errno.ENOSPC, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(artifact.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(BadInput, match=f"The disk is full: writing {at}"):
         record(model, text, [SITE], [tmp_path], **OPTIONS)
     assert not (tmp_path / at).exists() and not list(tmp_path.glob("*.tmp"))

@@ -11,8 +11,9 @@ import weakref
 
 import pytest
 
-from physalis.cli import recording, serving
 from physalis.cli.arguments import sentences
+from physalis.cli.learning import recording
+from physalis.cli.reading import serving
 from physalis.runtime import signals
 from physalis.runtime.signals import SENTENCE, STOPPED, Stopped, deaf, listening
 

@@ -236,3 +236,9 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes. Raises BadInput if it cannot be read."""
     with _opened(path) as (f, _):
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically, keys sorted, one line a top-level key."""
+    text = json.dumps(value, sort_keys=True, indent=1) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))

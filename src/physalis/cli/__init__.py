@@ -15,29 +15,18 @@ import cyclopts
 from cyclopts import Parameter
 
 from physalis import __version__
-from physalis.cli import (
-    atlases,
-    comments,
-    comparing,
-    exchanging,
-    explaining,
-    lab,
-    machine,
-    notes,
-    publishing,
-    recording,
-    searching,
-    serving,
-    steering,
-    training,
-    verifying,
-)
+from physalis.cli import lab, machine
 from physalis.cli.arguments.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, READ, SHARE, Verb, verb
 from physalis.cli.arguments.sentences import explain
 from physalis.cli.arguments.usage import write_usages
+from physalis.cli.learning import atlases, exchanging, explaining, recording, training
+from physalis.cli.reading import comparing, searching, serving, steering, verifying
+from physalis.cli.sharing import comments, notes, publishing
 from physalis.cli.shown.jobs import differing
 from physalis.errors import AnotherJob, BadInput
 from physalis.runtime.signals import SENTENCE, listening
+
+__all__ = ["VERBS", "app", "main"]
 
 app = cyclopts.App(
     name="physalis",

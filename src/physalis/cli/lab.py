@@ -25,7 +25,7 @@ def check(
 
     Each stands beside a control that must fail. Ends with code 1 if one does not pass.
     """
-    from physalis.cli.shown import checks
+    from physalis.cli.shown.lab import checks
     from physalis.lab.experiments import find_experiments
 
     experiments = find_experiments([*ids], slow=all_)
@@ -55,7 +55,7 @@ def serve_lab(
     proxy: Proxy = None,
 ) -> None:
     """Show published pages in a browser."""
-    from physalis.cli.serving import say_goodbye
+    from physalis.cli.reading.serving import say_goodbye
     from physalis.web.lab.app import serve_lab as serve_
 
     serve_(folder, **given(host=host, port=port, proxies=proxy))
@@ -68,7 +68,7 @@ counterexample = cyclopts.App(name="counterexample", help="Beliefs, and the smal
 @counterexample.command(name="list", **page(example="physalis counterexample list"))
 def list_counterexamples(*, json: Json = False) -> None:
     """Name each counterexample and the belief that it refutes."""
-    from physalis.cli.shown import counterexamples
+    from physalis.cli.shown.lab import counterexamples
     from physalis.lab.counterexamples import COUNTEREXAMPLES
 
     counterexamples.show_list(COUNTEREXAMPLES, json=json)
@@ -79,7 +79,7 @@ def show_counterexample(
     id_: Annotated[str, Parameter(name="ID", help="A counterexample, such as CX-03.")], /, *, json: Json = False
 ) -> None:
     """Tell all of one: belief, model, truth, and what warns of it."""
-    from physalis.cli.shown import counterexamples
+    from physalis.cli.shown.lab import counterexamples
     from physalis.lab.counterexamples import find_counterexamples
 
     counterexamples.show_one(find_counterexamples([id_])[0], json=json)
@@ -98,7 +98,7 @@ def run_counterexamples(
 
     Ends with code 1 if one does not hold.
     """
-    from physalis.cli.shown import counterexamples
+    from physalis.cli.shown.lab import counterexamples
     from physalis.lab.counterexamples import find_counterexamples, measure
 
     found = find_counterexamples([*ids] or None)
@@ -111,7 +111,7 @@ def run_counterexamples(
 @counterexample.command(name="methods", **page(example="physalis counterexample methods"))
 def judge_methods(*, json: Json = False) -> None:
     """Say which traps physalis's own methods fall into."""
-    from physalis.cli.shown import counterexamples
+    from physalis.cli.shown.lab import counterexamples
     from physalis.lab.methods import OWN
     from physalis.lab.suite import run_suite
 

@@ -14,8 +14,8 @@ from physalis import artifact, dictionaries, metrics
 from physalis.activations import Stored
 from physalis.artifact import Manifest
 from physalis.codes import StoredCodes
-from physalis.comparing.codes import SparseCodes
 from physalis.comparing.records import Estimate
+from physalis.comparing.similarity.codes import SparseCodes
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.metrics import Interval, Reconstruction, Sums

@@ -22,8 +22,6 @@ from torch import Tensor
 from physalis import artifact, metrics
 from physalis.activations import Stored
 from physalis.artifact import Manifest
-from physalis.comparing import directions
-from physalis.comparing.codes import SparseCodes, pair_correlation
 from physalis.comparing.compared import (
     ComparedDictionary,
     Read,
@@ -35,11 +33,13 @@ from physalis.comparing.compared import (
     recordings,
     told,
 )
-from physalis.comparing.counts import SCORES, histogram, matched, share
-from physalis.comparing.matching import MOST, Matching, correlations_by_chance, match_codes, match_directions
-from physalis.comparing.parents import Group, Parents, find_parents, groups, parents_by_chance
 from physalis.comparing.reader import ARRAYS, FATES, KIND, SUMMARY, Comparison
 from physalis.comparing.records import Estimate, Fate, Histogram, Matched, Side, Summary
+from physalis.comparing.similarity import directions
+from physalis.comparing.similarity.codes import SparseCodes, pair_correlation
+from physalis.comparing.similarity.counts import SCORES, histogram, matched, share
+from physalis.comparing.similarity.matching import MOST, Matching, correlations_by_chance, match_codes, match_directions
+from physalis.comparing.similarity.parents import Group, Parents, find_parents, groups, parents_by_chance
 from physalis.errors import BadInput
 from physalis.metrics import Firing
 from physalis.placement.origin import Recordings

@@ -22,7 +22,6 @@ from safetensors.numpy import save_file
 
 from physalis import artifact
 from physalis.artifact import Manifest
-from physalis.comparing.codes import ENOUGH, SparseCodes
 from physalis.comparing.compared import (
     ComparedDictionary,
     check_comparable,
@@ -31,10 +30,11 @@ from physalis.comparing.compared import (
     recordings,
     told,
 )
-from physalis.comparing.counts import share
 from physalis.comparing.forest import ARRAYS, KIND, SUMMARY, Forest
-from physalis.comparing.parents import Parents, find_parents, parents_by_chance
 from physalis.comparing.records import ForestSummary, Step, Width
+from physalis.comparing.similarity.codes import ENOUGH, SparseCodes
+from physalis.comparing.similarity.counts import share
+from physalis.comparing.similarity.parents import Parents, find_parents, parents_by_chance
 from physalis.errors import BadInput
 from physalis.placement.origin import Recordings
 

@@ -1,4 +1,6 @@
 """SQLite files as people and strangers leave them: replaced while they are open, locked, cut short, or hostile."""
 
-from physalis.databases.shared import Shared as Shared
-from physalis.databases.stamps import Stamp as Stamp
+from physalis.databases.shared import Shared
+from physalis.databases.stamps import Stamp
+
+__all__ = ["Shared", "Stamp"]

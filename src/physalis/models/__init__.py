@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from physalis.models.hooks import Write
     from physalis.models.inspection import Inspection, inspect_model
     from physalis.models.model import Model
-    from physalis.models.places import ModelSite
+    from physalis.models.sites.places import ModelSite
     from physalis.models.sources.loading import announced, load_corpus, load_model, load_tokenizer
     from physalis.models.sources.packages import cache_folder
     from physalis.models.text.packing import Packed, check_context, check_enough, first_token, pack, packed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "FAMILIES": "families", "ByteTokenizer": "tiny", "Family": "families", "Frozen": "freezing",
-    "Inspection": "inspection", "Model": "model", "ModelSite": "places", "Packed": "text.packing", "Tiny": "tiny",
+    "Inspection": "inspection", "Model": "model", "ModelSite": "sites.places", "Packed": "text.packing", "Tiny": "tiny",
     "TinyConfig": "tiny", "Write": "hooks", "announced": "sources.loading", "cache_folder": "sources.packages",
     "check_context": "text.packing", "check_enough": "text.packing", "family_of": "families",
     "first_token": "text.packing", "inspect_model": "inspection", "load_corpus": "sources.loading",

@@ -90,7 +90,7 @@ class Trunk:
 
         handles = [model._unembed.register_forward_pre_hook(end)]
         try:
-            handles += model._hooks(passing, {*passing.read, *write})
+            handles += model._placed.hooks(passing, {*passing.read, *write})
             model.hf(tokens, use_cache=False)
         except Passed:
             pass

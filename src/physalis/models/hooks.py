@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from physalis.errors import BadInput
-from physalis.models.norms import Norm
+from physalis.models.sites.norms import Norm
 from physalis.runtime.cancellation import check_interrupted
 from physalis.site import INNER, LAYERED, Site
 

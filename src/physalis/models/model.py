@@ -5,23 +5,20 @@
 3. When the last site has been passed the hook raises, and the rest of the model is never computed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from physalis.corpora.characters import Piece, alone, in_text
 from physalis.corpora.corpus import Corpus
 from physalis.errors import BadInput
-from physalis.models.attention import ATTENTION, WITH_KEYS, Tap
 from physalis.models.families import PARTS, PLACES, Family
 from physalis.models.freezing import NOTHING, Frozen
 from physalis.models.hooks import (
-    ORDER,
     OfTokens,
     Pass,
     Passed,
@@ -32,19 +29,17 @@ from physalis.models.hooks import (
     only,
 )  # fmt: skip
 from physalis.models.identity import fingerprint
-from physalis.models.norms import Norm, gain_of
-from physalis.models.places import AT_A_MODULE, ModelSite, listed, module_of, path_of
-from physalis.models.sources.depth import check_layer
+from physalis.models.sites.attention import ATTENTION, WITH_KEYS
+from physalis.models.sites.norms import gain_of
+from physalis.models.sites.placed import Handle, Placed
+from physalis.models.sites.places import ModelSite, listed, module_of
 from physalis.models.text.corpus import Text
 from physalis.models.text.tokens import Tokenizer
 from physalis.runtime.cancellation import is_interruptible
-from physalis.site import INNER, Site, slip
+from physalis.site import INNER, Site
 
 POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx", "context")
 """The config's fields that say how long an input may be, by whatever name the architecture has for it."""
-
-Handle = RemovableHandle | Tap
-"""Something that was put into a model for one pass, and is removed after it."""
 
 EVERYWHERE = slice(None)
 """Every position of a context."""
@@ -66,7 +61,6 @@ class Model:
         self.corpus = corpus if isinstance(corpus, Corpus) else Text(corpus)
         self.family = family
         self._config: Any = hf.config
-        self._norms: dict[Site, Norm | None] = {}
         self._blocks = list(module_of(hf, family.blocks, family).children())
         if not self._blocks:
             raise BadInput(f"{name} has no layers: nothing can be read in it. Give a model with at least one.")
@@ -76,6 +70,7 @@ class Model:
             for path in family.paths(name):
                 if not any(has_module(block, path) for block in self._blocks):
                     module_of(self._blocks[0], path, family)
+        self._placed = Placed(self.hf, self._blocks, self._unembed, family, name=self.name, d_model=self.d_model)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.dtype} on {self.device})"
@@ -179,66 +174,15 @@ class Model:
 
     def check(self, site: Site) -> None:
         """Raise BadInput if this model has no such site."""
-        check_layer(self.name, self.n_layers, site)
-        if self._has(site):
-            return
-        if site.name == "resid_mid" and self._parallel and site.layer is not None:
-            raise BadInput(
-                f"{self.name} has no resid_mid: in this architecture attention and MLP read the same stream side by "
-                f"side. Received {site}; use resid_pre (what both read), attn_out, mlp_out or resid_post."
-            )
-        has = [str(other) for other in self._modules if other.layer == site.layer and self._has(other)]
-        why = slip(site)
-        if why is None and site.layer is not None and site.name in ORDER:
-            why = (
-                f"{self.name} has no {site}: in this architecture no module of that layer is known to compute it alone."
-            )
-        raise BadInput(f"{why or f'{self.name} has no site named {site}.'} Choose one of {', '.join(has)}.")
+        self._placed.check(site)
 
     def sites(self) -> tuple[ModelSite, ...]:
         """Every site that this model has, in the order in which a pass reaches them, with its width and what it feeds.
 
         To know the widths inside attention and MLP, a first call computes one token."""
-        sites = list(filter(self._has, self._modules))
+        sites = list(self._placed)
         widths = {site: self._width(site) for site in sites if site.name != "attn_pattern"}
-        return tuple(listed(sites, widths, self._modules, parallel=self._parallel))
-
-    @cached_property
-    def _modules(self) -> dict[Site, str | None]:
-        """Where in its block each site is, in the order in which a pass reaches them; None for those of the stream."""
-        found: dict[Site, str | None] = {Site("embed"): None}
-        for layer, block in enumerate(self._blocks):
-            for name in ORDER:
-                path = path_of(self.family, block, name) if name in AT_A_MODULE else None
-                if name not in AT_A_MODULE or path is not None and not (name == "resid_mid" and self._parallel):
-                    found[Site(name, layer)] = path
-        if self.family.final_norm is not None:
-            found[Site("final_norm_scale")] = self.family.final_norm
-        return found | {Site("logits"): None}
-
-    def _has(self, site: Site) -> bool:
-        if site not in self._modules:
-            return False
-        untried = not site.name.endswith("norm_scale") or self.device.type == "meta"
-        return untried or self._norm(site) is not None
-
-    def _at(self, site: Site) -> nn.Module:
-        """The module at which a site of ``AT_A_MODULE``, or the last norm, is."""
-        root = self.hf if site.layer is None else self._blocks[site.layer]
-        return root.get_submodule(self._modules[site] or "")
-
-    def _norm(self, site: Site) -> Norm | None:
-        """What the norm computes whose scale a site is; None if that is no norm's. Tried when it is first asked."""
-        if site not in self._norms:
-            self._norms[site] = Norm.of(self._at(site), self.d_model, self.device)
-        return self._norms[site]
-
-    @property
-    def _parallel(self) -> bool:
-        flag = self.family.parallel_if
-        if flag is not None and getattr(self._config, flag):
-            return True
-        return self.family.resid_mid is None and None not in (self.family.attn_out, self.family.mlp_out)
+        return tuple(listed(sites, widths, self._placed.modules, parallel=self._placed.parallel))
 
     def width(self, site: Site) -> int:
         """The size of the last axis at a site. Raises BadInput for a site that this model does not have, and for one
@@ -256,7 +200,7 @@ class Model:
         if site.name == "logits":
             return self.vocab_size
         if site.name == "z":  # the heads need not span d_model; the projection's input says (Conv1D keeps it first)
-            weight: Any = getattr(self._at(site), "weight", None)
+            weight: Any = getattr(self._placed.at(site), "weight", None)
             return weight.numel() // self.d_model
         if site.name.endswith("norm_scale"):
             return 1
@@ -266,7 +210,7 @@ class Model:
     def _inner_widths(self) -> dict[Site, int]:
         """Those that no weight says: they are looked up in a pass of one token."""
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        inside = [site for site in self._modules if site.name in (*ATTENTION[:3], "mlp_gate")]
+        inside = [site for site in self._placed.modules if site.name in (*ATTENTION[:3], "mlp_gate")]
         return {site: x.shape[-1] for site, x in self.run(token, read=inside).items()}
 
     def run(
@@ -326,7 +270,7 @@ class Model:
         try:
             if is_interruptible():
                 handles += [block.register_forward_pre_hook(interrupting) for block in self._blocks]
-            handles += self._hooks(passing, sites)
+            handles += self._placed.hooks(passing, sites)
             if logits_at != EVERYWHERE:
                 handles.append(self._unembed.register_forward_pre_hook(partial(only, logits_at)))
             kept = {} if past is None else {"past_key_values": past}
@@ -349,40 +293,8 @@ class Model:
 
         Raises BadInput for a site that the model does not have."""
         if sites is None:
-            inside = filter(self._has, self._modules)
-            sites = [site for site in inside if site.name == "attn_pattern" or site.name.endswith("norm_scale")]
+            sites = [site for site in self._placed if site.name == "attn_pattern" or site.name.endswith("norm_scale")]
         return Frozen(self.run(tokens, read=sites))
-
-    def _hooks(self, passing: Pass, sites: Iterable[Site]) -> Iterator[Handle]:
-        """Puts ``passing`` where sites are, one by one. Raises BadInput for one that this model does not have."""
-        sites = sorted(sites, key=depth)
-        for site in sites:
-            self.check(site)
-        tapped = {site.layer for site in sites if site.name in ATTENTION}
-        for site in sites:
-            if site.name in ATTENTION:
-                if site.layer in tapped:  # one for all of a layer
-                    tapped.discard(site.layer)
-                    of = [each for each in sites if each.name in ATTENTION and each.layer == site.layer]
-                    yield Tap(self._at(site), passing, of)
-            elif site.name != "logits":
-                yield self._hook(passing, site)
-
-    def _hook(self, passing: Pass, site: Site) -> Handle:
-        block = self._blocks[site.layer or 0]
-        if site.name in ("embed", "resid_pre"):
-            return block.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
-        if site.name == "resid_post":
-            return block.register_forward_hook(partial(passing.leaving, site))
-        module = self._at(site)
-        if site.name in ("z", "mlp_in"):
-            return module.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
-        if site.name == "resid_mid":
-            return module.register_forward_pre_hook(partial(passing.entering_mid, site), with_kwargs=True)
-        if (norm := self._norms.get(site)) is not None:
-            return module.register_forward_hook(partial(passing.dividing, site, norm), with_kwargs=True)
-        scale = {"attn_out": self.family.attn_scale, "mlp_out": self.family.mlp_scale}.get(site.name, 1.0)
-        return module.register_forward_hook(partial(passing.leaving, site, scale=scale))
 
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the

@@ -3,3 +3,5 @@ computes.
 
 Everything above asks here and nowhere else; ``signals`` is imported first of all and takes no time.
 """
+
+__all__ = ["cancellation", "device", "jobs", "processes", "progress", "signals"]

@@ -2,4 +2,6 @@
 picture (``frontier``). ``sweep`` is the way in.
 """
 
-from physalis.sweeping.sweeping import sweep as sweep
+from physalis.sweeping.sweeping import sweep
+
+__all__ = ["sweep"]

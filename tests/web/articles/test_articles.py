@@ -141,6 +141,41 @@ def test_a_bib_file_is_read(desk):
     assert works["bad"].url == "" and "<script" not in works["bad"].html()
 
 
+LATEX = {
+    r"\aa{}ngstr{\"o}m and \AA ngstr\"om": "ångström and Ångström",
+    r"na{\"\i}ve, na{\"{\i}}ve, na\"\i ve": "naïve, naïve, naïve",
+    r"H{\d{o}}ng L{\'{\^{e}}}": "Họng Lế",
+    r"\v{C}apek, {\L}ukasiewicz, G\"{o}del": "Čapek, Łukasiewicz, Gödel",
+    r"Science & {N}ature \& 50% \$5 \{a\}": "Science & Nature & 50% $5 {a}",
+    r"``$k$-sparse'' --- {\em a} 1--2~x": "“$k$-sparse” — a 1–2 x",
+    r"\href{https://a.b}{It}, \emph{it}": "It, it",
+    r"{T}his\footnote": r"This\footnote",
+}
+"""Values, and how they are read; what pylatexenc cannot take stands as it does, without braces."""
+
+
+@pytest.mark.parametrize("value", LATEX)
+def test_latex_is_read_as_it_looks(tmp_path, value):
+    (tmp_path / "x.bib").write_text(f"@misc{{a, title = {{{value}}}, abstract = {{\\href{{}}{{}}}}}}", encoding="utf-8")
+    assert read_bibliography(tmp_path, "x.bib")["a"].title == LATEX[value]
+
+
+def test_strings_are_joined(tmp_path):
+    text = r"""@string{ICML = {Conf. on } # "Machine " # {Learning}} @STRING{short = "ICML"}
+    @inproceedings{a, title = short # ": " # {{T}oys}, booktitle = "Proc. of " # icml # { (} # Short # ")", year = 20
+      # 24, author = {M{\"u}ller, A.} # " and " # "{\O}re, {\AA}sa"}"""
+    (tmp_path / "x.bib").write_text(text, encoding="utf-8")
+    work = read_bibliography(tmp_path, "x.bib")["a"]
+    assert (work.title, work.year) == ("ICML: Toys", "2024") and work.authors == ("A. Müller", "Åsa Øre")
+    assert work.venue == "Proc. of Conf. on Machine Learning (ICML)"
+
+
+def test_what_is_never_closed_is_told_with_its_line(tmp_path):
+    (tmp_path / "x.bib").write_text("@misc{a, title={T}}\n\n@misc{b, title={T}\n")
+    with pytest.raises(BadInput, match="line 3: a { is never closed"):
+        read_bibliography(tmp_path, "x.bib")
+
+
 def test_a_csl_list_is_read(tmp_path):
     entry = {
         "id": "a", "title": "T", "author": [{"family": "Ångström", "given": "A."}, {"literal": "The Team"}],

@@ -11,7 +11,7 @@ from test_articles import desk as desk
 
 from physalis.artifact import untrusted
 from physalis.errors import BadInput
-from physalis.web.articles import articles, bibliography, markdown, pictures
+from physalis.web.articles import bibliography, markdown, pictures, resolving
 from physalis.web.articles.articles import read_article
 from physalis.web.articles.bibliography import read_bibliography
 from physalis.web.publish.site import publish
@@ -85,7 +85,7 @@ def test_a_picture_is_read_once_and_published_as_it_was(desk, tiny_atlas, monkey
     with pytest.raises(BadInput, match="plot.png has more than 10 bytes"):
         read_article(desk / "Commas.md", tiny_atlas)
     monkeypatch.undo()
-    monkeypatch.setattr(articles, "MOST_PICTURES", 10)
+    monkeypatch.setattr(resolving, "MOST_PICTURES", 10)
     with pytest.raises(BadInput, match="the pictures up to here have more than 10 bytes"):
         read_article(desk / "Commas.md", tiny_atlas)
 

@@ -15,7 +15,7 @@ from physalis import artifact
 from physalis.errors import BadInput
 from physalis.lab import pages, publishing
 from physalis.lab.checks import Check, Experiment, Finding
-from physalis.lab.experiments import superposition
+from physalis.lab.experiments.toy_models import superposition
 from physalis.lab.pages import Axis, Cells, Dots, Lines, Page, Rule, Series, Slider, Stacks, Vectors, Words, frames
 from physalis.web.lab import publishing as site
 from physalis.web.lab.app import create_lab_app
@@ -132,9 +132,10 @@ def test_what_is_there_is_kept(lab, known, monkeypatch):
 
 
 def test_a_page_is_made_again_when_what_it_stands_on_has_changed():
-    found = publishing.sources("physalis.lab.experiments.geometry", {})
-    assert {"physalis.lab.checks", "physalis.lab.toys.wide", "physalis.lab.toys.descent"} <= set(found)
-    assert "physalis.lab.toys.attention" not in found and "def descend" in found["physalis.lab.toys.descent"]
+    found = publishing.sources("physalis.lab.experiments.toy_models.geometry", {})
+    assert {"physalis.lab.checks", "physalis.lab.toys.superposition.wide", "physalis.lab.toys.descent"} <= set(found)
+    assert "physalis.lab.toys.transformers.attention" not in found
+    assert "def descend" in found["physalis.lab.toys.descent"]
 
 
 def test_a_run_that_stopped_goes_on(known, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from faults import serious
 from test_kill import check_kills
 
 from physalis import artifact
+from physalis.artifact import files
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.web.atlas.histograms import spreads
@@ -178,7 +179,8 @@ def test_a_run_that_stopped_goes_on(tiny_atlas, folder, tmp_path, monkeypatch):
         written.append(path.name)
         write(path, content)
 
-    monkeypatch.setattr(artifact, "write_atomic", stops)
+    for module in (artifact, files):
+        monkeypatch.setattr(module, "write_atomic", stops)
     with pytest.raises(KeyboardInterrupt):
         publish(tiny_atlas, tmp_path, features=SHOWN)
     with pytest.raises(BadInput, match="unfinished"):

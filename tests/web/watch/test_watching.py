@@ -15,6 +15,7 @@ from faults import serious
 from typescript import fields, interfaces
 
 from physalis import artifact, cli, dictionaries
+from physalis.artifact import claims
 from physalis.atlas.build.preview import Preview, preview
 from physalis.atlas.build.profiles import Text
 from physalis.atlas.build.rows import Strings
@@ -126,9 +127,9 @@ def test_looking_keeps_nobody_from_claiming(tmp_path):
 
     def look():
         with open(tmp_path / artifact.LOCK) as lock:
-            assert artifact._lock(lock, artifact.fcntl.LOCK_SH)
+            assert claims._lock(lock, claims.fcntl.LOCK_SH)
             entered.set()
-            time.sleep(artifact.LOOK_S / 10)
+            time.sleep(claims.LOOK_S / 10)
 
     looker = threading.Thread(target=look)
     looker.start()

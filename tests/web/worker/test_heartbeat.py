@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 
 import echoing
 import pytest
@@ -12,7 +13,6 @@ import uvicorn
 from fastapi import Request
 from hanging import until
 from test_relay import Visit
-from tree import TESTS
 
 from physalis.errors import Unavailable
 from physalis.web.server.server import Server
@@ -38,7 +38,7 @@ class Counted(Worker):
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_, "WORKING", echoing.__name__)
-    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(echoing.__file__).parent), prepend=os.pathsep)
     own = Counted(Setting(tmp_path, tmp_path), beat_s=0.01)
     yield own
     own.close()

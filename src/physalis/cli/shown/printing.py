@@ -16,7 +16,7 @@ from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.atlas.records import Example, Feature, Summary
 from physalis.cli.arguments.options import Loading
-from physalis.cli.demo import Made
+from physalis.cli.learning.demo import Made
 from physalis.cli.shown.console import make_console
 from physalis.cli.shown.hints import beside, say_next
 from physalis.codes import StoredCodes

@@ -1,24 +1,11 @@
 """The catalogue of counterexamples: beliefs, and the smallest models in which they are false."""
 
 from physalis.errors import BadInput
-from physalis.lab.counterexamples.ablations import CX_10, CX_11
-from physalis.lab.counterexamples.absorption import CX_03, CX_04
-from physalis.lab.counterexamples.alignment import CX_16
-from physalis.lab.counterexamples.attention import CX_09
 from physalis.lab.counterexamples.base import Counterexample, Gap, Measured, measure
-from physalis.lab.counterexamples.circle import CX_13
-from physalis.lab.counterexamples.circuits import CX_15
-from physalis.lab.counterexamples.compression import CX_21
-from physalis.lab.counterexamples.examples import CX_07, CX_24
-from physalis.lab.counterexamples.faithfulness import CX_17
-from physalis.lab.counterexamples.interference import CX_19
-from physalis.lab.counterexamples.memorization import CX_18
-from physalis.lab.counterexamples.neurons import CX_01, CX_02
-from physalis.lab.counterexamples.patching import CX_08
-from physalis.lab.counterexamples.probes import CX_05, CX_14
-from physalis.lab.counterexamples.reconstruction import CX_06
-from physalis.lab.counterexamples.saturation import CX_12, CX_22
-from physalis.lab.counterexamples.structure import CX_20
+from physalis.lab.counterexamples.dictionaries import CX_03, CX_04, CX_06, CX_13, CX_17, CX_20
+from physalis.lab.counterexamples.interventions import CX_08, CX_10, CX_11, CX_15, CX_16
+from physalis.lab.counterexamples.readings import CX_05, CX_07, CX_09, CX_12, CX_14, CX_22, CX_24
+from physalis.lab.counterexamples.superposition import CX_01, CX_02, CX_18, CX_19, CX_21
 
 COUNTEREXAMPLES: tuple[Counterexample, ...] = (
     CX_01, CX_02, CX_03, CX_04, CX_05, CX_06, CX_07, CX_08, CX_09, CX_10, CX_11, CX_12, CX_13, CX_14, CX_15, CX_16,

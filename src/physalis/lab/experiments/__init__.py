@@ -3,28 +3,18 @@ fail."""
 
 from physalis.errors import BadInput
 from physalis.lab.checks import Check, Experiment
-from physalis.lab.experiments import (
+from physalis.lab.experiments.attention import bigrams, induction, smearing, trigrams
+from physalis.lab.experiments.mechanisms import codes, faithfulness, interference
+from physalis.lab.experiments.memorization import decay, descents, grokking, mislabelled, polygons, repeats
+from physalis.lab.experiments.toy_models import (
     absolute,
     bases,
-    bigrams,
-    codes,
     correlation,
-    decay,
-    descents,
     dynamics,
-    faithfulness,
     geometry,
-    grokking,
-    induction,
-    interference,
-    mislabelled,
     perturbation,
     phases,
-    polygons,
-    repeats,
-    smearing,
     superposition,
-    trigrams,
     triples,
     vulnerability,
 )

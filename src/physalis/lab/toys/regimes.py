@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from physalis.lab.toys.memorization import Memorizers, draw_points, loss_on, memorize
-from physalis.lab.toys.models import dimensionality
+from physalis.lab.toys.superposition.models import dimensionality
 
 N, DENSITY = 1_000, 0.01
 """Hobbhahn's size of the experiment, a tenth of the paper's."""

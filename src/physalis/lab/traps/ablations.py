@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from physalis.lab.counterexamples.ablations import CONSTANT
-from physalis.lab.counterexamples.patching import Mediated
+from physalis.lab.counterexamples.interventions.ablations import CONSTANT
+from physalis.lab.counterexamples.interventions.patching import Mediated
 from physalis.lab.traps.base import Ablation, Outcome, Parted, Trace, Trap, answered, shares
 
 N = 1_000

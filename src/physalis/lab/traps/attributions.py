@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from physalis.lab.counterexamples.ablations import CONSTANT
-from physalis.lab.counterexamples.attention import contributions, head
-from physalis.lab.counterexamples.saturation import saturating, slope
+from physalis.lab.counterexamples.interventions.ablations import CONSTANT
+from physalis.lab.counterexamples.readings.attention import contributions, head
+from physalis.lab.counterexamples.readings.saturation import saturating, slope
 from physalis.lab.traps.base import Attribution, Network, Outcome, Trap, answered, correlation, shares
 
 N = 500

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from physalis.lab.counterexamples.examples import STRENGTHS, rare_and_common
+from physalis.lab.counterexamples.readings.examples import STRENGTHS, rare_and_common
 from physalis.lab.traps.base import Explainer, Outcome, Trap, answered
 
 N = 50_000

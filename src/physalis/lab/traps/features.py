@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Float
 
 from physalis.lab.absorption import absorbing_world, hedging_world
-from physalis.lab.counterexamples.circle import SAMPLES, circle, cross, distinct
-from physalis.lab.counterexamples.reconstruction import LATENTS, TRUE, K, crowded, roomy
+from physalis.lab.counterexamples.dictionaries.circle import SAMPLES, circle, cross, distinct
+from physalis.lab.counterexamples.dictionaries.reconstruction import LATENTS, TRUE, K, crowded, roomy
 from physalis.lab.traps.base import Coder, FeatureFinder, Outcome, Trap, answered, correlation
 from physalis.lab.truth import shares
 from physalis.lab.worlds import World

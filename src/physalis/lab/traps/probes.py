@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from physalis.lab.counterexamples.probes import LENGTH, TOKENS, onions
-from physalis.lab.experiments.codes import STIMULI, compositional, local
+from physalis.lab.counterexamples.readings.probes import LENGTH, TOKENS, onions
+from physalis.lab.experiments.mechanisms.codes import STIMULI, compositional, local
 from physalis.lab.traps.base import Outcome, Predictor, Probe, Trap, answered
 
 N, NOISE = 3_000, 0.02

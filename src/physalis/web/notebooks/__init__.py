@@ -1,1 +1,7 @@
-"""notebooks: pages as widgets (``widgets``), and the way to them where they are not installed (``showing``)."""
+"""notebooks: pages as widgets.
+
+``showing.show`` is the way in, and says what is missing where they are not installed; ``widgets`` are they.
+docs/tables.md has what notebooks show.
+"""
+
+__all__ = ["showing", "widgets"]

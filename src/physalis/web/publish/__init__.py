@@ -1,1 +1,6 @@
-"""publish: an atlas as plain files that any host can show (``site``), and which files there are ours (``written``)."""
+"""publish: an atlas as plain files that any host can show.
+
+``site.publish`` is the way in; ``written`` knows which files there are ours, through every kill. docs/publishing.md.
+"""
+
+__all__ = ["site", "written"]

@@ -1,2 +1,10 @@
-"""server: how pages are answered: rooms under one roof (``rooms``), at an address (``serving``), by a process
-(``server``), and what every page shares."""
+"""server: how pages are answered.
+
+``rooms`` holds them together, ``serving.serve`` shows them at an address until it is interrupted, ``server`` is the
+process; ``answers``, ``packing``, ``shell`` and ``refusals`` are what every page shares. docs/serving.md tells all.
+"""
+
+__all__ = [
+    "answers", "events", "numbers", "packing", "pages", "refusals", "rooms", "server", "serving", "shell", "shortened",
+    "unfit",
+]  # fmt: skip

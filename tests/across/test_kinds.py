@@ -23,6 +23,7 @@ from physalis.comparing.comparison import compare
 from physalis.dead_features import explain_dead_features
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
+from physalis.explanations import explain, program_share
 from physalis.models import TinyConfig, tiny_model
 from physalis.placement.encoding import encoded
 from physalis.placement.origin import recorded
@@ -307,6 +308,36 @@ def test_the_dead_of_every_kind_are_counted(given, name, kind):
     source = recorded(artifact.read(Path(each.folder), "dictionary"), each.reads)
     found = explain_dead_features(each.folder, source, tokens=2_000, steps=0)
     assert found.n_features == FEATURES and 0 <= found.dead["value"] < 1
+
+
+@pytest.mark.parametrize("name, kind", MADE)
+def test_rules_are_learned_of_every_kind(given, model, name, kind, tmp_path):
+    """From the firings that plain torch finds, on the positions of both parts."""
+    each = given(name, kind)
+    d = dictionaries.load(each.folder)
+    x = torch.cat([rows.x.float() for rows in each.source.train.ordered(512)])
+    with torch.no_grad():
+        fires = (d.encode(x).dense(FEATURES) > 0).sum(0)
+    features = fires.argsort(descending=True)[:2].tolist()
+    found = explain(each.folder, each.reads, model, tmp_path / "rules", features=features)
+    assert {said.feature: said.n_fired for said in found} == {f: int(fires[f]) for f in features}
+    assert all(said.size > 0 for said in found) and found.mean.f1.value > 0
+
+
+@pytest.mark.parametrize("name, kind", MADE)
+def test_a_program_has_a_share_where_its_codes_say_all_that_is_written(given, model, name, kind, tmp_path):
+    each = given(name, kind)
+    explain(each.folder, each.reads, model, tmp_path / "rules", features=range(4))
+    measured = [tmp_path / "rules", each.folder, each.reads, model]
+    if kind in ("skip", "layer norm") or name == "CrossLayer":
+        with pytest.raises(BadInput, match="skip path|layer norm|depends on what it wrote before"):
+            program_share(*measured, tokens=256)
+        return
+    share = program_share(*measured, tokens=256)
+    added = {one.name: one.loss.value for one in share.added}
+    assert np.isfinite([*added.values()]).all() and share.features == 4
+    judged = evaluate(each.folder, each.reads, model, out=tmp_path / "evaluation", splice_tokens=256)
+    assert added["true codes"] == pytest.approx(judged.facts["metrics"]["ce_increase"]["value"], abs=1e-4)
 
 
 def test_a_crosscoder_of_several_models_is_refused_in_a_sentence(recordings, model, tiny_text, tmp_path):

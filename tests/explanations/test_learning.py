@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from physalis.errors import BadInput
-from physalis.explanations import Economy, Fields, Rule, Surroundings
+from physalis.explanations import Economy, Rule, Surroundings
+from physalis.explanations.grouping import group
 from physalis.explanations.learning import Corpus, Learner
 
 WORDS = ["map", "list", "tree", "red", "blue", "green", "run", "walk", "the", "a"]
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def text():
     tokens = np.random.default_rng(0).integers(0, len(PIECES), (CONTEXTS, LENGTH))
-    return Surroundings(tokens, PIECES, Fields.of(tokens, PIECES))
+    return Surroundings(tokens, PIECES, group(tokens, PIECES))
 
 
 @pytest.fixture(scope="module")

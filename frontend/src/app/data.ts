@@ -4,6 +4,7 @@ import { written, type Told, type Written } from '../lib/records/articles';
 import type { Commentable } from '../lib/records/comments';
 import type { Kin } from '../lib/records/comparison';
 import type { Said, Writable } from '../lib/records/notes';
+import type { RuleList, RuleOf } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 
@@ -27,6 +28,10 @@ interface Inlined {
   article?: Written;
   families?: boolean;
   family?: Kin;
+  /** Whether there are rules. */
+  ruled?: boolean;
+  rule?: RuleOf | null;
+  rules?: RuleList;
   said?: Said;
 }
 
@@ -82,6 +87,11 @@ export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
 /** A feature's family; nothing where the atlas is served without a tree. */
 export const family = (id: number) => (inlined.families ? once('family', `/api/family/${id}`) : undefined);
+/** Whether features are explained by rules. */
+export const ruled = inlined.ruled ?? false;
+/** A feature's rule; nothing where it was not explained. */
+export const rule = (id: number): Promise<RuleOf | null> | undefined => (ruled ? once('rule', `/api/rules/${id}`) : undefined);
+export const rules = (query: string) => once('rules', `/api/rules${query}`);
 /** What people say of a feature, when its page is opened. */
 export const said = (id: number) => once('said', `/api/notes/features/${id}/said`);
 export const random = () => ask<number>('/api/random');

@@ -7,6 +7,7 @@ import { fromQuery, toQuery, type Question } from '../lib/records/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records/atlas';
 import type { Commentable, Heard, Me, Ruled } from '../lib/records/comments';
 import type { FullList, ListRow, Said, Writable } from '../lib/records/notes';
+import { fromQuery as ruleQuestion, toQuery as ruleQuery, type RuleList, type RuleOf, type RuleQuestion } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 import type ArticleView from '../views/people/Article.svelte';
@@ -18,7 +19,8 @@ import { requests } from './notes';
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin; rule?: RuleOf | null }
+  | { view: 'rules'; list: RuleList; question: RuleQuestion }
   | { view: 'overview'; shown: Overview; record: never }
   | { view: 'map'; feature?: number; query: string }
   | { view: 'steer'; about: Steerable; query: string }
@@ -128,8 +130,18 @@ async function load(path: string): Promise<Page> {
   if (id) {
     // Notes that do not come spoil no page: their panel asks again, and says why.
     const asked = data.notes ? data.said(Number(id)).catch(() => undefined) : undefined;
-    const [feature, summary, said, kin] = await Promise.all([data.feature(Number(id)), data.summary(), asked, data.family(Number(id))]);
-    return { view: 'feature', feature, summary, said, kin };
+    const [feature, summary, said, kin, rule] = await Promise.all([
+      data.feature(Number(id)), data.summary(), asked, data.family(Number(id)), data.rule(Number(id)),
+    ]);
+    return { view: 'feature', feature, summary, said, kin, rule };
+  }
+  if (pathname === '/rules') {
+    if (data.ruled) {
+      const question = ruleQuestion(search);
+      return { view: 'rules', question, list: await data.rules(ruleQuery(question)) };
+    }
+    const how = 'Explain its features, beside the atlas: physalis explain DICTIONARY ACTIVATIONS --out explanations. Then serve it again.';
+    return { view: 'lost', sentence: `There are no rules of this atlas's features. ${how}` };
   }
   if (pathname === '/map') {
     const given = new URLSearchParams(search);
@@ -174,6 +186,7 @@ function titleOf(page: Page): string {
   if (page.view === 'summary') return `${page.summary.name} – physalis`;
   if (page.view === 'list') return `${page.question.query ? `${page.question.query} – ` : ''}Features – physalis`;
   if (page.view === 'feature') return `${page.feature.headline} (${page.feature.id}) – physalis`;
+  if (page.view === 'rules') return 'Rules – physalis';
   if (page.view === 'overview') return `${page.shown.title} – physalis`;
   if (page.view === 'steer') return 'Steer – physalis';
   if (page.view === 'lists') return 'Lists – physalis';

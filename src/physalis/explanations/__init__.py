@@ -1,20 +1,33 @@
 """explanations: what a feature fires on, said by a rule: a small program that reads text and predicts the code.
 
 ``explain`` learns a rule for every feature and judges it on held-out text; ``Explanations`` reads them back;
-``program_share`` measures how much of what a site does the rules do.
+``program_share`` measures how much of what a site does the rules do. Read back without torch.
 """
 
-from physalis.explanations.explained import KIND, Explanations
-from physalis.explanations.explaining import explain
-from physalis.explanations.fields import Fields
-from physalis.explanations.learning import Economy
-from physalis.explanations.leaves import Leaf
-from physalis.explanations.program import Share, program_share
-from physalis.explanations.records import Detection, Explanation
-from physalis.explanations.rules import Clause, Rule
-from physalis.explanations.surroundings import Surroundings
+from typing import TYPE_CHECKING
+
+from physalis.lazy import lazy
+
+if TYPE_CHECKING:
+    from physalis.explanations.explained import KIND, Explanations
+    from physalis.explanations.explaining import explain
+    from physalis.explanations.fields import Fields
+    from physalis.explanations.learning import Economy
+    from physalis.explanations.leaves import Leaf
+    from physalis.explanations.program import Share, program_share
+    from physalis.explanations.records import Detection, Explanation
+    from physalis.explanations.rules import Clause, Rule
+    from physalis.explanations.surroundings import Surroundings
+
+_HOME = {
+    "KIND": "explained", "Clause": "rules", "Detection": "records", "Economy": "learning", "Explanation": "records",
+    "Explanations": "explained", "Fields": "fields", "Leaf": "leaves", "Rule": "rules", "Share": "program",
+    "Surroundings": "surroundings", "explain": "explaining", "program_share": "program",
+}  # fmt: skip
 
 __all__ = [
     "KIND", "Clause", "Detection", "Economy", "Explanation", "Explanations", "Fields", "Leaf", "Rule", "Share",
     "Surroundings", "explain", "program_share",
 ]  # fmt: skip
+
+__getattr__, __dir__ = lazy(__name__, _HOME)

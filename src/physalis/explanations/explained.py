@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -16,11 +16,18 @@ from physalis.errors import BadInput
 from physalis.explanations.fields import Fields
 from physalis.explanations.records import Explanation, Mean
 from physalis.explanations.surroundings import Surroundings
-from physalis.models import Model
 
 KIND = "explanations"
 RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"
 """The rules, a line each; the counts that they are judged by; and what "like" means in them."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A model of text: what is read is known without running it, and so without torch."""
+
+    @property
+    def corpus(self) -> Any: ...
 
 
 class Explanations:
@@ -78,7 +85,7 @@ class Explanations:
         artifact.check_digest(self.folder / FIELDS, self.manifest)
         return Fields.load(self.folder / FIELDS)
 
-    def surroundings(self, text: str, model: Model) -> Surroundings:
+    def surroundings(self, text: str, model: Reads) -> Surroundings:
         """A text of one's own, as the rules read it: ``explanations[12].program.predict(...)`` of it has a code for
         each of its ``tokens``. Raises BadInput for no text."""
         (ids,) = model.corpus.typed([text])

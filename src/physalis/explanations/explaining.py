@@ -21,7 +21,7 @@ from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
 from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, Explanations
-from physalis.explanations.fields import Fields
+from physalis.explanations.grouping import group
 from physalis.explanations.learning import Economy
 from physalis.models import Model
 from physalis.models.text.corpus import Text
@@ -87,7 +87,7 @@ def explain(
             given = StoredCodes.open(out / CODES if codes is None else codes)
             given.require(trained, stored)
             if not (out / FIELDS).exists():
-                fields = Fields.of(stored.tokens[stored.train.contexts], vocabulary, seed=seed)
+                fields = group(stored.tokens[stored.train.contexts], vocabulary, seed=seed)
                 artifact.write_atomic(out / FIELDS, fields.save)
             pieces.prepare(out, stored, vocabulary, seed=seed)
             some = [chosen[i : i + PIECE] for i in range(0, len(chosen), PIECE)]

@@ -4,7 +4,8 @@ Counts are kept by document, in blocks where there are many, so that every score
 mean of many features too: what is alike inside a document repeats in all of its tokens.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class Counts(NamedTuple):
         silent = tokens - fires
         recall = hits / fires if fires else None
         return Detection(
-            f1=Estimate(**sums.estimate()) if said + fires else Estimate(value=0.0, low=None, high=None),
+            f1=_share(sums.estimate()) if said + fires else Estimate(value=0.0, low=None, high=None),
             precision=hits / said if said else None,
             recall=recall,
             balanced_accuracy=(recall + (silent - said + hits) / silent) / 2 if recall is not None and silent else None,
@@ -122,7 +123,13 @@ def mean_f1(counts: Int[np.ndarray, "features 4 blocks"]) -> Estimate:
         without.append(float((2 * hits / np.maximum(1, said + fires)).mean()))
     weights = counts[:, 3].sum(0).astype(float)
     n = float(weights.sum() ** 2 / np.square(weights).sum())
-    return Estimate(**interval_without(value, np.array(without), (len(without), n)))
+    return _share(interval_without(value, np.array(without), (len(without), n)))
+
+
+def _share(measured: Mapping[str, Any]) -> Estimate:
+    """Of what lies between 0 and 1, with its interval inside these."""
+    ends = {end: None if measured[end] is None else min(1.0, max(0.0, measured[end])) for end in ("low", "high")}
+    return Estimate(value=measured["value"], **ends)
 
 
 def mean(explanations: list[Explanation], counts: Int[np.ndarray, "features 3 4 blocks"]) -> Mean:

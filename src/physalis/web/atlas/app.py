@@ -13,6 +13,7 @@
 | /articles/commas | /articles/commas.json | /api/articles/commas, where an article was given |
 | /comments, /invitation | | /api/comments, where there are comments |
 | | | /api/family/12, where a forest was given |
+| /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are rules |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
@@ -42,6 +43,7 @@ from physalis.web.atlas.histograms import Metric, spreads
 from physalis.web.atlas.overviews import overviews_router
 from physalis.web.atlas.query import Question
 from physalis.web.atlas.records import Commentable, Live, Writable
+from physalis.web.atlas.rules import ServedRules, rules_router
 from physalis.web.people.comments import comments_router
 from physalis.web.people.notes import MOST_SHOWN, notes_router, read_only
 from physalis.web.server.answers import as_json
@@ -60,10 +62,11 @@ def create_app(
     comments: Database | None = None,
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
+    rules: ServedRules | None = None,
 ) -> FastAPI:
     """The server of one atlas, with the notes and ``comments`` about it, otherwise as ``atlas_room``."""
     people = Annotations(notes, comments)
-    return app_of([atlas_room(atlas, live, people, author=author, forest=forest, articles=articles)])
+    return app_of([atlas_room(atlas, live, people, author=author, forest=forest, articles=articles, rules=rules)])
 
 
 def atlas_room(
@@ -74,13 +77,15 @@ def atlas_room(
     author: str | None = None,
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
+    rules: ServedRules | None = None,
     prefix: str = "",
 ) -> Room:
     """The pages of one atlas, of what can be done with its model, where there is one (``web.atlas.live.beside``), and
     of what ``people`` wrote about it. ``author`` is in whose name visitors write notes; without one they only read.
     Comments are written by who was invited, which needs the checks of ``web.guard.guard`` around the app. Of a
     ``forest`` that the dictionary has a place in, each feature's page shows its family. ``articles`` are Markdown files
-    about the atlas, as ``web.articles.articles`` reads them; comments can hang on their words and figures.
+    about the atlas, as ``web.articles.articles`` reads them; comments can hang on their words and figures. ``rules``
+    say of features where they fire: each is on its feature's page, and all are on a page of their own.
 
     Raises BadInput if the pages were not built, if the forest has no place for the atlas's dictionary, or if an article
     does not resolve."""
@@ -93,6 +98,8 @@ def atlas_room(
     beside: dict[str, str] = {}
     if kin_of:
         beside["families"] = "true"
+    if rules:
+        beside["ruled"] = "true"
     if live:
         beside |= {"steering": live.steering.model_dump_json(), "trying": live.trying.model_dump_json()}
     if notes:
@@ -108,6 +115,9 @@ def atlas_room(
         records = {"summary": told.summary().model_dump_json()}
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
+        if rules:
+            rule = rules.of(id)
+            records["rule"] = "null" if rule is None else rule.model_dump_json()
         if notes:
             with suppress(Unavailable):  # the page asks for them then, and shows why there are none
                 records["said"] = notes.said(id, most=MOST_SHOWN).model_dump_json()
@@ -124,6 +134,8 @@ def atlas_room(
     ]  # fmt: skip
     if kin_of:
         routers.append(family_router(kin_of))
+    if rules:
+        routers.append(rules_router(rules, page))
     if shelf.told:
         routers.append(articles_router(shelf, page))
     if live:

@@ -14,6 +14,7 @@ from physalis.comparing import Forest
 from physalis.errors import BadInput
 from physalis.people.annotations import Annotations
 from physalis.web.atlas.app import atlas_room
+from physalis.web.atlas.rules import ServedRules
 from physalis.web.comparison.serving import comparison_room, open_compared
 from physalis.web.contents import records
 from physalis.web.contents.finding import Found, around, find, find_others
@@ -163,8 +164,9 @@ def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None)
         where = (people.notes is not None, beside.device, beside.dtype)
         live = relayed(Worker(Setting(found.folder, Path(beside.dictionary), recorded, *where)))
     return atlas_room(
-        atlas, live, people, author=beside.author, forest=forest, articles=beside.articles, prefix=found.prefix
-    )
+        atlas, live, people, author=beside.author, forest=forest, articles=beside.articles,
+        rules=ServedRules.beside(atlas), prefix=found.prefix,
+    )  # fmt: skip
 
 
 def _of_other(found: Found, atlases: Sequence[Atlas]) -> Room:

@@ -1,0 +1,71 @@
+// What rules say of features: physalis.web.atlas.rules.
+import type { Estimate, Histogram } from './atlas';
+
+export interface RuleOf {
+  feature: number;
+  clauses: { leaves: string[]; level: number }[];
+  in_words: string;
+  size: number;
+  f1: Estimate;
+  f1_strong: Estimate;
+  f1_token: number;
+  precision: number | null;
+  recall: number | null;
+  n_held_out: number;
+  mean_f1: number;
+}
+
+export interface RuleRow {
+  id: number;
+  headline: string;
+  rule: string;
+  size: number;
+  f1: number;
+  f1_strong: number;
+  f1_token: number;
+  n_held_out: number;
+}
+
+export interface RuleList {
+  rows: RuleRow[];
+  total: number;
+  offset: number;
+  mean: { f1: Estimate; f1_strong: Estimate; f1_token: Estimate; at_least_80: number; size: number; features: number };
+  spread: Histogram;
+}
+
+export interface RuleQuestion {
+  query: string;
+  sort: string;
+  descending: boolean;
+  offset: number;
+}
+
+/** "?query=import&sort=gain": only what differs from asking for everything. */
+export function toQuery(asked: RuleQuestion): string {
+  const out = new URLSearchParams();
+  if (asked.query) out.set('query', asked.query);
+  if (asked.sort !== 'f1') out.set('sort', asked.sort);
+  if (!asked.descending) out.set('descending', 'false');
+  if (asked.offset) out.set('offset', String(asked.offset));
+  const text = out.toString();
+  return text && `?${text}`;
+}
+
+export function fromQuery(search: string): RuleQuestion {
+  const given = new URLSearchParams(search);
+  return {
+    query: given.get('query') ?? '',
+    sort: given.get('sort') ?? 'f1',
+    descending: given.get('descending') !== 'false',
+    offset: Number(given.get('offset') ?? 0) || 0,
+  };
+}
+
+/** A leaf in parts: words of the language, and the text that stands between quotation marks. */
+export function parts(leaf: string): { text: string; quoted: boolean }[] {
+  return leaf
+    .split(/("(?:[^"\\]|\\.)*")/)
+    .filter(Boolean)
+    .map((part) => (part.startsWith('"') ? { text: JSON.parse(part) as string, quoted: true } : { text: part, quoted: false }));
+}

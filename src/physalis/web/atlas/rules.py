@@ -1,0 +1,200 @@
+"""rules: what rules say of an atlas's features: /rules, the page of them all, and /api/rules/12, that of one feature.
+
+They are read from the folder that ``explain`` wrote beside the atlas, and say of each how far it is true.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from physalis import artifact
+from physalis.atlas import Atlas
+from physalis.atlas.records import Estimate, Histogram, Record
+from physalis.errors import BadInput
+from physalis.explanations.explained import KIND, Explanations
+from physalis.explanations.records import Explanation, Mean
+from physalis.web.atlas.query import LAST, LONGEST, MOST_ROWS
+from physalis.web.server.answers import as_json
+from physalis.web.server.numbers import NUMBER
+from physalis.web.server.pages import Pages
+
+BINS = 20
+ENOUGH = 10
+"""Held-out firings of a feature below which the F1 of its rule says little: a list does not begin with such."""
+
+Sort = Literal["f1", "f1_strong", "gain", "size", "feature"]
+"""gain: by how much a rule beats the best single token."""
+
+
+class RuleClause(Record):
+    """Leaves that are all true, as they are written, and the activation to be expected there."""
+
+    leaves: list[str]
+    level: float
+
+
+class RuleOf(Record):
+    """The rule of one feature, and how far it is true."""
+
+    feature: int
+    clauses: list[RuleClause]
+    """Of which the first that holds says the activation."""
+    in_words: str
+    size: int
+    f1: Estimate
+    """Of all firings against silence, on held-out documents."""
+    f1_strong: Estimate
+    """Of the stronger half of the firings against silence."""
+    f1_token: float
+    """Of the best single token."""
+    precision: float | None
+    recall: float | None
+    n_held_out: int
+    """Held-out tokens on which the feature fires."""
+    mean_f1: float
+    """Of all features that were explained."""
+
+
+class RuleRow(Record):
+    """A rule in a list."""
+
+    id: int
+    headline: str
+    rule: str
+    size: int
+    f1: float
+    f1_strong: float
+    f1_token: float
+    n_held_out: int
+
+
+class RuleList(Record):
+    """Some of the rules, and how good all of them are."""
+
+    rows: list[RuleRow]
+    total: int
+    """How many match."""
+    offset: int
+    mean: Mean
+    spread: Histogram
+    """Of the F1 of features that fire in the held-out text."""
+
+
+class RuleQuestion(BaseModel):
+    """What the list of rules is asked, as its address says it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field("", max_length=LONGEST)
+    """Every word of it stands in the rule or in the feature's headline."""
+    sort: Sort = "f1"
+    descending: bool = True
+    offset: int = Field(0, ge=0, le=LAST)
+    limit: int = Field(50, ge=0, le=MOST_ROWS)
+
+
+class ServedRules:
+    """The explanations of an atlas's features."""
+
+    def __init__(self, found: Explanations, atlas: Atlas) -> None:
+        """Raises BadInput if they are of another dictionary than the atlas."""
+        if found.manifest.inputs.get("dictionary") != atlas.manifest.inputs.get("dictionary"):
+            raise BadInput(f"{found.folder} explains another dictionary than that of {atlas.folder}. Explain that one.")
+        self.found = found
+        self._rows = atlas.kept(lambda: _rows(found, atlas))
+
+    @classmethod
+    def beside(cls, atlas: Atlas) -> "ServedRules | None":
+        """Those of the atlas's dictionary in a folder beside it: of most features, where there are several; None
+        without any."""
+        found, hash = [], atlas.manifest.inputs.get("dictionary")
+        for folder in sorted(atlas.folder.resolve().parent.iterdir()):
+            if artifact.kind_of(folder) != KIND:
+                continue
+            with suppress(BadInput):  # the atlas is shown without them; `physalis verify` says what is damaged
+                each = Explanations.open(folder)
+                if hash is not None and each.manifest.inputs.get("dictionary") == hash:
+                    found.append(each)
+        return cls(max(found, key=len), atlas) if found else None
+
+    def of(self, feature: int) -> RuleOf | None:
+        """A feature's rule; None where it was not explained."""
+        if feature not in self._rows():
+            return None
+        said = self.found[feature]
+        return RuleOf(
+            feature=feature,
+            clauses=[
+                RuleClause(leaves=[str(leaf) for leaf in clause.leaves], level=clause.level)
+                for clause in said.program.clauses
+            ],
+            in_words=said.program.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
+            f1_token=said.token.f1.value, precision=said.detection.precision, recall=said.detection.recall,
+            n_held_out=said.n_held_out, mean_f1=self.found.mean.f1.value,
+        )  # fmt: skip
+
+    def list(self, asked: RuleQuestion) -> RuleList:
+        """Those that match, best first unless asked otherwise; what was judged on few firings comes after the rest."""
+        words = asked.query.casefold().split()
+        matching = [
+            row for row in self._rows().values()
+            if all(word in row.rule.casefold() or word in row.headline.casefold() for word in words)
+        ]  # fmt: skip
+        key: Callable[[RuleRow], float] = {
+            "f1": lambda row: row.f1, "f1_strong": lambda row: row.f1_strong, "gain": lambda row: row.f1 - row.f1_token,
+            "size": lambda row: row.size, "feature": lambda row: row.id,
+        }[asked.sort]  # fmt: skip
+        turn = -1 if asked.descending else 1
+        by_number = asked.sort in ("size", "feature")
+        order = sorted(matching, key=lambda row: (row.n_held_out < ENOUGH and not by_number, turn * key(row), row.id))
+        return RuleList(
+            rows=order[asked.offset : asked.offset + asked.limit], total=len(order), offset=asked.offset,
+            mean=self.found.mean, spread=self._spread,
+        )  # fmt: skip
+
+    @cached_property
+    def _spread(self) -> Histogram:
+        scores = [row.f1 for row in self._rows().values() if row.n_held_out]
+        counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
+        return Histogram(edges=edges.tolist(), counts=counts.tolist())
+
+
+def _rows(found: Explanations, atlas: Atlas) -> dict[int, RuleRow]:
+    every = list(found)
+    names = (row.headline for row in atlas.rows([each.feature for each in every]))
+    return {each.feature: _row(each, name) for each, name in zip(every, names, strict=True)}
+
+
+def _row(said: Explanation, headline: str) -> RuleRow:
+    return RuleRow(
+        id=said.feature, headline=headline, rule=said.rule, size=said.size, f1=said.detection.f1.value,
+        f1_strong=said.strong.f1.value, f1_token=said.token.f1.value, n_held_out=said.n_held_out,
+    )  # fmt: skip
+
+
+def rules_router(rules: ServedRules, page: Pages) -> APIRouter:
+    """The page of all rules, and each as JSON."""
+    router = APIRouter()
+
+    @router.get("/api/rules", response_model=RuleList)
+    @router.get("/rules.json", include_in_schema=False)
+    def listed(asked: Annotated[RuleQuestion, Query()]) -> Response:
+        """One page of the rules that match."""
+        return as_json(rules.list(asked))
+
+    @router.get(f"/api/rules/{{id:{NUMBER}}}")
+    def rule(id: int) -> RuleOf | None:
+        """The rule of a feature, and how far it is true; null where it was not explained."""
+        return rules.of(id)
+
+    @router.get("/rules", include_in_schema=False)
+    def rules_page(asked: Annotated[RuleQuestion, Query()]) -> HTMLResponse:
+        return page("Rules – physalis", rules=rules.list(asked).model_dump_json())
+
+    return router

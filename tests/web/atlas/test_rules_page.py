@@ -1,0 +1,127 @@
+"""Rules on the pages of an atlas: the panel of a feature, the page of all, and what is read beside an atlas."""
+
+import re
+import shutil
+
+import pytest
+from browsing import expect, fits, serving
+from fastapi.testclient import TestClient
+from faults import serious
+
+from physalis import Atlas
+from physalis.errors import BadInput
+from physalis.explanations import Explanations, explain
+from physalis.web import create_app
+from physalis.web.atlas.rules import ENOUGH, RuleQuestion, ServedRules
+from physalis.web.contents.opening import open_app
+
+EXPLAINED = range(0, 64, 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, tiny_activations, tiny_dictionary, tiny_atlas, tmp_path_factory):
+    """An atlas, and beside it the rules of every other feature."""
+    folder = tmp_path_factory.mktemp("ruled")
+    shutil.copytree(tiny_atlas.folder, folder / "atlas")
+    explain(tiny_dictionary, tiny_activations, tiny, folder / "explanations", features=EXPLAINED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rules(folder):
+    found = ServedRules.beside(Atlas.open(folder / "atlas"))
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    return TestClient(open_app(folder / "atlas"), base_url="http://localhost")
+
+
+def test_they_are_found_beside_an_atlas(folder, rules, client):
+    assert [each.feature for each in rules.found] == [*EXPLAINED]
+    assert client.get("/api/rules").json()["total"] == len(EXPLAINED)
+    assert '"ruled":true' in client.get("/").text
+
+
+def test_an_atlas_without_any_has_no_page_of_them(tiny_atlas):
+    assert ServedRules.beside(tiny_atlas) is None
+    client = TestClient(create_app(tiny_atlas), base_url="http://localhost")
+    assert client.get("/api/rules").status_code == 404 and "ruled" not in client.get("/").text
+
+
+def test_damaged_ones_and_those_of_others_are_passed_over(folder, tmp_path):
+    shutil.copytree(folder / "atlas", tmp_path / "atlas")
+    shutil.copytree(folder / "explanations", tmp_path / "damaged")
+    with (tmp_path / "damaged" / "rules.jsonl").open("a") as file:
+        file.write("{}\n")
+    assert ServedRules.beside(Atlas.open(tmp_path / "atlas")) is None
+    shutil.copytree(folder / "explanations", tmp_path / "other")
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.write_text(re.sub(r'("dictionary": ")[0-9a-f]{64}', r"\g<1>" + "0" * 64, manifest.read_text()))
+    atlas = Atlas.open(tmp_path / "atlas")
+    assert ServedRules.beside(atlas) is None
+    with pytest.raises(BadInput, match="another dictionary"):
+        ServedRules(Explanations.open(tmp_path / "other"), atlas)
+
+
+def test_a_rule_is_told_as_it_is_kept(rules, client):
+    for each in rules.found:
+        told = client.get(f"/api/rules/{each.feature}").json()
+        said = " or ".join(f"{' and '.join(c['leaves'])} = {c['level']:.3g}" for c in told["clauses"]) or "never"
+        assert said == each.rule and told["in_words"] == each.program.in_words()
+        assert told["f1"] == each.detection.f1.model_dump() and told["f1_token"] == each.token.f1.value
+        assert told["mean_f1"] == rules.found.mean.f1.value
+    assert client.get("/api/rules/1").json() is None
+    assert '"rule":null' in client.get("/features/1").text and '"rule":{' in client.get("/features/2").text
+
+
+@pytest.mark.parametrize("sort", ["f1", "f1_strong", "gain", "size", "feature"])
+def test_they_are_sorted_both_ways(rules, sort):
+    key = {"gain": lambda row: row.f1 - row.f1_token, "feature": lambda row: row.id}.get(
+        sort, lambda r: getattr(r, sort)
+    )
+    for descending in (True, False):
+        rows = rules.list(RuleQuestion(sort=sort, descending=descending)).rows
+        judged = [key(row) for row in rows if row.n_held_out >= ENOUGH or sort in ("size", "feature")]
+        assert judged == sorted(judged, reverse=descending) and len(rows) == len(EXPLAINED)
+        if sort == "f1":
+            few = [row.n_held_out < ENOUGH for row in rows]
+            assert few == sorted(few)  # one of two hits says little, and does not come first
+
+
+def test_they_are_searched_and_paged(rules, client):
+    every = rules.list(RuleQuestion()).rows
+    word = re.search(r'[a-z]+(?= ")', every[0].rule)[0]
+    found = rules.list(RuleQuestion(query=word.upper()))
+    assert {row.id for row in found.rows} == {
+        row.id for row in every if word in f"{row.rule} {row.headline}".casefold()
+    }
+    assert rules.list(RuleQuestion(query="no such words")).total == 0
+    two = rules.list(RuleQuestion(offset=2, limit=2))
+    assert two.rows == every[2:4] and two.total == len(every)
+    assert sum(two.spread.counts) == sum(row.n_held_out > 0 for row in every)
+    for wrong in ("sort=nothing", "offset=-1", "limit=9999", "colour=red"):
+        assert client.get(f"/api/rules?{wrong}").status_code == 422
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light"), (390, "dark")])
+def test_rules_are_read(browse, folder, rules, width, scheme):
+    best = rules.list(RuleQuestion()).rows[0]
+    with serving(open_app(folder / "atlas")) as site:
+        page = browse(site, "/rules", width, scheme)
+        expect(page.get_by_role("status")).to_contain_text(f"{len(EXPLAINED)} rules")
+        assert fits(page, width) and serious(page) == []
+        page.get_by_role("searchbox", name="Search rules").fill("no such words")
+        expect(page.get_by_text("No rule matches")).to_be_visible()
+        page.get_by_role("searchbox", name="Search rules").fill("")
+        page.locator("main ol > li a").first.click()
+        expect(page).to_have_url(f"{site}/features/{best.id}")
+        panel = page.get_by_role("figure", name="Rule", exact=True)
+        expect(panel).to_contain_text(f"{best.f1:.3f}".lstrip("0"))
+        assert fits(page, width) and serious(page) == []
+        page.keyboard.press("j")  # the next has none
+        expect(page).to_have_url(f"{site}/features/{best.id + 1}")
+        expect(panel).to_have_count(0)

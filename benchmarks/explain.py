@@ -4,7 +4,8 @@ beside the best single token, tables of the last tokens, rules of other features
     python benchmarks/explain.py --json                      # the first run makes a demo (minutes); later ones reuse it
     python benchmarks/explain.py --demo physalis-demo --features 300 --other ../shared/data/text/wikitext2-valid.txt
 
-One object: what is not measured is null. The model with shuffled weights is not yet measured.
+One object: what is not measured is null. The model with shuffled weights is recorded on the demo's text, and a
+dictionary like the demo's is trained on it and explained (minutes).
 """
 
 import argparse
@@ -16,12 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from physalis import artifact
 from physalis.activations import Activations
 from physalis.codes import StoredCodes, encode
+from physalis.dictionaries import make
 from physalis.explanations import Explanations, Rule, Surroundings, explain, program_share
-from physalis.models import Model, load_model
+from physalis.models import Model, load_model, shuffled
 from physalis.recording import record
 from physalis.site import Site
+from physalis.training import train
 
 CACHE = Path("~/.cache/physalis/benchmarks/explain").expanduser()
 OTHER_TOKENS = 100_000
@@ -82,7 +86,7 @@ def tables_of(found: Explanations, codes: StoredCodes, acts: Activations) -> dic
     return {"f1_tables": float(np.mean(all_, 0).max()), "f1_tables_strong": float(np.mean(strong, 0).max())}
 
 
-def shuffled(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray, seed: int) -> float:
+def of_others(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray, seed: int) -> float:
     """Mean F1 of rules that are given to other features."""
     every = [each for each in found if each.n_held_out]
     order = np.random.default_rng(seed).permutation(len(every))
@@ -109,6 +113,19 @@ def on_other_text(found: Explanations, demo: Path, model: Model, source: str, fo
     return float(np.mean(scores))
 
 
+def of_shuffled(demo: Path, model: Model, features: int, folder: Path) -> float:
+    """Mean F1 of rules of a dictionary like the demo's, trained on the same text read by a model whose weights are
+    shuffled."""
+    of, trained = artifact.read(demo / "activations", "activations"), artifact.read(demo / "dictionary", "dictionary")
+    site, tokens = Site.parse(of.config["site"]), of.facts["n_train"] + of.facts["n_held_out"]
+    control = shuffled(model)
+    (acts,) = record(control, "stdlib", [site], [folder / "activations"], tokens=tokens)
+    config = make(trained.config["architecture"], trained.config["dictionary"]).config
+    train(acts, [config], [folder / "dictionary"], epochs=trained.config["training"]["epochs"])
+    some = np.random.default_rng(0).choice(config.n_features, features, replace=False).tolist()
+    return explain(folder / "dictionary", acts, control, folder / "rules", features=some, workers=2).mean.f1.value
+
+
 def vocabulary(model: Model) -> list:
     return model.corpus.pieces(range(max(model.corpus.ids) + 1))
 
@@ -118,6 +135,7 @@ def main() -> None:
     parser.add_argument("--demo", type=Path, help="folder that `physalis demo` wrote")
     parser.add_argument("--features", type=int, help="how many, at random; all unless given")
     parser.add_argument("--other", help="text of another kind")
+    parser.add_argument("--control", type=int, default=300, help="features of the shuffled model; 0 for none")
     parser.add_argument("--share", type=int, default=16_384, help="held-out tokens for the program's share; 0 for none")
     parser.add_argument("--out", type=Path, default=CACHE / "out", help="folder to work in; what is there is reused")
     parser.add_argument("--json", action="store_true")
@@ -137,11 +155,12 @@ def main() -> None:
     took = time.perf_counter() - started
     text, held = Surroundings(acts.tokens, vocabulary(model), found.fields), np.sort(acts.held_out.at)
     mean = found.mean
+    control = of_shuffled(demo, model, args.control, args.out / "shuffled") if args.control else None
     said = {
         "features_per_minute": len(found) / took * 60 if is_new else None,
         "f1": mean.f1.value, "f1_low": mean.f1.low, "f1_high": mean.f1.high, "f1_strong": mean.f1_strong.value,
         "leaves_median": mean.size, "f1_token": mean.f1_token.value, **tables_of(found, codes, acts),
-        "f1_shuffled_rules": shuffled(found, codes, text, held, 0), "f1_shuffled_model": None,
+        "f1_shuffled_rules": of_others(found, codes, text, held, 0), "f1_shuffled_model": control,
         "f1_other_text": args.other and on_other_text(found, demo, model, args.other, args.out / "other"),
         "share_f1_80": mean.at_least_80, "program": [],
     }  # fmt: skip

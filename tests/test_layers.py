@@ -23,7 +23,7 @@ LATE = {
     "__init__.py",
     "__main__.py",
     "lazy.py",
-    *(f"{room}/__init__.py" for room in ("corpora", "lab", "models", "training")),
+    *(f"{room}/__init__.py" for room in ("corpora", "explanations", "lab", "models", "training")),
     "web/server/serving.py",
     "web/contents/opening.py",
     "web/notebooks/showing.py",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from physalis.models.hooks import Write
     from physalis.models.inspection import Inspection, inspect_model
     from physalis.models.model import Model
+    from physalis.models.shuffling import shuffled
     from physalis.models.sites.places import ModelSite
     from physalis.models.sources.loading import announced, load_corpus, load_model, load_tokenizer
     from physalis.models.sources.packages import cache_folder
@@ -27,14 +28,15 @@ _HOME = {
     "check_context": "text.packing", "check_enough": "text.packing", "family_of": "families",
     "first_token": "text.packing", "inspect_model": "inspection", "load_corpus": "sources.loading",
     "load_model": "sources.loading", "load_tokenizer": "sources.loading", "pack": "text.packing",
-    "packed": "text.packing", "tiny_model": "tiny",
+    "packed": "text.packing", "shuffled": "shuffling", "tiny_model": "tiny",
 }  # fmt: skip
 """Name to the module that defines it."""
 
 __all__ = [
     "FAMILIES", "ByteTokenizer", "Family", "Frozen", "Inspection", "Model", "ModelSite", "Packed", "Tiny", "TinyConfig",
     "Write", "announced", "cache_folder", "check_context", "check_enough", "family_of", "first_token",
-    "inspect_model", "load_corpus", "load_model", "load_tokenizer", "pack", "packed", "tiny_model",
+    "inspect_model", "load_corpus", "load_model", "load_tokenizer", "pack", "packed",
+    "shuffled", "tiny_model",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -249,7 +249,7 @@ def test_options_are_keywords_or_a_record(tiny_activations, tmp_path):
     ):
         with pytest.raises(BadInput, match=said):
             Training(**wrong)
-    with pytest.raises(BadInput, match="at least 1, a learning rate above 0; received 512, 0 and None"):
+    with pytest.raises(BadInput, match="epochs is at least 1; received 0"):
         Training(batch_size=512, epochs=0)
 
 

@@ -22,10 +22,9 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.epochs < 1 or not (self.lr is None or 0 < self.lr < float("inf")):
-            asked = f"received {self.batch_size}, {self.epochs} and {self.lr}"
-            raise BadInput(f"A batch size and a number of epochs are at least 1, a learning rate above 0; {asked}.")
-        least = {"warmup": 0, "dead_after": 0, "seed": 0}
+        if not (self.lr is None or 0 < self.lr < float("inf")):
+            raise BadInput(f"A learning rate is a finite number above 0; received lr={self.lr}.")
+        least = {"batch_size": 1, "epochs": 1, "warmup": 0, "dead_after": 0, "seed": 0}
         for name, low in least.items():
             if (value := getattr(self, name)) is not None and value < low:
                 raise BadInput(f"{name} is at least {low}; received {value}.")

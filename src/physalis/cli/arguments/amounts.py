@@ -31,7 +31,8 @@ class Range:
         """Raises ValueError, with the range in words."""
         for each in value if isinstance(value, list | tuple) else [value]:
             if each is not None and not (self.least <= each <= self.most and self.above < each < self.below):
-                raise ValueError(f"It must be {self}.")
+                finite = "" if math.isfinite(each) else "a finite number, "
+                raise ValueError(f"It must be {finite}{self}.")
 
     def __str__(self) -> str:
         low = f"at least {self.least:,g}" if self.least > -math.inf else ""

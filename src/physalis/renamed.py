@@ -14,6 +14,7 @@ ROOMS = {
     "cli.shown.features": "contrasts dead_features explained steered",
     "cli.shown.lab": "checks counterexamples findings",
     "comparing.similarity": "chance codes counts directions matching parents",
+    "explanations.language": "fields leaves rules scanning surroundings vocabulary",
     "lab.counterexamples.dictionaries": "absorption circle faithfulness reconstruction structure",
     "lab.counterexamples.interventions": "ablations alignment circuits patching",
     "lab.counterexamples.readings": "attention examples probes saturation",

@@ -11,18 +11,19 @@ from physalis.lazy import lazy
 if TYPE_CHECKING:
     from physalis.explanations.explained import KIND, Explanations
     from physalis.explanations.explaining import explain
-    from physalis.explanations.fields import Fields
+    from physalis.explanations.language.fields import Fields
+    from physalis.explanations.language.leaves import Leaf
+    from physalis.explanations.language.rules import Clause, Rule
+    from physalis.explanations.language.surroundings import Surroundings
     from physalis.explanations.learning import Economy
-    from physalis.explanations.leaves import Leaf
     from physalis.explanations.program import Share, program_share
     from physalis.explanations.records import Detection, Explanation
-    from physalis.explanations.rules import Clause, Rule
-    from physalis.explanations.surroundings import Surroundings
 
 _HOME = {
-    "KIND": "explained", "Clause": "rules", "Detection": "records", "Economy": "learning", "Explanation": "records",
-    "Explanations": "explained", "Fields": "fields", "Leaf": "leaves", "Rule": "rules", "Share": "program",
-    "Surroundings": "surroundings", "explain": "explaining", "program_share": "program",
+    "KIND": "explained", "Clause": "language.rules", "Detection": "records", "Economy": "learning",
+    "Explanation": "records", "Explanations": "explained", "Fields": "language.fields", "Leaf": "language.leaves",
+    "Rule": "language.rules", "Share": "program", "Surroundings": "language.surroundings", "explain": "explaining",
+    "program_share": "program",
 }  # fmt: skip
 
 __all__ = [

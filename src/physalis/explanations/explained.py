@@ -13,9 +13,9 @@ from physalis import artifact
 from physalis.artifact import MISFIT, Manifest
 from physalis.display import tables
 from physalis.errors import BadInput
-from physalis.explanations.fields import Fields
+from physalis.explanations.language.fields import Fields
+from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.records import Explanation, Mean
-from physalis.explanations.surroundings import Surroundings
 
 KIND = "explanations"
 RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"

@@ -14,8 +14,8 @@ from scipy.sparse.linalg import svds
 from sklearn.cluster import KMeans
 
 from physalis.corpora.characters import Piece, alone
-from physalis.explanations.fields import GRAINS, Fields
-from physalis.explanations.vocabulary import lexeme
+from physalis.explanations.language.fields import GRAINS, Fields
+from physalis.explanations.language.vocabulary import lexeme
 
 NEAR = (-2, -1, 1, 2)
 GRAMS = (2, 3, 4)

@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float32, Int
 from numba import njit
 
 from physalis.errors import BadInput
-from physalis.explanations.leaves import Leaf
-from physalis.explanations.rules import Clause, Rule
-from physalis.explanations.surroundings import Column, Surroundings
+from physalis.explanations.language.leaves import Leaf
+from physalis.explanations.language.rules import Clause, Rule
+from physalis.explanations.language.surroundings import Column, Surroundings
 
 BEAM = 6
 """Leaves that are tried with others: so many that gain most alone, and so many that tell most of where it fires (FOIL's

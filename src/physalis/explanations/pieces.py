@@ -15,11 +15,11 @@ from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
 from physalis.explanations.explained import FIELDS
-from physalis.explanations.fields import Fields
+from physalis.explanations.language.fields import Fields
+from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.learning import Corpus, Economy, Learner
 from physalis.explanations.records import Explanation
 from physalis.explanations.scores import Held, Judged
-from physalis.explanations.surroundings import Surroundings
 from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 

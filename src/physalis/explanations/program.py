@@ -20,8 +20,8 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.evaluation.splicing import MEAN, Placed, Splicer, Unspliceable
 from physalis.explanations.explained import Explanations
-from physalis.explanations.rules import Rule
-from physalis.explanations.surroundings import Surroundings
+from physalis.explanations.language.rules import Rule
+from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.tables import NAMES, token_tables
 from physalis.metrics import Ratio, Sums, difference
 from physalis.models import Model

@@ -1,7 +1,7 @@
 """records: what is stored of an explanation: a feature's rule, and how well it tells where the feature fires."""
 
 from physalis.atlas.records import Estimate, Record
-from physalis.explanations.rules import Rule
+from physalis.explanations.language.rules import Rule
 
 
 class Detection(Record):

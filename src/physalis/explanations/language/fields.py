@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from physalis.corpora.characters import Piece, alone
-from physalis.explanations.leaves import TOKEN_KINDS, Kind
+from physalis.explanations.language.leaves import TOKEN_KINDS, Kind
 
 GRAINS: dict[Kind, int] = dict(zip(TOKEN_KINDS[-3:], (8, 32, 128), strict=True))
 """Tokens in a group, on average."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from physalis.errors import BadInput
 from physalis.explanations import Clause, Leaf, Rule, Surroundings
-from physalis.explanations.leaves import FARTHEST, PLACE_KINDS, TOKEN_KINDS
+from physalis.explanations.language.leaves import FARTHEST, PLACE_KINDS, TOKEN_KINDS
 
 PIECES = [" the", " map", " maps", "Map", "(", ")", ' "', '"', "\n", "def", " moving", "7", b"\xe2\x80", "    ", ","]
 NUMBER = {piece: number for number, piece in enumerate(PIECES)}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from physalis.explanations.leaves import Kind
+from physalis.explanations.language.leaves import Kind
 
 PLACES = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16}
 """Which places at the start of a context are told from the rest, and the last token of each."""

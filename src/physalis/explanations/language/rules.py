@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from physalis.errors import BadInput
-from physalis.explanations.leaves import PATTERN, Leaf, leaf_of
-from physalis.explanations.surroundings import Surroundings
+from physalis.explanations.language.leaves import PATTERN, Leaf, leaf_of
+from physalis.explanations.language.surroundings import Surroundings
 
 _LEVEL = re.compile(r" = (?P<level>\d+(?:\.\d+)?(?:e[+-]\d+)?)")
 

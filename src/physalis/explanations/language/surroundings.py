@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from physalis.corpora.characters import Piece
-from physalis.explanations import vocabulary
-from physalis.explanations.fields import Fields
-from physalis.explanations.leaves import FARTHEST, PLACE_KINDS, TOKEN_KINDS, Kind, Leaf
-from physalis.explanations.scanning import scan
+from physalis.explanations.language import vocabulary
+from physalis.explanations.language.fields import Fields
+from physalis.explanations.language.leaves import FARTHEST, PLACE_KINDS, TOKEN_KINDS, Kind, Leaf
+from physalis.explanations.language.scanning import scan
 
 NOTHING = -1
 """In a column: there is nothing of the kind here."""

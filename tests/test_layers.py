@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
     "__init__", "arguments/early", "arguments/options", "atlases", "comments", "comparing", "exchanging", "explaining",
-    "lab", "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering",
+    "judging", "lab", "demo_process", "machine", "notes", "publishing", "recording", "searching", "serving", "steering",
     "training", "verifying",
 )  # fmt: skip
 LATE = {

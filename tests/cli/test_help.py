@@ -33,8 +33,7 @@ from physalis.training.options import FinetuningOptions, TrainingOptions, stored
 
 ROOM = 76
 """Columns inside a panel of a terminal of 80."""
-NOT_OF_THE_FUNCTION = {
-    "activations", "all", "article", "atlas", "author", "device", "dictionary", "dtype", "edit", "feature", "features",
+NOT_OF_THE_FUNCTION = {"task", "beside", "activations", "all", "article", "atlas", "author", "device", "dictionary", "dtype", "edit", "feature", "features",
     "field", "from_", "here_file", "host", "json", "k", "message", "model", "origin", "out", "port", "reads", "serve",
     "settings", "share", "site", "site_out", "skip", "strength", "text", "there_file", "tokens", "writes",
 }  # fmt: skip

@@ -21,6 +21,7 @@ from physalis.cli import (
     comparing,
     exchanging,
     explaining,
+    judging,
     lab,
     machine,
     notes,
@@ -56,7 +57,7 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
         training.sweep, training.finetune, recording.plan, recording.model, atlases.demo, exchanging.convert,
     ),
     READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
-    COMPARE: (training.dead_features, comparing.app, verifying.verify),
+    COMPARE: (training.dead_features, judging.score, comparing.app, verifying.verify),
     SHARE: (
         verb(of="web.publish.site.publish", example="physalis publish atlas --out site")(publishing.publish),
         publishing.export, comments.app, notes.app,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from physalis.evaluation import Evaluation, evaluate
     from physalis.exchange import convert
     from physalis.explanations import Explanations, explain, program_share
-    from physalis.judging import Scores, Words, score
+    from physalis.judging import Scores, Words, describe, score
     from physalis.models import load_model
     from physalis.recording import record, stream
     from physalis.site import Site
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Evaluation": "evaluation", "Pairs": "activations", "Scores": "judging", "Site": "site",
-    "Words": "judging", "score": "judging", "TopKConfig": "dictionaries",
+    "Words": "judging", "describe": "judging", "score": "judging", "TopKConfig": "dictionaries",
     "View": "activations", "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange",
     "dose_response": "steering",
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
@@ -53,9 +53,9 @@ _HOME = {
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Scores", "Site",
-    "StoredCodes", "TopKConfig", "View", "Words", "build_atlas", "convert", "dose_response", "encode", "evaluate",
-    "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record", "score",
-    "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "StoredCodes", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response", "encode",
+    "evaluate", "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record",
+    "score", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -54,7 +54,8 @@ app = cyclopts.App(
 VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
     MAKE: (
         recording.record, training.train, atlases.evaluate, atlases.build_atlas, atlases.encode, explaining.explain,
-        training.sweep, training.finetune, recording.plan, recording.model, atlases.demo, exchanging.convert,
+        judging.describe, training.sweep, training.finetune, recording.plan, recording.model, atlases.demo,
+        exchanging.convert,
     ),
     READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
     COMPARE: (training.dead_features, judging.score, comparing.app, verifying.verify),

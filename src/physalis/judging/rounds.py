@@ -12,6 +12,7 @@ from physalis.judging.judges import Judge, Predicting, best_token
 from physalis.judging.material import Material
 from physalis.judging.passages import BLOCKS
 from physalis.judging.questions import MADE, Asked, Task
+from physalis.judging.reader import Reader
 from physalis.judging.records import Score
 from physalis.judging.writing import Responding, Texts
 from physalis.runtime.progress import progress
@@ -52,7 +53,7 @@ class Rounds:
                         parts.append(part)
                         unanswered[j] += none
                     rows[j].append(Rows(*(np.concatenate(column) for column in zip(*parts, strict=True))))
-                advance(1)
+                advance(1, note=", ".join(str(each.teller.spent) for each in judges if isinstance(each, Reader)))
         return [
             score
             for judge, of, none in zip(judges, rows, unanswered, strict=True)

@@ -20,10 +20,12 @@ from physalis.errors import BadInput
 from physalis.judging.embedding import Embedding
 from physalis.judging.judges import Judge, Predicting, Shuffled
 from physalis.judging.material import Material, Spoken
-from physalis.judging.questions import Task
+from physalis.judging.questions import MADE, Task
+from physalis.judging.reader import Reader
 from physalis.judging.records import Score
 from physalis.judging.rounds import RESPONSIVENESS, Rounds
 from physalis.judging.scored import KIND, SCORES, Scores
+from physalis.judging.telling import Counted
 from physalis.judging.writing import Responding, Texts, written
 from physalis.models import Model
 from physalis.models.text.corpus import Text
@@ -121,6 +123,7 @@ def score(
             rounds = [
                 Rounds(each, _enough(each, chosen), draws=draws, passages=passages, seed=seed) for each in materials
             ]
+            _tell_cost(rounds, spoken, judge, config["tasks"])
             found = [
                 score
                 for each in rounds
@@ -170,6 +173,25 @@ def _checked(
     for each in stored:
         each.require(model)
     return stored
+
+
+def _tell_cost(rounds: Sequence[Rounds], spoken: Spoken, judge: Ask, tasks: Sequence[str]) -> None:
+    """Say what will be asked of a language model, where one is asked."""
+    readers = [main for each in rounds if isinstance(main := judge(each.material, spoken), Reader)]
+    if not readers:
+        return
+    counted = Counted.like(readers[0].teller)
+    for each in rounds:
+        reader = Reader(counted, spoken.words, each.material)
+        for task in (task for task in tasks if task in MADE and task != "embedding"):
+            for asker in (reader, Shuffled(reader, each.features)):
+                for feature in each.features:
+                    asked = each.asked(task, feature)  # pyright: ignore[reportArgumentType]
+                    asker.answers(feature, [question for part in asked for question, _ in part])
+        if RESPONSIVENESS in tasks and spoken.fields is None:
+            for feature in each.features:
+                reader.texts(feature, WRITTEN * each.draws)
+    counted.tell()
 
 
 def _scores(

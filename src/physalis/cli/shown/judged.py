@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from physalis.cli.shown.console import make_console
-from physalis.judging import Score, Scores
+from physalis.judging import Score, Scores, Words
 
+SHOWN = 8
 OTHERS = ("oracle", "best token")
 
 
@@ -52,6 +53,27 @@ def show(found: Scores, others: Sequence[Scores], *, json: bool) -> None:
         if each.judge not in OTHERS and not each.judge.startswith("shuffled"):
             said = ", ".join(f"{value:.3f} on {corpus}" for corpus, value in each.values.items())
             console.print(f"{each.task}, {each.metric.replace('_', ' ')}: {said}; ± {each.smallest_difference:.3f}.")
+
+
+def show_words(found: Words, *, json: bool) -> None:
+    """Print what was said: as JSON alone on standard output, or for a person."""
+    facts = found.manifest.facts
+    if json:
+        said = {"folder": str(found.folder), **facts, "words": [each.model_dump() for each in found]}
+        print(json_.dumps(said, indent=1))
+        return
+    console = make_console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("feature", "by its", f"words of {found.manifest.config['teller']}"):
+        table.add_column(name)
+    for each in [*found][:SHOWN]:
+        table.add_row(f"{each.feature:,}", each.side, Text(each.words))
+    console.print(table)
+    none = f" {facts['unanswered']:,} more got no answer." if facts["unanswered"] else ""
+    console.print(
+        f"{len(found):,} features were described in {found.folder}: {facts['tokens_read']:,} tokens read, "
+        f"{facts['tokens_written']:,} written.{none}"
+    )
 
 
 def _deciles(console, here: Sequence[Score]) -> None:

@@ -87,8 +87,7 @@ def words_of(command) -> list[str]:
 
 def inputs(command) -> list[int]:
     """Which of its words are artefacts that are there."""
-    words = words_of(command)
-    return [i for i, word in enumerate(words) if word in OTHER and i not in outs(command)]
+    return [i for i, word in enumerate(words_of(command)) if word in OTHER and i not in outs(command)]
 
 
 def outs(command) -> list[int]:

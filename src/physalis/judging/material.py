@@ -30,7 +30,9 @@ CODES = "codes"
 class Material:
     """A text that a dictionary was read on."""
 
-    def __init__(self, name: str, stored: Stored, codes: StoredCodes, model: Model) -> None:
+    def __init__(self, name: str, stored: Stored, codes: StoredCodes, model: Model, *, is_other: bool = False) -> None:
+        """``is_other``: the explanations were learned from another text."""
+        self.is_other = is_other
         self.name, self.stored, self.codes, self.model = name, stored, codes, model
         self.pieces = model.corpus.pieces(range(max(model.corpus.ids) + 1))
         self._fired: tuple[int, Fired] | None = None
@@ -45,7 +47,7 @@ class Material:
         folder = out / f"{CODES}-{number}" if codes is None else Path(codes)
         given = encode(dictionary, stored, out=folder) if codes is None else StoredCodes.open(folder)
         given.require(artifact.read(Path(dictionary), "dictionary"), stored)
-        return cls(stored.reads[0].folder.name, stored, given, model)
+        return cls(stored.reads[0].folder.name, stored, given, model, is_other=number > 0)
 
     @staticmethod
     def cleared(out: Path) -> None:
@@ -55,8 +57,9 @@ class Material:
 
     @cached_property
     def judged(self) -> Passages:
-        """Of the held-out part; of all where none is held out."""
-        return Passages(self.stored, self.stored.held_out if self.stored.held_out.n_tokens else self.stored)
+        """Of the held-out part; of all where none is held out, or nothing was learned from any of it."""
+        whole = self.is_other or not self.stored.held_out.n_tokens
+        return Passages(self.stored, self.stored if whole else self.stored.held_out)
 
     @cached_property
     def learned(self) -> Passages:

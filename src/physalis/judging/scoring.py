@@ -85,7 +85,7 @@ def score(
     seed: int = 0,
 ) -> Scores:
     """Judge what ``explain`` or ``describe`` said of a dictionary's features, on the held-out part of the recording and
-    of each of ``also``, recordings of other texts. Opened.
+    on all of each of ``also``, recordings of other texts. Opened.
 
     ``judge`` makes who answers, the rules themselves unless given; what decides its answers stands in ``judged_by``.
     ``features`` are judged, or ``sample`` of those that fire in enough passages, drawn by ``seed``. Each of ``draws``

@@ -18,6 +18,8 @@ from physalis.judging.writing import Responding, Texts
 from physalis.runtime.progress import progress
 
 RESPONSIVENESS = "responsiveness"
+READ_AGAIN = 5
+"""Contexts of each feature that the oracle has read again: they are long."""
 
 
 class Rounds:
@@ -83,6 +85,7 @@ class Rounds:
         for feature in self.features:
             rng = np.random.default_rng([self.seed, feature])
             drawn = text.draw(self.material.fired(feature), self.passages, rng).firing
+            drawn = drawn[:: max(1, len(drawn) // READ_AGAIN)]
             found[feature] = [
                 text.tokens[text.at[i][-1] // context * context : text.at[i][-1] + 1].tolist() for i in drawn
             ]

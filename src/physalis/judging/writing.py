@@ -140,8 +140,10 @@ class Responding:
         sites = {*self.place.reads, *self.place.hygienes}
         found = np.zeros(len(whole), bool)
         device = next(self.dictionary.parameters()).device
+        order = sorted(range(len(whole)), key=lambda i: len(whole[i]))  # like lengths together: little padding
         for start in range(0, len(whole), BATCH):
-            some = whole[start : start + BATCH]
+            rows = order[start : start + BATCH]
+            some = [whole[i] for i in rows]
             sizes = torch.tensor([len(each) for each in some])
             longest = int(sizes.max())
             ids = torch.tensor([each + [each[-1]] * (longest - len(each)) for each in some])
@@ -149,7 +151,7 @@ class Responding:
             keep, x = self.place.keep(got).cpu(), self.place.joined(got)
             keep &= torch.arange(longest) < sizes[:, None]
             codes = self.dictionary.encode(x.flatten(0, 1).to(device).float())
-            wanted = torch.tensor(features[start : start + BATCH]).repeat_interleave(x.shape[1])[:, None]
+            wanted = torch.tensor([features[i] for i in rows]).repeat_interleave(x.shape[1])[:, None]
             fires = ((codes.ids.cpu() == wanted) & (codes.values.cpu() > 0)).any(1).view(keep.shape)
-            found[start : start + BATCH] = (fires & keep).any(1).numpy()
+            found[rows] = (fires & keep).any(1).numpy()
         return found

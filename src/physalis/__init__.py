@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from physalis.evaluation import Evaluation, evaluate
     from physalis.exchange import convert
     from physalis.explanations import Explanations, explain, program_share
+    from physalis.judging import Scores, Words, describe, score
     from physalis.models import load_model
     from physalis.recording import record, stream
     from physalis.site import Site
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
-    "Evaluation": "evaluation", "Pairs": "activations", "Site": "site", "TopKConfig": "dictionaries",
+    "Evaluation": "evaluation", "Pairs": "activations", "Scores": "judging", "Site": "site",
+    "Words": "judging", "describe": "judging", "score": "judging", "TopKConfig": "dictionaries",
     "View": "activations", "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange",
     "dose_response": "steering",
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
@@ -50,10 +52,10 @@ _HOME = {
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Site", "StoredCodes",
-    "TopKConfig", "View", "build_atlas", "convert", "dose_response", "encode", "evaluate", "explain",
-    "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record", "serve", "show",
-    "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Scores", "Site",
+    "StoredCodes", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response", "encode",
+    "evaluate", "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record",
+    "score", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -44,6 +44,9 @@ from physalis.display.counts import counted
 from physalis.errors import BadInput
 from physalis.explanations import KIND as EXPLANATIONS
 from physalis.explanations import Explanations
+from physalis.judging import Scores, Words
+from physalis.judging.scored import KIND as SCORES
+from physalis.judging.words import KIND as WORDS
 from physalis.placement.origin import Origin
 from physalis.recording.contexts import TEXT, written
 from physalis.runtime.progress import progress
@@ -248,13 +251,27 @@ def _explanations(folder: Path) -> str:
     return f"{counted(len(found), 'rule')}, each read"
 
 
+def _words(folder: Path) -> str:
+    found = Words.open(folder)
+    if len(found) != found.manifest.facts["n_features"]:
+        raise BadInput("There are not as many descriptions as the manifest says.")
+    return f"{counted(len(found), 'description')}, each read"
+
+
+def _scores(folder: Path) -> str:
+    found = Scores.open(folder)
+    if len(found) != found.manifest.facts["n_scores"]:
+        raise BadInput("There are not as many scores as the manifest says.")
+    return f"{counted(len(found), 'score')}, each read"
+
+
 def _forest(folder: Path) -> str:
     return f"{len(Forest.open(folder).summary.widths)} dictionaries in a row"
 
 
 _INSIDE: dict[str, Callable[[Path], str]] = {
     ACTIVATIONS: _activations, "dictionary": _dictionary, CODES: _codes, "atlas": _atlas, COMPARISON: _comparison,
-    FOREST: _forest, EXPLANATIONS: _explanations,
+    FOREST: _forest, EXPLANATIONS: _explanations, WORDS: _words, SCORES: _scores,
 }  # fmt: skip
 """What is read of each kind beside its manifest; of others their files are all."""
 

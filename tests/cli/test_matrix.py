@@ -35,7 +35,7 @@ NOT_YET: set[str] = set()
 
 OTHER = {
     "acts": "atlas", "sae": "acts", "tuned": "acts", "narrow": "acts", "eval": "sae", "atlas": "eval", "both": "sae",
-    "notes": "acts", "lab": "sae",
+    "notes": "acts", "lab": "sae", "rules": "sae",
 }  # fmt: skip
 """What is given instead of each: an artefact of another kind."""
 ADDING = {"notes export", "notes merge"}
@@ -47,7 +47,7 @@ TAKES_ANY = {"verify"}
 
 
 @pytest.fixture(scope="module")
-def small(tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, widths, comparison, tmp_path_factory):
+def small(tiny, tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, widths, comparison, tmp_path_factory):
     """A folder in which the examples of all commands were run, more or less."""
     folder = tmp_path_factory.mktemp("matrix")
     there = {
@@ -56,6 +56,7 @@ def small(tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, widths
     }  # fmt: skip
     for name, source in there.items():
         shutil.copytree(source, folder / name)
+    physalis.explain(folder / "sae", folder / "acts", tiny, folder / "rules", features=range(0, 64, 8))
     atlas = physalis.Atlas.open(folder / "atlas")
     notes = Notes.open(notes_beside(folder / "atlas"), atlas=atlas.manifest.hash)
     for feature in range(0, len(atlas), 2):

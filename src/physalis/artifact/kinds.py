@@ -259,6 +259,7 @@ NAMES = {
     "atlas": "an atlas", "comparison": "a comparison", "lineage": "a tree of features", "sweep": "a sweep",
     "export": "a dictionary in files of another tool", "neuronpedia": "files for Neuronpedia",
     "saedashboard": "files for SAEDashboard", "site": "a published site", "lab": "a published lab", "world": "a world",
+    "explanations": "rules of features", "words": "words about features", "scores": "scores of explanations",
 }  # fmt: skip
 """What a sentence calls an artefact of each kind."""
 

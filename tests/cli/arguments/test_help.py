@@ -36,9 +36,10 @@ from physalis.training.options import FinetuningOptions, TrainingOptions, stored
 ROOM = 76
 """Columns inside a panel of a terminal of 80."""
 NOT_OF_THE_FUNCTION = {
-    "activations", "all", "article", "atlas", "author", "device", "dictionary", "dtype", "edit", "feature", "features",
-    "field", "from_", "here_file", "host", "json", "k", "message", "model", "origin", "out", "port", "reads", "serve",
-    "settings", "share", "site", "site_out", "skip", "strength", "text", "there_file", "tokens", "writes",
+    "activations", "all", "article", "atlas", "author", "beside", "by", "device", "dictionary", "dry_run", "dtype",
+    "edit", "endpoint", "feature", "features", "field", "from_", "here_file", "host", "json", "judge", "k", "key_from",
+    "message", "model", "origin", "out", "port", "reader", "reads", "serve", "settings", "share", "side", "site",
+    "site_out", "skip", "strength", "task", "text", "there_file", "tokens", "writes",
 }  # fmt: skip
 """Options that are not a parameter of the public function by their own name, or that decide nothing by default."""
 
@@ -97,7 +98,16 @@ def test_each_default_is_the_functions_own(command):
     if not page.of:
         return
     for name, stated in defaults(command.app.default_command).items():
-        if stated is inspect.Parameter.empty or name in ("json", "loading", "computing", "serve", "out", "all_", "yes"):
+        if stated is inspect.Parameter.empty or name in (
+            "json",
+            "loading",
+            "asking",
+            "computing",
+            "serve",
+            "out",
+            "all_",
+            "yes",
+        ):
             continue
         assert stated is None, f"{command} --{name} states a default"
         function, _, own = page.called.get(name, name).rpartition(".")

@@ -19,7 +19,7 @@ from physalis.cli.arguments.options import (
     Writes,
     given,
 )
-from physalis.cli.shown.hints import beside
+from physalis.cli.shown.hints import named_after
 
 
 @verb(
@@ -72,7 +72,7 @@ def explain(
     from physalis.explanations import Economy, program_share
     from physalis.explanations import explain as explain_
 
-    out = out or beside(dictionary, "explanations")
+    out = out or named_after(dictionary, "explanations")
     subject = printing.model_of(activations[0], model, loading)
     economy = Economy(**given(price=price, leaves=leaves))
     options = given(writes=writes, codes=codes, features=feature, workers=workers, seed=seed)

@@ -28,3 +28,9 @@ def beside(folder: Path, kind: str) -> Path:
     if not folder.name or not plain.exists():
         return plain
     return folder.with_name(f"{folder.name}-{CALLED[kind]}")
+
+
+def named_after(folder: Path, what: str) -> Path:
+    """A folder for ``what`` is made of the one in ``folder``, always the same: a command that is called again goes on
+    there."""
+    return folder.with_name(f"{folder.name}-{what}") if folder.name not in ("", "..") else Path(what)

@@ -32,6 +32,7 @@ from physalis.recording import record
 from physalis.site import Site
 from physalis.steering import Add, Cap, Clamp, Scale, Steering, dose_response
 from physalis.steering.edits import steerable
+from physalis.training import train
 from physalis.types import Batch, Codes
 
 FEATURES, K, SEED = 40, 4, 0
@@ -358,3 +359,14 @@ def test_a_crosscoder_of_several_models_is_refused_in_a_sentence(recordings, mod
     codes = encode(folder, here, out=tmp_path / "codes").folder  # asks for no model
     one, two = (compare(folder, folder, here, out=tmp_path / f"{len(kept)}", codes=kept) for kept in ([], [codes]))
     assert one.summary == two.summary and one.summary.a.fvu is not None
+
+
+def test_sites_are_read_in_the_order_in_which_they_were_trained(recordings, model, tmp_path):
+    """Whatever their names: a dictionary of the later layer first is one of that order."""
+    folders = [str(recordings / str(site)) for site in reversed(STREAM)]
+    source = Pairs.open(folders)
+    config = dictionaries.CrosscoderConfig(d_in=64, d_out=64, n_features=FEATURES, k=K, sites=(32, 32))
+    train(source, [config], [tmp_path / "sae"], epochs=1, batch_size=256)
+    assert evaluate(tmp_path / "sae", folders, model, out=tmp_path / "evaluation").facts["metrics"]["fvu"]["value"] < 1
+    with pytest.raises(BadInput, match=r"reads L1.resid_post, L0.resid_post, in this order"):
+        evaluate(tmp_path / "sae", folders[::-1], model, out=tmp_path / "other")

@@ -111,6 +111,8 @@ def test_a_view_alone_is_a_source(folders):
         (lambda s: View(s, []), "reads at least one site"),
         (lambda s: View(s, ["L0.attn_out"]), "holds L0.mlp_in, L0.mlp_out; received L0.attn_out"),
         (lambda s: View(s, ["nonsense"]), "nonsense"),
+        (lambda s: View(s, ["L0.mlp_in", SITES[0]]), "names each site once; received L0.mlp_in, L0.mlp_in"),
+        (lambda s: View(s, "L0.mlp_in", "L0.mlp_in"), "Leave writes out"),
     ],
 )
 def test_what_is_not_there_is_named(folders, wrong, said):
@@ -125,7 +127,19 @@ def test_views_are_of_one_source_and_one_for_each_dictionary(folders, tmp_path):
         train([a, b], configs, outs, **RUN)
     with pytest.raises(BadInput, match="2 dictionaries are trained on a view each; received 1"):
         train([a], configs, outs, **RUN)
+    for some, there in ((configs, outs[:1]), ([], [])):
+        with pytest.raises(BadInput, match=f"a config and a folder; received {len(some)} and {len(there)}"):
+            train(a, some, there, **RUN)
     assert not any(out.exists() for out in outs)
+
+
+def test_a_bare_view_is_read_as_one_of_several(folders, tmp_path):
+    source, config = Pairs.open(folders), TopKConfig(**SHAPE)
+    view = View(source, SITES[3], "L0.mlp_out")  # neither first in the source nor in its order
+    train(view, [config], [tmp_path / "bare"], **RUN)
+    train([view], [config], [tmp_path / "one"], **RUN)
+    train(Pairs.open(folders[3:], folders[1:2]), [config], [tmp_path / "alone"], **RUN)
+    assert files(tmp_path / "bare") == files(tmp_path / "one") == files(tmp_path / "alone")
 
 
 def test_a_site_of_two_models_is_refused(folders, text, tmp_path):

@@ -6,7 +6,8 @@ from canned import canned, knows_letters, said
 from test_questions import CHANCE, value
 
 from physalis.codes import Firings, StoredCodes
-from physalis.judging import Endpoint, Question, Reader, Shown, Shuffled, prompting
+from physalis.judging import Endpoint, Question, Reader, Shown, Shuffled
+from physalis.judging.language_models import prompting
 from physalis.judging.material import Material
 from physalis.judging.questions import TASKS
 

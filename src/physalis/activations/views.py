@@ -22,14 +22,23 @@ from physalis.types import Batch, Frame
 class View:
     """What one dictionary reads and predicts of a source; itself a source to train on, alone or beside other views."""
 
-    def __init__(self, source: Recorded, reads: Sequence[Site | str], writes: Sequence[Site | str] = ()) -> None:
+    def __init__(
+        self, source: Recorded, reads: Sequence[Site | str] | Site | str, writes: Sequence[Site | str] | Site | str = ()
+    ) -> None:
         """``x`` is the columns of ``reads`` side by side, ``y`` those of ``writes``, or ``x`` where there are none.
-        Raises BadInput for a site that the source does not hold, or holds of several models."""
-        if not reads:
-            raise BadInput("A view reads at least one site; received none.")
+        Raises BadInput for a site that the source does not hold, or holds of several models, and for one that is named
+        twice or both read and written."""
         self.source = source
         self._columns = _columns(source)
-        self.reads, self.writes = (tuple(map(self._known, sites)) for sites in (reads, writes))
+        named = [[sites] if isinstance(sites, Site | str) else sites for sites in (reads, writes)]
+        self.reads, self.writes = (tuple(map(self._known, sites)) for sites in named)
+        if not self.reads:
+            raise BadInput("A view reads at least one site; received none.")
+        for sites in (self.reads, self.writes):
+            if len(set(sites)) < len(sites):
+                raise BadInput(f"A view names each site once; received {', '.join(map(str, sites))}.")
+        if self.reads == self.writes:
+            raise BadInput(f"What reads and writes {self.reads[0]} is an autoencoder. Leave writes out.")
 
     def __repr__(self) -> str:
         writes = f" to {', '.join(map(str, self.writes))}" if self.writes else ""

@@ -79,6 +79,8 @@ def program_share(
     Raises BadInput if these do not belong together, for a dictionary with a skip path or layer norm, whose output is
     not its codes' alone, and for one that no single model can be spliced with.
     """
+    if tokens < 1:
+        raise BadInput(f"A share is measured on at least 1 token; received tokens={tokens}.")
     said = Explanations.open(explanations)
     trained = artifact.read(Path(dictionary), "dictionary")
     if said.manifest.inputs["dictionary"] != trained.hash:
@@ -110,7 +112,8 @@ def program_share(
         for name in order
     )  # fmt: skip
     return Share(
-        site=str(stored.origin["site"]), model_loss=sums[CODES]["ce"].estimate()["value"], added=added,
+        site=", ".join(str(part.site) for part in stored.parts[0]), added=added,
+        model_loss=sums[CODES]["ce"].estimate()["value"],
         recovered=_recovered(losses[NAMES[0]], losses[RULES], losses[CODES]), n_tokens=n,
         features=len(said), leaves=sum(each.size for each in said),
     )  # fmt: skip

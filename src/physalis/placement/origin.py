@@ -181,16 +181,16 @@ def _check_sites(origin: Origin, source: Stored) -> None:
     if origin.is_autoencoder and written:
         raise BadInput("The dictionary rebuilds what it reads and predicts no other site. Leave --writes out.")
     for verb, said, found in pairs:
-        if origin.reads and sorted(map(place, said)) == sorted(map(place, found)) != list(map(place, said)):
-            raise BadInput(
-                f"The dictionary {verb} {', '.join(map(str, said))}, in this order. Give their recordings in the same."
-            )
-        if origin.reads and [place(site) for site in said] != [place(site) for site in found]:
-            wanted, got = (", ".join(map(str, sites)) or "nothing else" for sites in (said, found))
-            raise BadInput(
-                f"The dictionary {verb} {wanted}, these activations are of {got}. Record {wanted}, or use a dictionary "
-                f"for {got}."
-            )
+        ours, theirs = ([place(site) for site in sites] for sites in (said, found))
+        if not origin.reads or ours == theirs:
+            continue
+        wanted, got = (", ".join(map(str, sites)) or "nothing else" for sites in (said, found))
+        if sorted(ours) == sorted(theirs):
+            raise BadInput(f"The dictionary {verb} {wanted}, in this order. Give their recordings in the same.")
+        raise BadInput(
+            f"The dictionary {verb} {wanted}, these activations are of {got}. Record {wanted}, or use a dictionary "
+            f"for {got}."
+        )
 
 
 def place(site: Site) -> Site:

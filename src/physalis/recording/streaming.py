@@ -59,6 +59,10 @@ class Stream(Recorded):
         self._held: tuple[int, list[MemoryShard]] | None = None
         self._rows: dict[int, int] = {}
 
+    def __repr__(self) -> str:
+        reads, writes = (", ".join(map(str, sites)) for sites in (self.reads, self.writes))
+        return f"Stream({reads}{f' to {writes}' if writes else ''} of {self.model.name}, {self.tokens.size:,} tokens)"
+
     @property
     def train(self) -> "Stream":
         """Itself: held-out text is not streamed."""

@@ -120,8 +120,10 @@ def train(
     was trained by another tool.
     """
     device, training = chosen(device), replace(training, **options)
-    views = [source] * len(configs) if not isinstance(source, Sequence) else list(source)
-    source = _whole(source, len(configs))
+    if not configs or len(configs) != len(outs):
+        raise BadInput(f"Each dictionary has a config and a folder; received {len(configs)} and {len(outs)}.")
+    views = list(source) if isinstance(source, Sequence) else [source] * len(configs)
+    source = _whole(views, len(configs))
     frozen, seed, batch_size = training.frozen, training.seed, training.batch_size
     folders = [Path(out) for out in outs]
     seeds = [seed] * len(configs) if seeds is None else seeds
@@ -194,16 +196,14 @@ def train(
     return [dictionaries.load(folder, device=device) for folder in folders]
 
 
-def _whole(source: Source | Sequence[View], n: int) -> Source:
-    """What is read: the source, or that which all views are of."""
-    if not isinstance(source, Sequence):
-        return source
-    if len(source) != n:
-        raise BadInput(f"{n} dictionaries are trained on a view each; received {len(source)} views.")
-    one = source[0].source
-    if any(view.source is not one for view in source):
+def _whole(views: Sequence[Source], n: int) -> Source:
+    """What is read: the one source of all, or that which all views are of."""
+    if len(views) != n:
+        raise BadInput(f"{n} dictionaries are trained on a view each; received {len(views)} views.")
+    whole = [view.source if isinstance(view, View) else view for view in views]
+    if any(each is not whole[0] for each in whole):
         raise BadInput("One pass feeds views of one source; received views of several. Open it once, and view that.")
-    return one
+    return whole[0]
 
 
 def _seen(view: Source, batch: Batch) -> Batch:

@@ -1,5 +1,7 @@
 """Rules on the pages of an atlas: the panel of a feature, the page of all, and what is read beside an atlas."""
 
+import hashlib
+import json
 import re
 import shutil
 
@@ -64,6 +66,35 @@ def test_damaged_ones_and_those_of_others_are_passed_over(folder, tmp_path):
     assert ServedRules.beside(atlas) is None
     with pytest.raises(BadInput, match="another dictionary"):
         ServedRules(Explanations.open(tmp_path / "other"), atlas)
+
+
+def forged(folder, out, change):
+    """Explanations as a stranger may have changed them: whole, by their hashes."""
+    shutil.copytree(folder / "explanations", out)
+    lines = [json.loads(line) for line in (out / "rules.jsonl").read_text().splitlines()]
+    change(lines[0])
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (out / "rules.jsonl").write_text(text)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["files"]["rules.jsonl"] = hashlib.sha256(text.encode()).hexdigest()
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("rule", ["no rule (((", " or ".join(['"a" = 1'] * 5_000)])
+def test_a_rule_that_nobody_can_read_spoils_no_page(folder, tmp_path, rule):
+    shutil.copytree(folder / "atlas", tmp_path / "atlas")
+    forged(folder, tmp_path / "forged", lambda line: line.update(rule=rule))
+    client = TestClient(open_app(tmp_path / "atlas"), base_url="http://localhost")
+    assert client.get("/features/0").status_code == 200 and client.get("/api/rules/0").json() is None
+    assert client.get("/api/rules/2").json()["feature"] == 2
+
+
+def test_rules_of_features_that_are_not_there_are_not_shown(folder, tmp_path, capsys):
+    shutil.copytree(folder / "atlas", tmp_path / "atlas")
+    forged(folder, tmp_path / "forged", lambda line: line.update(feature=99_999))
+    client = TestClient(open_app(tmp_path / "atlas"), base_url="http://localhost")
+    assert client.get("/features/0").status_code == 200 and client.get("/api/rules").status_code == 404
+    assert "rules in forged are not shown" in capsys.readouterr().err
 
 
 def test_a_rule_is_told_as_it_is_kept(rules, client):

@@ -3,8 +3,8 @@
 They are read from the folder that ``explain`` wrote beside the atlas, and say of each how far it is true.
 """
 
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -25,6 +25,8 @@ from physalis.web.server.numbers import NUMBER
 from physalis.web.server.pages import Pages
 
 BINS = 20
+LONGEST_RULE = 20_000
+"""Characters of a rule that is shown."""
 ENOUGH = 10
 """Held-out firings of a feature below which the F1 of its rule says little: a list does not begin with such."""
 
@@ -103,9 +105,11 @@ class ServedRules:
     """The explanations of an atlas's features."""
 
     def __init__(self, found: Explanations, atlas: Atlas) -> None:
-        """Raises BadInput if they are of another dictionary than the atlas."""
+        """Raises BadInput if they are of another dictionary than the atlas, or of features that it does not have."""
         if found.manifest.inputs.get("dictionary") != atlas.manifest.inputs.get("dictionary"):
             raise BadInput(f"{found.folder} explains another dictionary than that of {atlas.folder}. Explain that one.")
+        if wrong := [each.feature for each in found if not 0 <= each.feature < len(atlas)]:
+            raise BadInput(f"{found.folder} explains feature {wrong[0]}, and {atlas.folder} has {len(atlas):,}.")
         self.found = found
         self._rows = atlas.kept(lambda: _rows(found, atlas))
 
@@ -117,24 +121,32 @@ class ServedRules:
         for folder in sorted(atlas.folder.resolve().parent.iterdir()):
             if artifact.kind_of(folder) != KIND:
                 continue
-            with suppress(BadInput):  # the atlas is shown without them; `physalis verify` says what is damaged
+            try:
                 each = Explanations.open(folder)
                 if hash is not None and each.manifest.inputs.get("dictionary") == hash:
-                    found.append(each)
-        return cls(max(found, key=len), atlas) if found else None
+                    found.append(cls(each, atlas))
+            except BadInput as error:  # the atlas is shown without them
+                print(f"The rules in {folder.name} are not shown. {error}", file=sys.stderr)
+        return max(found, key=lambda each: len(each.found)) if found else None
 
     def of(self, feature: int) -> RuleOf | None:
-        """A feature's rule; None where it was not explained."""
+        """A feature's rule; None where it was not explained, or the rule is none that a person could read."""
         if feature not in self._rows():
             return None
         said = self.found[feature]
+        if len(said.rule) > LONGEST_RULE:
+            return None
+        try:
+            rule = said.program
+        except BadInput:  # damaged from outside: the feature is shown without it
+            return None
         return RuleOf(
             feature=feature,
             clauses=[
                 RuleClause(leaves=[str(leaf) for leaf in clause.leaves], level=clause.level)
-                for clause in said.program.clauses
+                for clause in rule.clauses
             ],
-            in_words=said.program.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
+            in_words=rule.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
             f1_token=said.token.f1.value, precision=said.detection.precision, recall=said.detection.recall,
             n_held_out=said.n_held_out, mean_f1=self.found.mean.f1.value,
         )  # fmt: skip

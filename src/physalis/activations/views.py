@@ -6,20 +6,19 @@ so that nothing in it tells that others were trained beside it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physalis.activations.parts import Part, frame_of, inputs_of, origin_of
+from physalis.activations.parts import Part
 from physalis.activations.recorded import Recorded
 from physalis.errors import BadInput
 from physalis.site import Site
-from physalis.types import Batch, Frame
+from physalis.types import Batch
 
 
-class View:
+class View(Recorded):
     """What one dictionary reads and predicts of a source; itself a source to train on, alone or beside other views."""
 
     def __init__(
@@ -50,29 +49,6 @@ class View:
         return [self._columns[s][0] for s in self.reads], [self._columns[s][0] for s in self.writes]
 
     @property
-    def d_in(self) -> int:
-        return sum(len(part.mean) for part in self.parts[0])
-
-    @property
-    def d_out(self) -> int:
-        return sum(len(part.mean) for part in self.parts[1]) or self.d_in
-
-    @property
-    def frame(self) -> Frame:
-        """Mean and scale of its own columns."""
-        return frame_of(*self.parts)
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What a dictionary trained on this says of where it belongs: what it would say had it been trained alone."""
-        return origin_of(*self.parts)
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Hashes of what a dictionary trained on this is made from."""
-        return inputs_of(*self.parts)
-
-    @property
     def n_tokens(self) -> int:
         return self.source.n_tokens
 
@@ -80,9 +56,6 @@ class View:
     def train(self) -> "View":
         """The part to train on."""
         return View(self.source.train, self.reads, self.writes)
-
-    def n_batches(self, size: int, *, epochs: int = 1) -> int:
-        return self.source.n_batches(size, epochs=epochs)
 
     def batches(self, size: int, *, seed: int, epochs: int = 1, start: int = 0) -> Iterator[Batch]:
         """Its columns of the source's batches."""

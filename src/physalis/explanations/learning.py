@@ -171,6 +171,10 @@ class Learner:
         for i in dict.fromkeys([*_largest(gains, BEAM), *_largest(tells, BEAM)]):
             if hits[i] < FEWEST:
                 continue
+            # With others it gains at most what it would if they left out all that is wrong and nothing that is right.
+            ceiling = float(sofar.gain(hits[i], hits[i])) - 2 * price
+            if best is not None and max(float(gains[i]) - price, ceiling) <= best.gain:
+                continue
             number = int(touched[i])
             covers = corpus.having(number)
             covers = covers[is_open[covers]]

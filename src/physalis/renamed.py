@@ -112,11 +112,14 @@ MODULES |= {
 """Old names to new ones, both below ``physalis``. What is below a package that is named here has moved with it."""
 
 CLASSES = {
+    "activations.positions": {"Corpus": "Positions"}, "atlas.evidence": {"Worth": "Evidence"},
     "atlas.build.preview": {"Glimpse": "Preview"}, "atlas.interventions.attached": {"Subject": "Attached"},
     "atlas.reader": {"Opened": "AtlasReader"}, "atlas.snapshot": {"Tables": "Snapshot"},
     "codes.segments": {"Firings": "Segments"}, "comparing.similarity.codes": {"Fired": "SparseCodes"},
     "comparing.compared": {"Subject": "ComparedDictionary"},
-    "dead_features": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
+    "dead_features": {
+        "Death": "DeadFeature", "Deaths": "DeadFeatures", "explain_deaths": "explain_dead_features",
+    },
     "dead_features.records": {"Death": "DeadFeature", "Deaths": "DeadFeatures"},
     "dictionaries.l0_control": {"Asked": "L0Control"},
     "people.notes": {"NotThere": "Missing", "NotYours": "NotAllowed"},

@@ -262,7 +262,7 @@ def test_a_disk_that_fills_meanwhile(physalis, here, tmp_path, monkeypatch, comm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", FILLING, ids=str)
+@pytest.mark.parametrize("command", [each for each in FILLING if str(each) != "describe"], ids=str)  # a dry run
 def test_a_small_disk_that_fills_meanwhile(physalis, here, tmp_path, command):
     """A real one, where we may mount one: half of what it would take."""
     (whole := tmp_path / "whole").mkdir()

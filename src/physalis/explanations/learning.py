@@ -165,15 +165,15 @@ class Learner:
         corpus, price = self.corpus, self.economy.price
         touched, hits = _count(corpus.ids, positives, self._counter, self._touched)
         gains = sofar.gain(hits, left[touched])
+        # With others a leaf gains at most what it would if they left out all that is wrong and nothing that is right.
+        most = sofar.gain(hits, hits)
         gains[hits < FEWEST] = -1
         best: _Grown | None = None
         tells = np.where(hits < FEWEST, 0, hits * np.log(hits * len(corpus.grows) / (left[touched] * sofar.n)))
         for i in dict.fromkeys([*_largest(gains, BEAM), *_largest(tells, BEAM)]):
             if hits[i] < FEWEST:
                 continue
-            # With others it gains at most what it would if they left out all that is wrong and nothing that is right.
-            ceiling = float(sofar.gain(hits[i], hits[i])) - 2 * price
-            if best is not None and max(float(gains[i]) - price, ceiling) <= best.gain:
+            if best is not None and max(gains[i] - price, most[i] - 2 * price) <= best.gain:
                 continue
             number = int(touched[i])
             covers = corpus.having(number)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from browsing import expect, fits, serving
@@ -66,6 +67,15 @@ def test_damaged_ones_and_those_of_others_are_passed_over(folder, tmp_path):
     assert ServedRules.beside(atlas) is None
     with pytest.raises(BadInput, match="another dictionary"):
         ServedRules(Explanations.open(tmp_path / "other"), atlas)
+
+
+def test_an_atlas_in_a_folder_that_may_not_be_listed_is_shown(folder, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    atlas = Atlas.open(folder / "atlas")
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert ServedRules.beside(atlas) is None
 
 
 def forged(folder, out, change):

@@ -6,6 +6,7 @@ They are read from the folder that ``explain`` wrote beside the atlas, and say o
 import sys
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -118,7 +119,7 @@ class ServedRules:
         """Those of the atlas's dictionary in a folder beside it: of most features, where there are several; None
         without any."""
         found, hash = [], atlas.manifest.inputs.get("dictionary")
-        for folder in sorted(atlas.folder.resolve().parent.iterdir()):
+        for folder in _beside(atlas.folder.resolve()):
             if artifact.kind_of(folder) != KIND:
                 continue
             try:
@@ -175,6 +176,14 @@ class ServedRules:
         scores = [row.f1 for row in self._rows().values() if row.n_held_out]
         counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
         return Histogram(edges=edges.tolist(), counts=counts.tolist())
+
+
+def _beside(folder: Path) -> list[Path]:
+    """What lies beside a folder; nothing where that may not be listed."""
+    try:
+        return sorted(folder.parent.iterdir())
+    except OSError:
+        return []
 
 
 def _rows(found: Explanations, atlas: Atlas) -> dict[int, RuleRow]:

@@ -36,11 +36,12 @@ from physalis.artifact.finished import (
     several,
 )
 from physalis.artifact.kinds import in_words
+from physalis.artifact.lines import read_lines, write_lines
 from physalis.artifact.manifest import AGAIN, MISFIT, SCHEMA, Manifest, digest, parsed, wrong
 
 __all__ = [
     "AGAIN", "HASH", "JOB", "LOCK", "MANIFEST", "MISFIT", "SCHEMA", "Manifest", "check_digest", "check_free",
     "check_no_link", "claim", "digest", "file_digest", "finish", "holding", "in_words", "inside", "is_claimed",
-    "is_held", "is_named", "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "remove", "several",
-    "temporary_of", "tidy", "unreadable", "write_atomic", "write_json", "writing", "wrong",
+    "is_held", "is_named", "kind_of", "parsed", "plain", "read", "read_bytes", "read_json", "read_lines", "remove",
+    "several", "temporary_of", "tidy", "unreadable", "write_atomic", "write_json", "write_lines", "writing", "wrong",
 ]  # fmt: skip

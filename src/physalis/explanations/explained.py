@@ -7,10 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import ValidationError
 
 from physalis import artifact
-from physalis.artifact import MISFIT, Manifest
+from physalis.artifact import Manifest
 from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.explanations.language.fields import Fields
@@ -43,12 +42,7 @@ class Explanations:
         """Open a finished folder. Raises BadInput if it holds no explanations, or is damaged."""
         folder = Path(folder)
         manifest = artifact.read(folder, KIND)
-        artifact.check_digest(folder / RULES, manifest)
-        try:
-            lines = artifact.read_bytes(folder / RULES).decode().split("\n")[:-1]  # words may hold other line ends
-            return cls(folder, manifest, [Explanation.model_validate_json(line) for line in lines])
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise BadInput(f"{folder / RULES} holds no explanations ({type(error).__name__}). {MISFIT}") from error
+        return cls(folder, manifest, artifact.read_lines(folder / RULES, manifest, Explanation, "explanations"))
 
     def __len__(self) -> int:
         return len(self._found)

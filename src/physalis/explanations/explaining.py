@@ -94,7 +94,7 @@ def explain(
             jobs = [pieces.job(out, given.folder, i, each, economy, inputs) for i, each in enumerate(some)]
             run(jobs, "explain", "features", partial(in_processes, workers=workers))
             explanations, counts = pieces.joined(out, len(jobs))
-            pieces.write(out / RULES, explanations)
+            artifact.write_lines(out / RULES, explanations)
             pieces.write_counts(out / COUNTS, counts)
             facts = {"mean": scores.mean(explanations, counts).model_dump(), "n_features": len(explanations)}
             pieces.clear(out, len(jobs))

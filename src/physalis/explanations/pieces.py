@@ -93,7 +93,7 @@ def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], econom
         counts.append(judged.array())
         advance(1)
     write_counts(out / _counts(number), np.stack(counts))
-    write(out / _rules(number), explanations)
+    artifact.write_lines(out / _rules(number), explanations)
 
 
 @lru_cache(maxsize=1)
@@ -143,12 +143,6 @@ def joined(out: Path, n: int) -> tuple[list[Explanation], Int[np.ndarray, "featu
     lines = [line for i in range(n) for line in (out / _rules(i)).read_text(encoding="utf-8").split("\n")[:-1]]
     counts = np.concatenate([np.load(out / _counts(i), allow_pickle=False) for i in range(n)])
     return [Explanation.model_validate_json(line) for line in lines], counts
-
-
-def write(path: Path, explanations: Sequence[Explanation]) -> None:
-    """A line each."""
-    lines = "".join(f"{each.model_dump_json()}\n" for each in explanations)
-    artifact.write_atomic(path, lambda at: at.write_text(lines, encoding="utf-8"))
 
 
 def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> None:

@@ -114,8 +114,7 @@ def describe(
                     advance(len(some), note=str(teller.spent))
             if not found:
                 raise Unanswered(f"{teller.name} answered nothing that could be read. Try another model.")
-            lines = "".join(f"{each.model_dump_json()}\n" for each in found)
-            artifact.write_atomic(out / WORDS, lambda path: path.write_text(lines, encoding="utf-8"))
+            artifact.write_lines(out / WORDS, found)
             Material.cleared(out)
             facts = {
                 "n_features": len(found), "unanswered": len(asked) - len(found),

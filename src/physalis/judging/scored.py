@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from physalis import artifact
-from physalis.artifact import MISFIT, Manifest
+from physalis.artifact import Manifest
 from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.judging.counting import MEANS_SOMETHING, variation
@@ -31,12 +30,7 @@ class Scores(Sequence[Score]):
         """Open a finished folder. Raises BadInput if it holds no scores, or is damaged."""
         folder = Path(folder)
         manifest = artifact.read(folder, KIND)
-        artifact.check_digest(folder / SCORES, manifest)
-        try:
-            lines = artifact.read_bytes(folder / SCORES).decode().split("\n")[:-1]
-            return cls(folder, manifest, [Score.model_validate_json(line) for line in lines])
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise BadInput(f"{folder / SCORES} holds no scores ({type(error).__name__}). {MISFIT}") from error
+        return cls(folder, manifest, artifact.read_lines(folder / SCORES, manifest, Score, "scores"))
 
     def __len__(self) -> int:
         return len(self._found)

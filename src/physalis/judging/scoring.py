@@ -129,8 +129,7 @@ def score(
                 for each in rounds
                 for score in _scores(each, spoken, dictionary, judge, config["tasks"], embedder)
             ]
-            lines = "".join(f"{each.model_dump_json()}\n" for each in found)
-            artifact.write_atomic(out / SCORES, lambda path: path.write_text(lines, encoding="utf-8"))
+            artifact.write_lines(out / SCORES, found)
             Material.cleared(out)
             facts = {"features": chosen, "n_scores": len(found)}
             artifact.finish(out, Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=facts), [SCORES])

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from physalis import artifact
-from physalis.artifact import MISFIT, Manifest
+from physalis.artifact import Manifest
 from physalis.atlas.records import Record
 from physalis.display import tables
 from physalis.errors import BadInput
@@ -45,12 +43,7 @@ class Words:
         """Open a finished folder. Raises BadInput if it holds no words, or is damaged."""
         folder = Path(folder)
         manifest = artifact.read(folder, KIND)
-        artifact.check_digest(folder / WORDS, manifest)
-        try:
-            lines = artifact.read_bytes(folder / WORDS).decode().split("\n")[:-1]
-            return cls(folder, manifest, [Description.model_validate_json(line) for line in lines])
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise BadInput(f"{folder / WORDS} holds no words ({type(error).__name__}). {MISFIT}") from error
+        return cls(folder, manifest, artifact.read_lines(folder / WORDS, manifest, Description, "words"))
 
     def __len__(self) -> int:
         return len(self._found)

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from physalis import artifact
-from physalis.activations import Activations
+from physalis.activations import Activations, Pairs
 from physalis.codes import StoredCodes, encode
-from physalis.dictionaries import make
-from physalis.explanations import Explanations, Rule, Surroundings, explain, program_share
+from physalis.dictionaries import across, make
+from physalis.explanations import Explanations, Rule, Share, Surroundings, explain, program_share
 from physalis.models import Model, load_model, shuffled
 from physalis.recording import record
 from physalis.site import Site
@@ -29,6 +29,14 @@ from physalis.training import train
 
 CACHE = Path("~/.cache/physalis/benchmarks/explain").expanduser()
 OTHER_TOKENS = 100_000
+CURVE = (1, 2, 4, 8, 16, 32, 64)
+LAYERS, WIDTH = (4, 9, 20), 1536
+"""Where programs are put into the model, and how many features the dictionaries have that are made for it."""
+NAMES = {
+    "loss_codes": "true codes", "loss_rules": "rules", "loss_token": "current token",
+    "loss_two_tokens": "last two tokens", "loss_three_tokens": "last three tokens", "loss_mean": "mean",
+    "loss_network_3": "codes of the last 3 tokens", "loss_network_8": "codes of the last 8 tokens",
+}  # fmt: skip
 
 
 def f1(predicted: np.ndarray, fires: np.ndarray) -> float:
@@ -86,6 +94,19 @@ def tables_of(found: Explanations, codes: StoredCodes, acts: Activations) -> dic
     return {"f1_tables": float(np.mean(all_, 0).max()), "f1_tables_strong": float(np.mean(strong, 0).max())}
 
 
+def by_leaves(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray) -> dict[str, float]:
+    """Mean F1 of rules that are cut after so many leaves: how much there is to read for how much is true."""
+    every, sums = [each for each in found if each.n_held_out and each.n_fired], np.zeros(len(CURVE))
+    for each in every:
+        fires = np.zeros(text.n, bool)
+        fires[codes.firings(each.feature).at] = True
+        rule = each.program
+        sizes, holding = np.cumsum([len(clause.leaves) for clause in rule.clauses]), rule.holding(text)[held]
+        for i, n in enumerate(CURVE):
+            sums[i] += f1((holding >= 0) & (holding < int((sizes <= n).sum())), fires[held])
+    return {str(n): float(total / len(every)) for n, total in zip(CURVE, sums, strict=True)}
+
+
 def of_others(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray, seed: int) -> float:
     """Mean F1 of rules that are given to other features."""
     every = [each for each in found if each.n_held_out]
@@ -126,6 +147,46 @@ def of_shuffled(demo: Path, model: Model, features: int, folder: Path) -> float:
     return explain(folder / "dictionary", acts, control, folder / "rules", features=some, workers=2).mean.f1.value
 
 
+def program(found: Explanations, share: Share, kind: str) -> dict:
+    """A row: what is added to the loss, with intervals; what smaller programs add; and how good the rules are."""
+    losses = {each.name: each.loss for each in share.added}
+    ends = {f"{key}_{end}": getattr(losses[name], end) for key, name in NAMES.items() for end in ("low", "high")}
+    values = {key: losses[name].value for key, name in NAMES.items()}
+    return {
+        "site": share.site, "kind": kind, **values, "loss_model": share.model_loss, **ends,
+        "recovered": share.recovered and share.recovered.value, "f1": found.mean.f1.value, "leaves": found.mean.size,
+        "f1_token": found.mean.f1_token.value,
+        "smaller": [each.model_dump() for each in share.smaller],
+    }  # fmt: skip
+
+
+def of_layers(demo: Path, model: Model, tokens: int, folder: Path) -> list[dict]:
+    """The share of programs at three layers, for the residual stream and for an MLP as a whole, whose dictionaries are
+    trained, and explained, on the demo's text."""
+    trained = artifact.read(demo / "dictionary", "dictionary")
+    of = artifact.read(demo / "activations", "activations")
+    names = [f"L{layer}.{part}" for layer in LAYERS for part in ("resid_post", "mlp_in", "mlp_out")]
+    n = of.facts["n_train"] + of.facts["n_held_out"]
+    record(model, "stdlib", [Site.parse(name) for name in names], [folder / name for name in names], tokens=n)
+    settings = {**trained.config["dictionary"], "n_features": WIDTH}
+    rows = []
+    for layer in LAYERS:
+        for kind, reads, writes in (
+            ("autoencoder", f"L{layer}.resid_post", None), ("transcoder", f"L{layer}.mlp_in", f"L{layer}.mlp_out")
+        ):  # fmt: skip
+            read = Activations.open(folder / reads)
+            pairs = read if writes is None else Pairs.open([folder / reads], [folder / writes])
+            out = folder / f"{kind}-{layer}"
+            shape = across(trained.config["architecture"], [pairs.d_in], [pairs.d_out] if writes else [])
+            config = make(trained.config["architecture"], {**settings, **shape}).config
+            train(pairs, [config], [out / "dictionary"], epochs=trained.config["training"]["epochs"])
+            to = [folder / writes] if writes else None
+            found = explain(out / "dictionary", [folder / reads], model, out / "rules", workers=2, writes=to)
+            share = program_share(found.folder, out / "dictionary", [folder / reads], model, tokens=tokens, writes=to)
+            rows.append(program(found, share, kind))
+    return rows
+
+
 def vocabulary(model: Model) -> list:
     return model.corpus.pieces(range(max(model.corpus.ids) + 1))
 
@@ -137,6 +198,7 @@ def main() -> None:
     parser.add_argument("--other", help="text of another kind")
     parser.add_argument("--control", type=int, default=300, help="features of the shuffled model; 0 for none")
     parser.add_argument("--share", type=int, default=16_384, help="held-out tokens for the program's share; 0 for none")
+    parser.add_argument("--layers", action="store_true", help="the share at three layers, of transcoders too (an hour)")
     parser.add_argument("--out", type=Path, default=CACHE / "out", help="folder to work in; what is there is reused")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -162,17 +224,16 @@ def main() -> None:
         "leaves_median": mean.size, "f1_token": mean.f1_token.value, **tables_of(found, codes, acts),
         "f1_shuffled_rules": of_others(found, codes, text, held, 0), "f1_shuffled_model": control,
         "f1_other_text": args.other and on_other_text(found, demo, model, args.other, args.out / "other"),
-        "share_f1_80": mean.at_least_80, "program": [],
+        "share_f1_80": mean.at_least_80, "f1_by_leaves": by_leaves(found, codes, text, held), "program": [],
     }  # fmt: skip
     if args.share and some is None:
-        share = program_share(out, demo / "dictionary", acts, model, tokens=args.share)
-        losses = {each.name: each.loss.value for each in share.added}
-        named = {
-            "loss_codes": "true codes", "loss_rules": "rules", "loss_token": "current token",
-            "loss_two_tokens": "last two tokens", "loss_three_tokens": "last three tokens", "loss_mean": "mean",
-        }  # fmt: skip
-        row = {"site": share.site, "kind": "autoencoder", **{key: losses[name] for key, name in named.items()}}
-        said["program"].append({**row, "loss_model": share.model_loss})
+        share = program_share(
+            out, demo / "dictionary", acts, model, tokens=args.share, leaves=CURVE[:5],
+            features=(codes.n_features // 8, codes.n_features // 4, codes.n_features // 2),
+        )  # fmt: skip
+        said["program"].append(program(found, share, "autoencoder"))
+    if args.share and args.layers:
+        said["program"] += of_layers(demo, model, args.share, args.out / "layers")
     if args.json:
         print(json.dumps(said, indent=1))
         return

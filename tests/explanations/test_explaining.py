@@ -13,9 +13,11 @@ from physalis.errors import BadInput
 from physalis.explanations import Economy, Explanations, Rule, Surroundings, explain, pieces, program_share
 from physalis.explanations.explained import RULES
 from physalis.explanations.scores import f1s
+from physalis.explanations.spoken import Spoken
 from physalis.explanations.tables import NAMES
 
 FEATURES = list(range(0, 64, 4))
+WINDOWS = ["codes of the last 3 tokens", "codes of the last 8 tokens"]
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def test_the_share_of_a_program_that_says_the_codes_is_that_of_the_codes(
 ):
     """Rules that are replaced by the true codes add what these add; those that say nothing, what no code adds."""
     rules = program_share(explained.folder, tiny_dictionary, tiny_activations, tiny, tokens=320)
-    assert [each.name for each in rules.added] == ["true codes", "rules", *NAMES, "mean"]
+    assert [each.name for each in rules.added] == ["true codes", "rules", *NAMES, *WINDOWS, "mean"]
     assert rules.features == len(FEATURES) and rules.leaves == sum(each.size for each in explained)
     silent = [each.model_copy(update={"rule": "never"}) for each in explained]
     monkeypatch.setattr(Explanations, "__iter__", lambda self: iter(silent))
@@ -171,7 +173,7 @@ def test_the_share_of_a_program_that_says_the_codes_is_that_of_the_codes(
 
     codes_of = explained.folder.parent / "codes"
     encode(tiny_dictionary, tiny_activations, out=codes_of)
-    monkeypatch.setattr("physalis.explanations.program._Program.at", true_codes)
+    monkeypatch.setattr("physalis.explanations.program.Program.at", true_codes)
     same = program_share(explained.folder, tiny_dictionary, tiny_activations, tiny, tokens=320)
     assert same.added[1].loss.value == pytest.approx(same.added[0].loss.value, abs=2e-3)
     assert same.recovered is None or same.recovered.value == pytest.approx(1, abs=0.02)
@@ -181,3 +183,37 @@ def test_rules_are_lines_of_json(explained):
     lines = (explained.folder / RULES).read_text(encoding="utf-8").split("\n")[:-1]
     assert [json.loads(line)["feature"] for line in lines] == FEATURES
     assert all(str(Rule.parse(json.loads(line)["rule"])) == json.loads(line)["rule"] for line in lines)
+
+
+def test_smaller_programs_say_less(explained, tiny, tiny_dictionary, tiny_activations):
+    share = program_share(
+        explained.folder,
+        tiny_dictionary,
+        tiny_activations,
+        tiny,
+        tokens=320,
+        windows=(),
+        leaves=(1, 99),
+        features=(3, 64),
+    )
+    rules = next(each for each in share.added if each.name == "rules")
+    one, most, three, every = share.smaller
+    for whole in (most, every):
+        assert whole.total == share.leaves and whole.loss.value == pytest.approx(rules.loss.value, abs=1e-4)
+    assert one.total <= len(FEATURES) < share.leaves and 0 < three.total < share.leaves
+    assert (one.leaves, one.features, three.leaves, three.features) == (1, None, None, 3)
+    assert one.loss.value != rules.loss.value != three.loss.value
+
+
+def test_a_program_without_clauses_says_the_mean_code(explained, tiny, tiny_dictionary, tiny_activations, codes):
+    """What a rule's clauses said is said by the mean of the rest, so that without any it is the mean of all."""
+    vocabulary = tiny.corpus.pieces(range(max(tiny.corpus.ids) + 1))
+    text = Surroundings(tiny_activations.tokens, vocabulary, explained.fields)
+    train, stored = tiny_activations.train.at, StoredCodes.open(codes)
+    spoken = Spoken.of(explained, text, train, tiny_activations.held_out.at)
+    without = spoken.cut(0)
+    assert without.size == 0
+    for each in explained:
+        fired = stored.firings(each.feature)
+        mean = fired.values[np.isin(fired.at, train)].sum(dtype=np.float64) / len(train)
+        assert without.otherwise[each.feature] == pytest.approx(mean, rel=0.02, abs=1e-6)

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from physalis.explanations.learning import Economy
     from physalis.explanations.program import Share, program_share
     from physalis.explanations.records import Detection, Explanation
+    from physalis.explanations.windows import Reach, reach
 
 _HOME = {
     "KIND": "explained", "Clause": "language.rules", "Detection": "records", "Economy": "learning",
     "Explanation": "records", "Explanations": "explained", "Fields": "language.fields", "Leaf": "language.leaves",
-    "Rule": "language.rules", "Share": "program", "Surroundings": "language.surroundings", "explain": "explaining",
-    "program_share": "program",
+    "Reach": "windows", "Rule": "language.rules", "Share": "program", "Surroundings": "language.surroundings",
+    "explain": "explaining", "program_share": "program", "reach": "windows",
 }  # fmt: skip
 
 __all__ = [
-    "KIND", "Clause", "Detection", "Economy", "Explanation", "Explanations", "Fields", "Leaf", "Rule", "Share",
-    "Surroundings", "explain", "program_share",
+    "KIND", "Clause", "Detection", "Economy", "Explanation", "Explanations", "Fields", "Leaf", "Reach", "Rule", "Share",
+    "Surroundings", "explain", "program_share", "reach",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -1,7 +1,7 @@
 """explain(): a rule for every feature of a dictionary, and how well it tells where the feature fires.
 
 1. The codes of the dictionary on a recording are read, or encoded (see codes).
-2. What is used alike in the text's training part is grouped (see fields), and the text becomes columns of numbers that
+2. Tokens that are alike in the training part are grouped (see grouping), and the text becomes columns of numbers that
    rules can ask (see surroundings).
 3. Feature by feature a rule is learned from the training part (see learning) and judged on the held-out part.
 
@@ -20,6 +20,7 @@ from physalis.artifact import Manifest
 from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
+from physalis.explanations.effects import effects
 from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, Explanations
 from physalis.explanations.grouping import group
 from physalis.explanations.learning import Economy
@@ -87,7 +88,8 @@ def explain(
             given = StoredCodes.open(out / CODES if codes is None else codes)
             given.require(trained, stored)
             if not (out / FIELDS).exists():
-                fields = group(stored.tokens[stored.train.contexts], vocabulary, seed=seed)
+                tokens = stored.tokens[stored.train.contexts]
+                fields = group(tokens, vocabulary, effects(stored.train), seed=seed)
                 artifact.write_atomic(out / FIELDS, fields.save)
             pieces.prepare(out, stored, vocabulary, seed=seed)
             some = [chosen[i : i + PIECE] for i in range(0, len(chosen), PIECE)]

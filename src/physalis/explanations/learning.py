@@ -32,9 +32,9 @@ FEWEST = 3
 class Economy:
     """What a rule may cost."""
 
-    price: float = 0.003
+    price: float = 0.0025
     """F1 that a leaf must gain."""
-    leaves: int = 16
+    leaves: int = 64
     """Leaves of a rule, at most."""
 
     def __post_init__(self) -> None:

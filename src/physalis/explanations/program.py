@@ -6,13 +6,10 @@ What that adds to the loss stands beside what the dictionary's true codes add, a
 (``tables``).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import scipy.sparse
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from physalis import artifact, dictionaries
 from physalis.atlas.records import Estimate, Record
@@ -20,14 +17,13 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.evaluation.splicing import MEAN, Placed, Splicer, Unspliceable
 from physalis.explanations.explained import Explanations
-from physalis.explanations.language.rules import Rule
 from physalis.explanations.language.surroundings import Surroundings
+from physalis.explanations.spoken import Program, Spoken
 from physalis.explanations.tables import NAMES, token_tables
+from physalis.explanations.windows import Windowed
 from physalis.metrics import Ratio, Sums, difference
 from physalis.models import Model
 from physalis.placement.origin import Recordings, recorded
-from physalis.runtime.progress import progress
-from physalis.types import Codes
 
 RULES, CODES = "rules", "true codes"
 ADDED = "ce_increase"
@@ -37,11 +33,24 @@ class Added(Record):
     """What one thing in the site's place adds to the loss."""
 
     name: str
-    """"rules", "true codes", "current token", "last two tokens", "last three tokens" or "mean"."""
+    """"rules", "true codes", "current token", "last two tokens", "last three tokens", "mean", or "codes of the last 8
+    tokens": what the network itself makes of so many."""
     loss: Estimate
     """Nats a token, with an interval over documents."""
     less_than_rules: Estimate | None
     """Nats a token by which the rules add more, on the same documents; None of the rules themselves."""
+
+
+class Point(Record):
+    """What a smaller program adds to the loss."""
+
+    leaves: int | None
+    """Of each rule no more than the clauses of its first so many leaves; None for all of them."""
+    features: int | None
+    """Of so many features, those whose codes sum to most, the rest with their mean everywhere; None for all of them."""
+    total: int
+    """Leaves of the whole program."""
+    loss: Estimate
 
 
 class Share(Record):
@@ -60,6 +69,8 @@ class Share(Record):
     """Features that have rules; the others are silent."""
     leaves: int
     """Of all rules together."""
+    smaller: tuple[Point, ...]
+    """Of programs that say less."""
 
 
 def program_share(
@@ -70,17 +81,25 @@ def program_share(
     *,
     writes: Recordings | None = None,
     tokens: int = 16_384,
+    windows: Sequence[int] = (3, 8),
+    leaves: Sequence[int] = (1, 4),
+    features: Sequence[int] = (),
     seed: int = 0,
 ) -> Share:
     """Replace a site by what the rules in ``explanations`` predict, on ``tokens`` tokens of held-out text, and measure
-    the loss; beside it the dictionary's true codes, the mean, and tables of the last one to three tokens that are made
-    of the same text as the rules.
+    the loss; beside it the dictionary's true codes, the mean, tables of the last one to three tokens that are made
+    of the same text as the rules, and the codes after the last n tokens, for each n of ``windows`` (see ``windows``);
+    and smaller programs, of rules of at most n leaves and of n features.
 
     Raises BadInput if these do not belong together, for a dictionary with a skip path or layer norm, whose output is
     not its codes' alone, and for one that no single model can be spliced with.
     """
-    if tokens < 1:
-        raise BadInput(f"A share is measured on at least 1 token; received tokens={tokens}.")
+    if tokens < 1 or min(*windows, *leaves, *features, 1) < 1:
+        raise BadInput(
+            "A share is measured on 1 token or more, beside windows of 1 or more, of 1 leaf and 1 feature or more; "
+            f"received tokens={tokens}, windows={tuple(windows)}, leaves={tuple(leaves)} and "
+            f"features={tuple(features)}."
+        )
     said = Explanations.open(explanations)
     trained = artifact.read(Path(dictionary), "dictionary")
     if said.manifest.inputs["dictionary"] != trained.hash:
@@ -95,15 +114,19 @@ def program_share(
     stored.require(model)
     coder = dictionaries.load(dictionary, device=model.device)
     vocabulary = model.corpus.pieces(range(max(model.corpus.ids) + 1))
-    program = _Program(said, coder, Surroundings(stored.tokens, vocabulary, said.fields), stored.held_out.at)
-    subjects: dict[str, Dictionary | Placed] = {CODES: coder, RULES: program}
+    text = Surroundings(stored.tokens, vocabulary, said.fields)
+    spoken = Spoken.of(said, text, stored.train.at, stored.held_out.at)
+    subjects: dict[str, Dictionary | Placed] = {CODES: coder, RULES: Program(spoken, coder)}
     subjects |= token_tables(stored, stored.held_out.at)
+    seen = {f"codes of the last {n} tokens": Windowed(n, stored, coder, model) for n in windows}
+    cut = {(n, None): spoken.cut(n) for n in leaves} | {(None, n): spoken.of_features(n) for n in features}
+    subjects |= seen | {str(key): Program(each, coder) for key, each in cut.items()}
     try:
         sums, n = Splicer(model, stored).measure(subjects, tokens=tokens, seed=seed)
     except Unspliceable as error:
         raise BadInput(str(error)) from error
     losses = {name: each[ADDED] for name, each in sums.items()}
-    order = [CODES, RULES, *NAMES, MEAN]
+    order = [CODES, RULES, *NAMES, *seen, MEAN]
     added = tuple(
         Added(
             name=name, loss=Estimate(**losses[name].estimate()),
@@ -115,7 +138,11 @@ def program_share(
         site=", ".join(str(part.site) for part in stored.parts[0]), added=added,
         model_loss=sums[CODES]["ce"].estimate()["value"],
         recovered=_recovered(losses[NAMES[0]], losses[RULES], losses[CODES]), n_tokens=n,
-        features=len(said), leaves=sum(each.size for each in said),
+        features=len(said), leaves=spoken.size,
+        smaller=tuple(
+            Point(leaves=n, features=m, total=each.size, loss=Estimate(**losses[str((n, m))].estimate()))
+            for (n, m), each in cut.items()
+        ),
     )  # fmt: skip
 
 
@@ -127,55 +154,3 @@ def _recovered(token: Sums, rules: Sums, codes: Sums) -> Estimate | None:
         return None
     between.add(Ratio(torch.from_numpy(num), torch.from_numpy(den)), token.ids)
     return Estimate(**between.estimate())
-
-
-class _Program:
-    """Rules, and the dictionary that decodes what they say."""
-
-    def __init__(
-        self, said: Explanations, coder: Dictionary, text: Surroundings, at: Int[np.ndarray, " tokens"]
-    ) -> None:
-        self.coder, self._at = coder, np.sort(at)
-        self._codes = predictions(said, text, self._at, coder.config.n_features)
-        silent = np.zeros(coder.config.n_features, np.float32)
-        silent[[each.feature for each in said]] = [each.otherwise for each in said]
-        self._codes.data -= silent[self._codes.indices]  # what is added to what all of them say where none holds
-        none = np.zeros((1, len(silent)), np.float32)
-        self._silent = self._decoded(silent[None]) - self._decoded(none)
-
-    def at(self, places: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows d_out"]:
-        """What the codes that the rules predict there are decoded to."""
-        return self._decoded(self._codes[np.searchsorted(self._at, places)]) + self._silent
-
-    def _decoded(self, codes: scipy.sparse.csr_array | np.ndarray) -> Float[Tensor, "rows d_out"]:
-        device = next(self.coder.parameters()).device
-        padded = (part.to(device) for part in _padded(scipy.sparse.csr_array(codes)))
-        with torch.no_grad():
-            return self.coder.decode(Codes(*padded).of(self.coder.config.n_features))
-
-
-def _padded(rows: scipy.sparse.csr_array) -> Codes:
-    counts = np.diff(rows.indptr)
-    fires = np.arange(max(1, counts.max(initial=0))) < counts[:, None]
-    values, ids = np.zeros(fires.shape, np.float32), np.zeros(fires.shape, np.int32)
-    values[fires], ids[fires] = rows.data, rows.indices
-    return Codes(torch.from_numpy(values), torch.from_numpy(ids))
-
-
-def predictions(
-    said: Explanations, text: Surroundings, at: Int[np.ndarray, " tokens"], n_features: int
-) -> scipy.sparse.csr_array:
-    """Every rule's codes at these positions, rising: [tokens, features]. A rule is evaluated on the whole text, since
-    what it asks may stand before."""
-    rows, values, ids = [], [], []
-    with progress("predict", len(said), "features") as advance:
-        for each in said:
-            codes = Rule.parse(each.rule).predict(text)[at]
-            fires = np.flatnonzero(codes)
-            rows.append(fires)
-            values.append(codes[fires])
-            ids.append(np.full(len(fires), each.feature))
-            advance(1)
-    shape = (len(at), n_features)
-    where = (np.concatenate(rows), np.concatenate(ids))
-    return scipy.sparse.coo_array((np.concatenate(values), where), shape=shape).tocsr()

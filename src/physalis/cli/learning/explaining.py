@@ -55,6 +55,12 @@ def explain(
             help="Also put what the rules predict in the site's place on so many held-out tokens, and measure the loss."
         ),
     ] = None,
+    reach: Annotated[
+        Amount,
+        Parameter(
+            help="Also run the model on the last tokens alone, at so many held-out tokens: how far back features look."
+        ),
+    ] = None,
     workers: Annotated[Count, Parameter(help="Processes to explain in.")] = None,
     seed: Order = None,
     loading: Loading = Loading(),  # noqa: B008 (frozen)
@@ -71,13 +77,16 @@ def explain(
     from physalis.cli.shown.features import explained
     from physalis.explanations import Economy, program_share
     from physalis.explanations import explain as explain_
+    from physalis.explanations import reach as reach_
 
     out = out or named_after(dictionary, "explanations")
     subject = printing.model_of(activations[0], model, loading)
     economy = Economy(**given(price=price, leaves=leaves))
     options = given(writes=writes, codes=codes, features=feature, workers=workers, seed=seed)
     found = explain_(dictionary, activations, subject, out, economy=economy, **options)
-    done = None
+    done = looks = None
     if share is not None:
         done = program_share(out, dictionary, activations, subject, tokens=share, **given(writes=writes, seed=seed))
-    explained.show(found, done, json=json)
+    if reach is not None:
+        looks = reach_(dictionary, activations, subject, tokens=reach, **given(writes=writes, seed=seed))
+    explained.show(found, done, looks, json=json)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from physalis.errors import BadInput
 from physalis.explanations.language.leaves import PATTERN, Leaf, leaf_of
@@ -83,18 +83,21 @@ class Rule:
         said = [", ".join(leaf.in_words() for leaf in clause.leaves) for clause in self.clauses]
         return f"Fires on {'; or on '.join(said)}."
 
+    def holding(self, text: Surroundings) -> Int[np.ndarray, " positions"]:
+        """The number of the first clause that holds on each position of a text, -1 where none does."""
+        found = np.full(text.n, -1, np.int32)
+        for number, clause in enumerate(self.clauses):
+            holds = found < 0
+            for leaf in clause.leaves:
+                holds &= text.holds(leaf)
+            found[holds] = number
+        return found
+
     def predict(self, text: Surroundings) -> Float32[np.ndarray, " positions"]:
         """The code on each position of a text: the level of the first clause that holds, 0 where none does. A clause
         whose level is 0 silences those after it."""
-        codes = np.zeros(text.n, np.float32)
-        open_ = np.ones(text.n, bool)
-        for clause in self.clauses:
-            holds = open_.copy()
-            for leaf in clause.leaves:
-                holds &= text.holds(leaf)
-            codes[holds] = clause.level
-            open_ &= ~holds
-        return codes
+        levels = np.array([*(clause.level for clause in self.clauses), 0], np.float32)
+        return levels[self.holding(text)]
 
 
 def _no_rule(text: str, at: int, wanted: str) -> BadInput:

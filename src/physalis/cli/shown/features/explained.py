@@ -8,17 +8,18 @@ from rich.text import Text
 
 from physalis.atlas.records import Estimate
 from physalis.cli.shown.console import make_console
-from physalis.explanations import Explanations, Share
+from physalis.explanations import Explanations, Reach, Share
 
 SHOWN = 8
 
 
-def show(found: Explanations, share: Share | None, *, json: bool) -> None:
+def show(found: Explanations, share: Share | None, reach: Reach | None, *, json: bool) -> None:
     """Print them: as JSON alone on standard output, or for a person."""
     if json:
         said = {
             "folder": str(found.folder), "mean": found.mean.model_dump(),
             "explanations": [each.model_dump() for each in found], "share": share and share.model_dump(),
+            "reach": reach and reach.model_dump(),
         }  # fmt: skip
         print(json_.dumps(said, indent=1))
         return
@@ -40,6 +41,8 @@ def show(found: Explanations, share: Share | None, *, json: bool) -> None:
     _some(console, found)
     if share is not None:
         _share(console, share)
+    if reach is not None:
+        _reach(console, reach)
 
 
 def _some(console, found: Explanations) -> None:
@@ -61,12 +64,25 @@ def _share(console, share: Share) -> None:
     table.add_column("loss added, nats a token")
     for each in share.added:
         table.add_row(each.name, _number(each.loss), style="bold" if each.name == "rules" else None)
+    for each in share.smaller:
+        said = f"of at most {each.leaves} leaves" if each.leaves else f"of {each.features:,} features"
+        table.add_row(f"rules {said}, {each.total:,} in all", _number(each.loss))
     console.print(table)
     if share.recovered is not None:
         console.print(
             f"The rules recover {_number(share.recovered)} of what lies between the current token and the true codes; "
             f"{share.features:,} rules of {share.leaves:,} leaves, {share.n_tokens:,} predictions."
         )
+
+
+def _reach(console, reach: Reach) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("the model reads", no_wrap=True)
+    table.add_column("mean F1 of where features fire, against the whole context")
+    for each in reach.windows:
+        table.add_row(f"the last {each.tokens:,} token{'s' * (each.tokens > 1)}", _number(each.f1))
+    console.print(table)
+    console.print(f"Of {reach.features:,} features that fire on {reach.n_tokens:,} held-out tokens.")
 
 
 def _number(x: Estimate) -> str:

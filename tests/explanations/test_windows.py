@@ -17,7 +17,9 @@ def test_the_whole_context_agrees_with_itself(tiny, tiny_dictionary, tiny_activa
     assert [each.tokens for each in found.windows] == [1, 4, tiny_activations.context]
     one, four, whole = (each.f1.value for each in found.windows)
     assert whole == 1 and one < 1 and four < 1
-    assert found.n_tokens == 200 and found.features > 0
+    assert found.n_tokens == 200 and found.needed
+    assert all(each.tokens in (1, 4, tiny_activations.context) and each.n_fired for each in found.needed)
+    assert {each.tokens for each in found.needed} != {tiny_activations.context}
 
 
 def test_a_window_is_what_the_network_reads(tiny, tiny_dictionary, tiny_activations):

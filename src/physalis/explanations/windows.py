@@ -37,12 +37,23 @@ class Window(Record):
     """Mean over features of F1: firing after the window against firing after the whole context."""
 
 
+class Needed(Record):
+    """How much of the text before it a feature needs to fire."""
+
+    feature: int
+    n_fired: int
+    """Tokens on which it fires, of those that were judged."""
+    tokens: int | None
+    """Median over these of the shortest window in which, as in all longer ones, it fires too; None where that is
+    longer than the longest window."""
+
+
 class Reach(Record):
     """How firing after a part of the context agrees with firing after all of it."""
 
     windows: tuple[Window, ...]
-    features: int
-    """That fire among the tokens that were judged."""
+    needed: tuple[Needed, ...]
+    """Of each feature that fires on a token that was judged."""
     n_tokens: int
 
 
@@ -129,11 +140,18 @@ def reach(
     held = Held.of(at, np.asarray(stored.documents).ravel())
     whole = Windowed(stored.context, stored, coder, model).dense(at) > 0
     fires = np.flatnonzero(whole.any(0))
-    found = []
+    found, still = [], np.full(whole.shape, len(windows), np.int8)
     with progress("reach", len(windows), "windows") as advance:
-        for n in windows:
+        for i, n in enumerate(sorted(windows)):
             said = Windowed(n, stored, coder, model).dense(at) > 0
-            counts = np.stack([np.stack(Counts.of(said[:, i], whole[:, i], held)) for i in fires])
+            still[~said] = len(windows)
+            still[said & (still == len(windows))] = i
+            counts = np.stack([np.stack(Counts.of(said[:, j], whole[:, j], held)) for j in fires])
             found.append(Window(tokens=n, f1=mean_f1(counts)))
             advance(1)
-    return Reach(windows=tuple(found), features=len(fires), n_tokens=len(at))
+    sizes = [*sorted(windows), None]
+    needed = []
+    for j in fires.tolist():
+        own = np.sort(still[whole[:, j], j])
+        needed.append(Needed(feature=j, n_fired=len(own), tokens=sizes[int(own[(len(own) - 1) // 2])]))
+    return Reach(windows=tuple(found), needed=tuple(needed), n_tokens=len(at))

@@ -82,7 +82,7 @@ def _reach(console, reach: Reach) -> None:
     for each in reach.windows:
         table.add_row(f"the last {each.tokens:,} token{'s' * (each.tokens > 1)}", _number(each.f1))
     console.print(table)
-    console.print(f"Of {reach.features:,} features that fire on {reach.n_tokens:,} held-out tokens.")
+    console.print(f"Of {len(reach.needed):,} features that fire on {reach.n_tokens:,} held-out tokens.")
 
 
 def _number(x: Estimate) -> str:

@@ -4,7 +4,7 @@ import { written, type Told, type Written } from '../lib/records/articles';
 import type { Commentable } from '../lib/records/comments';
 import type { Kin } from '../lib/records/comparison';
 import type { Said, Writable } from '../lib/records/notes';
-import type { RuleList, RuleOf } from '../lib/records/rules';
+import type { RuleHolds, RuleList, RuleOf } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 
@@ -91,6 +91,8 @@ export const family = (id: number) => (inlined.families ? once('family', `/api/f
 export const ruled = inlined.ruled ?? false;
 /** A feature's rule; nothing where it was not explained. */
 export const rule = (id: number): Promise<RuleOf | null> | undefined => (ruled ? once('rule', `/api/rules/${id}`) : undefined);
+/** Where the parts of its rule hold in its examples. */
+export const holds = (id: number) => ask<RuleHolds>(`/api/rules/${id}/holds`);
 export const rules = (query: string) => once('rules', `/api/rules${query}`);
 /** What people say of a feature, when its page is opened. */
 export const said = (id: number) => once('said', `/api/notes/features/${id}/said`);

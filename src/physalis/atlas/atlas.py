@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from physalis import artifact
+from physalis.atlas.feature_pages import Shown
 from physalis.atlas.reader import SORTS as SORTS
 from physalis.atlas.reader import AtlasReader, Bounds
 from physalis.atlas.records import Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.reopening import Standing, Watch
+from physalis.corpora.characters import Piece
 from physalis.display import tables
 from physalis.display.reprs import Displayed
 from physalis.errors import BadInput
@@ -85,6 +87,15 @@ class Atlas(Displayed):
         """A pandas DataFrame with a row a feature, dead ones too, named by its id: its headline, what lists sort by and
         its place on the map. ``atlas.regions[i]`` names region i. Raises BadInput without pandas."""
         return tables.columns(self._ask(lambda opened: opened.columns()), index="id")
+
+    def shown(self, id: int) -> Shown:
+        """The examples of a feature as token ids. Raises BadInput if there is no feature with that id."""
+        return self._ask(lambda opened: opened.shown(id))
+
+    def pieces(self) -> Sequence[Piece]:
+        """The text of each token id, or its bytes where it is a part of a character; empty for those that no page
+        mentions."""
+        return self._ask(lambda opened: opened.pieces())
 
     def map(self) -> Map:
         """Every living feature's place, and the regions' names."""

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from physalis.atlas.checks import check_page, columns_of, shape_of, strings_of
 from physalis.atlas.compression import inflate
 from physalis.atlas.evidence import worth
-from physalis.atlas.feature_pages import codes_of_each, decode, unpack
+from physalis.atlas.feature_pages import Shown, codes_of_each, decode, unpack
 from physalis.atlas.records import Causes, Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.schema import METRICS, PLACE, SNIPPET
 from physalis.atlas.search_index import score
 from physalis.atlas.snapshot import Snapshot
+from physalis.corpora.characters import Piece
 from physalis.errors import BadInput, Unavailable
 
 SORTS = ("id", *METRICS)
@@ -73,6 +74,15 @@ class AtlasReader:
             unmeasured=unmeasured,
         )  # fmt: skip
         return Feature.trusted(**row, **fields, causes=causes, unmeasured=unmeasured, worth=judged)
+
+    def shown(self, id: int) -> Shown:
+        self.check(id)
+        page = unpack(self.tables.value("SELECT page FROM pages WHERE id = ?", id), self._shape)
+        check_page(page, self._shape, self._strings, self._n)
+        return Shown.of(page, self._shape)
+
+    def pieces(self) -> list[Piece]:
+        return self._strings.pieces()
 
     def rows(self, ids: Sequence[int]) -> Sequence[FeatureRow]:
         for id in ids:

@@ -1,6 +1,5 @@
 """pieces: the work of ``explain`` in jobs of some features each, that any process can do from files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from physalis.activations import Stored
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
-from physalis.explanations.explained import FIELDS
+from physalis.explanations.explained import FIELDS, VOCABULARY, read_vocabulary, write_vocabulary
 from physalis.explanations.language.fields import Fields
 from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.learning import Corpus, Economy, Learner
@@ -23,7 +22,7 @@ from physalis.explanations.scores import Held, Judged
 from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 
-TEXT, VOCABULARY = "text.npz", "vocabulary.json"
+TEXT = "text.npz"
 PRUNED_ON = 0.1
 """Share of the documents that rules are pruned on, and not grown."""
 
@@ -51,8 +50,7 @@ def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece], *, seed: int
             )
 
     artifact.write_atomic(out / TEXT, save)
-    said = [piece if isinstance(piece, str) else list(piece) for piece in vocabulary]
-    artifact.write_atomic(out / VOCABULARY, lambda path: path.write_text(json.dumps(said)))
+    write_vocabulary(out / VOCABULARY, vocabulary)
 
 
 def _some_documents(documents: Int[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
@@ -100,8 +98,7 @@ def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], econom
 def _ready(out: Path) -> _Ready:
     with np.load(out / TEXT, allow_pickle=False) as arrays:
         tokens, grows, prunes, held, documents = (arrays[name] for name in arrays.files)
-    vocabulary = [p if isinstance(p, str) else bytes(p) for p in json.loads((out / VOCABULARY).read_text())]
-    text = Surroundings(tokens, vocabulary, Fields.load(out / FIELDS))
+    text = Surroundings(tokens, read_vocabulary(out / VOCABULARY), Fields.load(out / FIELDS))
     learned_from = np.zeros(text.n, bool)
     learned_from[grows] = learned_from[prunes] = True
     every = np.zeros(text.n, documents.dtype)
@@ -157,5 +154,5 @@ def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> 
 
 def clear(out: Path, n: int) -> None:
     """Remove what only the jobs needed."""
-    for name in (TEXT, VOCABULARY, *(each(i) for i in range(n) for each in (_rules, _counts))):
+    for name in (TEXT, *(each(i) for i in range(n) for each in (_rules, _counts))):
         (out / name).unlink(missing_ok=True)

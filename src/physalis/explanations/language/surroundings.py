@@ -47,6 +47,12 @@ class Surroundings:
         self.tokens = np.ascontiguousarray(tokens, dtype=np.int64)
         self.pieces, self.fields = pieces, fields
 
+    def over(self, tokens: Int[np.ndarray, "contexts length"]) -> "Surroundings":
+        """Other contexts of the same vocabulary, whose tables are not made again."""
+        made = Surroundings(tokens, self.pieces, self.fields)
+        made._vocabulary = self._vocabulary
+        return made
+
     @property
     def n(self) -> int:
         """Positions, all contexts together: ``context_index * length + position``, as in a recording."""
@@ -65,9 +71,13 @@ class Surroundings:
 
     def holds(self, leaf: Leaf) -> Bool[np.ndarray, " positions"]:
         """Where a leaf is true."""
-        column = self._by_name[leaf.kind, leaf.back]
+        column = self.column(leaf.kind, leaf.back)
         true = column.ids == column.numbers.get(leaf.value, NOTHING - 1)
         return ~true if leaf.negated else true
+
+    def column(self, kind: Kind, back: int = 0) -> Column:
+        """What one kind of leaf asks."""
+        return self._by_name[kind, back]
 
     @cached_property
     def _vocabulary(self) -> dict[str, tuple[np.ndarray, list[str]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,7 @@ from physalis.atlas.records import Estimate, Histogram, Record
 from physalis.errors import BadInput
 from physalis.explanations.explained import KIND, Explanations
 from physalis.explanations.records import Explanation, Mean
+from physalis.web.atlas.holding import Holding, Holds
 from physalis.web.atlas.query import LAST, LONGEST, MOST_ROWS
 from physalis.web.server.answers import as_json
 from physalis.web.server.numbers import NUMBER
@@ -39,6 +40,8 @@ class RuleClause(Record):
     """Leaves that are all true, as they are written, and the activation to be expected there."""
 
     leaves: list[str]
+    in_words: list[str]
+    """Each leaf again, for a sentence."""
     level: float
 
 
@@ -112,6 +115,7 @@ class ServedRules:
         if wrong := [each.feature for each in found if not 0 <= each.feature < len(atlas)]:
             raise BadInput(f"{found.folder} explains feature {wrong[0]}, and {atlas.folder} has {len(atlas):,}.")
         self.found = found
+        self._holding = atlas.kept(lambda: Holding(found, atlas))
         self._rows = atlas.kept(lambda: _rows(found, atlas))
 
     @classmethod
@@ -144,13 +148,23 @@ class ServedRules:
         return RuleOf(
             feature=feature,
             clauses=[
-                RuleClause(leaves=[str(leaf) for leaf in clause.leaves], level=clause.level)
+                RuleClause(
+                    leaves=[str(leaf) for leaf in clause.leaves], in_words=[leaf.in_words() for leaf in clause.leaves],
+                    level=clause.level,
+                )
                 for clause in rule.clauses
             ],
             in_words=rule.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
             f1_token=said.token.f1.value, precision=said.detection.precision, recall=said.detection.recall,
             n_held_out=said.n_held_out, mean_f1=self.found.mean.f1.value,
         )  # fmt: skip
+
+    def holds(self, feature: int) -> Holds:
+        """Where the parts of a feature's rule hold in its examples. Raises HTTPException (404) if it was not
+        explained, or cannot be shown."""
+        if self.of(feature) is None:
+            raise HTTPException(404, f"There is no rule of feature {feature}.")
+        return self._holding().of(feature)
 
     def list(self, asked: RuleQuestion) -> RuleList:
         """Those that match, best first unless asked otherwise; what was judged on few firings comes after the rest."""
@@ -213,6 +227,11 @@ def rules_router(rules: ServedRules, page: Pages) -> APIRouter:
     def rule(id: int) -> RuleOf | None:
         """The rule of a feature, and how far it is true; null where it was not explained."""
         return rules.of(id)
+
+    @router.get(f"/api/rules/{{id:{NUMBER}}}/holds")
+    def holds(id: int) -> Holds:
+        """Where the parts of its rule hold in the examples of a feature."""
+        return rules.holds(id)
 
     @router.get("/rules", include_in_schema=False)
     def rules_page(asked: Annotated[RuleQuestion, Query()]) -> HTMLResponse:

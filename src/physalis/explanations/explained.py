@@ -66,6 +66,9 @@ class Explanations:
     def __len__(self) -> int:
         return len(self._found)
 
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._found
+
     def __iter__(self) -> Iterator[Explanation]:
         return iter(self._found.values())
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 
 from physalis import artifact
 from physalis.activations import Stored
+from physalis.atlas.headlines import LISTED
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
@@ -18,7 +19,7 @@ from physalis.explanations.language.fields import Fields
 from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.learning import Corpus, Economy, Learner
 from physalis.explanations.records import Explanation
-from physalis.explanations.scores import Held, Judged
+from physalis.explanations.scores import Counts, Held, Judged
 from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 
@@ -117,12 +118,14 @@ def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) ->
     silent = codes[ready.learned_from & (said == 0)]
     median = float(np.median(values)) if len(values) else 0.0
     judged = scores.judge(predicted, true, _best_token(ready, learner, at), median, ready.held)
+    listed = np.isin(ready.text.tokens.ravel()[ready.held.at], _best_tokens(ready, learner, at))
     explanation = Explanation(
         feature=feature, rule=str(rule), size=rule.size,
         otherwise=float(f"{silent.mean(dtype=np.float64):.3g}") if len(silent) else 0.0, n_fired=len(at),
         n_held_out=int((true > 0).sum()),
         detection=judged.all.detection(), strong=judged.strong.detection(),
         correlation=scores.correlation(predicted, true), token=judged.token.detection(),
+        tokens=Counts.of(listed, true > 0, ready.held).detection(),
     )  # fmt: skip
     return explanation, judged
 
@@ -133,6 +136,22 @@ def _best_token(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]
     fires = np.bincount(tokens[at], minlength=len(ready.text.pieces))
     f1 = 2 * fires / np.maximum(1, learner.token_counts + len(at))
     return tokens[held] == (f1.argmax() if len(at) else -1)
+
+
+def _best_tokens(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]) -> list[int]:
+    """The tokens, as many as a headline lists, of which each next one adds most to the F1 of all before."""
+    fires = np.bincount(ready.text.tokens.ravel()[at], minlength=len(ready.text.pieces))
+    chosen: list[int] = []
+    hits = said = best = 0.0
+    while len(chosen) < LISTED:
+        f1 = 2 * (hits + fires) / np.maximum(1, said + learner.token_counts + len(at))
+        f1[chosen] = 0
+        more = int(f1.argmax())
+        if f1[more] <= best:
+            break
+        chosen.append(more)
+        hits, said, best = hits + fires[more], said + learner.token_counts[more], float(f1[more])
+    return chosen
 
 
 def joined(out: Path, n: int) -> tuple[list[Explanation], Int[np.ndarray, "features 3 4 blocks"]]:

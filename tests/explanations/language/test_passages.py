@@ -1,4 +1,4 @@
-"""Passages: what is said to hold in a piece of text holds in the whole of it, and what may hold is not more than that."""
+"""Passages: what surely holds in a piece of text holds in the whole of it, and what holds there may in the piece."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from physalis.explanations.language.leaves import PLACE_KINDS, TOKEN_KINDS
 from physalis.explanations.language.passages import Passages
 
 PIECES = [
-    "def", " walk", "(", ")", " self", ",", '"', "'", "\n", "    ", " maps", "ping", ".", "[", "]", " Map", "1", "))", b"\xe2",
+    "def", " walk", "(", ")", " self", ",", '"', "'", "\n", "    ", " maps", "ping", ".", "[", "]", " Map", "1",
+    "))", b"\xe2",
 ]  # fmt: skip
 LENGTH = 40
 

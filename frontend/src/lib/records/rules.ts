@@ -90,3 +90,35 @@ export interface RuleHolds {
   feature: number;
   clauses: LitClause[];
 }
+
+/** physalis.web.atlas.explained */
+export interface WordsOf {
+  words: string;
+  model: string;
+  side: 'input' | 'output';
+}
+
+export interface ScoreRow {
+  task: string;
+  metric: string;
+  corpus: string;
+  value: Estimate;
+  token: number | null;
+  swapped: number | null;
+  oracle: number | null;
+  chance: number | null;
+  noise: number | null;
+}
+
+export interface ScoreTable {
+  of: 'rules' | 'words';
+  judge: string;
+  n_features: number;
+  among: boolean;
+  rows: ScoreRow[];
+}
+
+export interface ExplainedFeature {
+  words: WordsOf | null;
+  scores: ScoreTable[];
+}

@@ -83,17 +83,20 @@ def neuronpedia(
 ) -> None:
     """Write what Neuronpedia's importer reads.
 
-    A source set with its features, activations and explanations.
+    A source set with its features, activations, and the rules and words that lie beside the atlas.
     """
     from physalis.atlas import Atlas
     from physalis.cli.shown import printing
     from physalis.exchange.formats.neuronpedia import export_neuronpedia
+    from physalis.naming.beside import find_beside
+    from physalis.naming.told import told
 
     opened = Atlas.open(atlas)
     options = given(
         release=release, description=description, url=url, suffix=suffix, model_id=model_id,
         features=_chosen(features, opened),
     )  # fmt: skip
+    options["explanations"] = told(find_beside(opened))
     made = export_neuronpedia(opened, out, source_set=source_set, creator=creator, **options)
     printing.show_fields(made, json=json)
 

@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from physalis import artifact
-from physalis.artifact import Manifest
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.explanations.explained import KIND as RULES
@@ -25,15 +24,7 @@ class Beside(NamedTuple):
     scores: tuple[Scores, ...]
 
 
-class _Said(Protocol):
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def manifest(self) -> Manifest: ...
-    def __len__(self) -> int: ...
-
-
-T = TypeVar("T", bound=_Said)
+T = TypeVar("T", Explanations, Words, Scores)
 
 
 def find_beside(atlas: Atlas) -> Beside:
@@ -86,6 +77,6 @@ def folders_beside(folder: Path) -> list[Path]:
         return []
 
 
-def _is_of(said: _Said, atlas: Atlas) -> bool:
+def _is_of(said: Explanations | Words | Scores, atlas: Atlas) -> bool:
     hash = atlas.manifest.inputs.get("dictionary")
     return hash is not None and said.manifest.inputs.get("dictionary") == hash

@@ -1,5 +1,7 @@
 """Names: who wins, and what a rule is called in short."""
 
+from typing import Any
+
 from physalis.atlas.records import Estimate
 from physalis.explanations import Rule
 from physalis.explanations.records import Detection, Explanation
@@ -53,6 +55,7 @@ def test_what_a_machine_wrote_among_labels_is_words():
 
 
 def test_a_rule_is_a_name_only_where_it_surely_beats_tokens():
+    worse: dict[str, Any]
     for worse in ({"tokens": 0.7}, {"tokens": None}, {"low": None}, {"n_held_out": ENOUGH - 1}, {"rule": "never"}):
         assert called([], None, explanation(**worse)) is None, worse
 

@@ -42,6 +42,7 @@ def publish(
     Names that people gave features, and comments that are published, stand on their pages.
     """
     from physalis.atlas import Atlas
+    from physalis.naming import Known
     from physalis.people.annotations import Annotations
     from physalis.web.publish.site import publish as publish_
 
@@ -50,7 +51,7 @@ def publish(
     comments = people.comments.published() if people.comments else None
     labels = people.notes.all_labels() if people.notes else None
     options = given(features=_chosen(features, opened), articles=article, most=most, comments=comments, labels=labels)
-    made = publish_(opened, out, **options)
+    made = publish_(opened.with_annex(Known(opened, people.notes).annex), out, **options)
     if json:
         from physalis.cli.shown import printing
 

@@ -86,5 +86,4 @@ class Holding:
                     raise BadInput(f"{self._found.folder} cannot be read as a whole: {error}") from error
                 missing = [""] * (fields.groups.shape[1] - len(pieces))
                 self._text = Surroundings(np.zeros((1, 1), np.int64), [*pieces, *missing], fields)
-                self._text.columns  # noqa: B018 (made here, under the lock)
             return self._text

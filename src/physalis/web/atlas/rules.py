@@ -111,7 +111,7 @@ class ServedRules:
         """Raises BadInput if they are of another dictionary than the atlas, or of features that it does not have."""
         check(found, atlas)
         self.found = found
-        self._orders = atlas.kept(dict[tuple[str, Sort, bool], list[RuleRow]])
+        self._orders = atlas.kept(dict[str, list[RuleRow]])
         self._holding = atlas.kept(lambda: Holding(found, atlas))
         self._rows = atlas.kept(lambda: _rows(found, atlas))
 
@@ -156,7 +156,7 @@ class ServedRules:
 
     def list(self, asked: RuleQuestion) -> RuleList:
         """Those that match, best first unless asked otherwise; what was judged on few firings comes after the rest."""
-        orders, key = self._orders(), (asked.query, asked.sort, asked.descending)
+        orders, key = self._orders(), asked.model_dump_json(exclude={"offset", "limit"})
         if (order := orders.get(key)) is None:
             if len(orders) >= KEPT:
                 orders.clear()

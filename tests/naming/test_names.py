@@ -56,7 +56,14 @@ def test_what_a_machine_wrote_among_labels_is_words():
 
 def test_a_rule_is_a_name_only_where_it_surely_beats_tokens():
     worse: dict[str, Any]
-    for worse in ({"tokens": 0.7}, {"tokens": None}, {"low": None}, {"n_held_out": ENOUGH - 1}, {"rule": "never"}):
+    for worse in (
+        {"tokens": 0.7},
+        {"tokens": None},
+        {"low": None},
+        {"n_held_out": ENOUGH - 1},
+        {"rule": "never"},
+        {"rule": "no rule ((("},
+    ):
         assert called([], None, explanation(**worse)) is None, worse
 
 

@@ -1,21 +1,24 @@
 """known: Known, what is said of an atlas's features beside it, as it is now: looked for again when a folder changes."""
 
+import json
 import sys
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from physalis import artifact
 from physalis.atlas import Atlas
-from physalis.atlas.annex import Annex, Called, Rows
+from physalis.atlas.annex import RULES, Annex, Called, Rows
 from physalis.atlas.records import RuleInShort
 from physalis.atlas.search_index import HEADLINE, TOKEN, WordIndex, symbols, words
 from physalis.databases import Stamp
 from physalis.errors import Unavailable
+from physalis.explanations.language.leaves import PATTERN
 from physalis.explanations.records import Explanation
 from physalis.naming.beside import Beside, find_beside, folders_beside
 from physalis.naming.names import called
@@ -24,6 +27,8 @@ from physalis.people.notes.records import Labelled
 
 LOOK_S = 2.0
 """How long what was found is believed before the folders are looked at again."""
+SHARE = 50
+"""And this many times what a look took, where very much lies beside."""
 SHOWN = 160
 """Characters of a rule in a list."""
 
@@ -33,6 +38,8 @@ Labels = Mapping[int, Sequence[Labelled]]
 class _Made(NamedTuple):
     found: Beside
     labels: Labels
+    without: Annex
+    """Of what was found alone."""
     annex: Annex
 
 
@@ -44,25 +51,30 @@ class Known:
         self.atlas, self._notes, self._look_s = atlas, notes, look_s
         self._lock = threading.Lock()
         self._found: tuple[object, Beside] | None = None
-        self._looked = -float("inf")
+        self._again = 0.0
         self._labels: tuple[object, Labels] = (None, {})
         self._made: _Made | None = None
 
     def beside(self) -> Beside:
         """What lies beside it: another object if that changed."""
         with self._lock:
-            if self._found is None or time.monotonic() > self._looked + self._look_s:
+            began = time.monotonic()
+            if self._found is None or began > self._again:
                 state = self._state()
+                took = time.monotonic() - began
                 if self._found is None or self._found[0] != state:
                     self._found = state, find_beside(self.atlas)
-                self._looked = time.monotonic()
+                self._again = time.monotonic() + max(self._look_s, SHARE * took)
             return self._found[1]
 
     def annex(self) -> Annex:
         """What the atlas is told with: another object if anything changed."""
         found, labels, made = self.beside(), self._labelled(), self._made
-        if made is None or made.found is not found or made.labels is not labels:
-            made = self._made = _Made(found, labels, _annex(self.atlas, found, labels))
+        if made is None or made.found is not found:
+            without = _annex(self.atlas, found)
+            made = self._made = _Made(found, labels, without, _with_labels(without, found, labels))
+        elif made.labels is not labels:
+            made = self._made = _Made(found, labels, made.without, _with_labels(made.without, found, labels))
         return made.annex
 
     def _state(self) -> object:
@@ -86,24 +98,24 @@ class Known:
         return self._labels[1]
 
 
-def _annex(atlas: Atlas, found: Beside, labels: Labels) -> Annex:
+def _annex(atlas: Atlas, found: Beside) -> Annex:
+    """What lies beside an atlas, without what people say."""
     rules = {} if found.rules is None else {each.feature: each for each in found.rules}
     described = {} if found.words is None else {each.feature: each for each in found.words}
-    ids = sorted({*rules, *described, *labels})
     names: dict[int, Called] = {}
     texts: dict[int, list[str]] = {}
     index = WordIndex()
-    for id in ids:
+    for id in sorted({*rules, *described}):
         rule, description = rules.get(id), described.get(id)
-        if (name := called(labels.get(id, ()), description, rule)) is not None:
+        if (name := called((), description, rule)) is not None:
             names[id] = name
-        said = [each.label.text for each in labels.get(id, ())] + ([description.words] if description else [])
-        quoted = _quoted(rule) if rule is not None else []
-        texts[id] = said + ([", ".join(quoted)] if quoted else [])
-        index.add(id, _weighted(quoted, TOKEN) | _weighted(said, HEADLINE))
+        words = [] if description is None else [description.words]
+        quoted = [] if rule is None else _quoted(rule.rule)
+        texts[id] = [*words, ", ".join(quoted)] if quoted else words
+        index.add(id, _weighted(quoted, TOKEN) | _weighted(words, HEADLINE))
     columns = {}
     if rules:
-        columns = {name: np.full(len(atlas), np.nan) for name in ("rule_f1", "rule_size")}
+        columns = {name: np.full(len(atlas), np.nan) for name in RULES}
         for id, rule in rules.items():
             columns["rule_size"][id] = rule.size
             if rule.n_held_out:
@@ -112,18 +124,35 @@ def _annex(atlas: Atlas, found: Beside, labels: Labels) -> Annex:
     return Annex(names=names, rules=short, columns=columns, find=_finding([*index.rows()]), texts=texts)
 
 
+def _with_labels(annex: Annex, found: Beside, labels: Labels) -> Annex:
+    """With what people say, which changes more often."""
+    names, texts, index = dict(annex.names), dict(annex.texts), WordIndex()
+    for id, each in sorted(labels.items()):
+        rule = found.rules[id] if found.rules is not None and id in found.rules else None
+        description = found.words[id] if found.words is not None and id in found.words else None
+        if (name := called(each, description, rule)) is not None:
+            names[id] = name
+        said = [one.label.text for one in each]
+        texts[id] = [*said, *texts.get(id, ())]
+        index.add(id, _weighted(said, HEADLINE))
+    find = _finding([*index.rows()])
+    return replace(annex, names=names, texts=texts, find=lambda low, high: annex.find(low, high) + find(low, high))
+
+
 def _short(rule: Explanation) -> RuleInShort:
     line = rule.rule if len(rule.rule) <= SHOWN else f"{rule.rule[:SHOWN].rpartition(' ')[0]} …"
     return RuleInShort(rule=line, f1=rule.detection.f1.value, size=rule.size, judged=rule.n_held_out > 0)
 
 
-def _quoted(rule: Explanation) -> list[str]:
+def _quoted(rule: str) -> list[str]:
     """The texts that a rule asks for. Its other words are the same in all rules, and would find any."""
-    try:
-        leaves = [leaf for clause in rule.program.clauses for leaf in clause.leaves if not leaf.negated]
-    except ValueError:  # damaged from outside
-        return []
-    return [*dict.fromkeys(each.value.strip() for each in leaves if each.value.strip())]
+    found: list[str] = []
+    for leaf in PATTERN.finditer(rule):
+        try:
+            found += [] if leaf["not"] else [json.loads(leaf["value"]).strip()]
+        except ValueError:  # damaged from outside
+            continue
+    return [*filter(None, dict.fromkeys(found))]
 
 
 def _weighted(texts: Iterable[str], weight: int) -> dict[str, int]:

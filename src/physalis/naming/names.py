@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from physalis.atlas.annex import Called
 from physalis.atlas.headlines import MORE, SEPARATOR, readable
+from physalis.errors import BadInput
 from physalis.explanations.language.leaves import Leaf
 from physalis.explanations.language.rules import Rule
 from physalis.explanations.records import Explanation
@@ -32,8 +33,12 @@ def called(labels: Sequence[Labelled], words: Description | None, rule: Explanat
         return Called(_cut(words.words), "words")
     if liked:
         return Called(_cut(liked[0].text), "words")
-    if rule is not None and beats_tokens(rule) and (short := in_short(rule.program)):
-        return Called(short, "rule")
+    if rule is not None and beats_tokens(rule):
+        try:
+            short = in_short(rule.program)
+        except BadInput:  # damaged from outside: its tokens name it
+            return None
+        return Called(short, "rule") if short else None
     return None
 
 

@@ -32,7 +32,8 @@ LATE = {
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "", ".artifact", ".atlas", ".cli", ".comparing", ".corpora.sources", ".display.reprs", ".display.tables", ".lab",
-    ".machine.cache", ".naming.known", ".people.annotations", ".people.comments", ".people.notes", ".site", ".training.history",
+    ".machine.cache", ".naming.known", ".people.annotations", ".people.comments", ".people.notes", ".site",
+    ".training.history",
     ".web.atlas.app", ".web.contents.opening", ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ LAYERS = (
     {"evaluation", "atlas", "comparing", "steering", "search"},
     {"sweeping", "dead_features", "exchange", "machine", "explanations"},
     {"lab", "judging"},
-    {"verifying"},
+    {"verifying", "naming"},
     {"web"},
     {"cli"},
 )
@@ -26,6 +26,7 @@ ROOMS = {
     "sweeping": "grids and their frontier", "dead_features": "why features die", "exchange": "other tools' files",
     "machine": "what is installed", "explanations": "rules that say where a feature fires",
     "judging": "words, and what explanations are worth", "verifying": "whether files are whole",
+    "naming": "what features are called",
     "evaluation": "what a dictionary is worth",
     "atlas": "what is stored of every feature", "comparing": "two dictionaries, and trees", "steering": "edits",
     "search": "features by what they are about", "training": "the loop, and what goes on from it",

@@ -23,7 +23,7 @@ LATE = {
     "__init__.py",
     "__main__.py",
     "lazy.py",
-    *(f"{room}/__init__.py" for room in ("corpora", "explanations", "lab", "models", "training")),
+    *(f"{room}/__init__.py" for room in ("corpora", "explanations", "judging", "lab", "models", "naming", "training")),
     "web/server/serving.py",
     "web/contents/opening.py",
     "web/notebooks/showing.py",
@@ -32,7 +32,8 @@ LATE = {
 """Files that import inside functions: torch takes seconds, and these answer before it is there."""
 TORCH_FREE = (
     "", ".artifact", ".atlas", ".cli", ".comparing", ".corpora.sources", ".display.reprs", ".display.tables", ".lab",
-    ".machine.cache", ".people.annotations", ".people.comments", ".people.notes", ".site", ".training.history",
+    ".machine.cache", ".naming.known", ".people.annotations", ".people.comments", ".people.notes", ".site",
+    ".training.history",
     ".web.atlas.app", ".web.contents.opening", ".web.server.serving", ".web.worker.relay", ".web.worker.worker",
 )  # fmt: skip
 

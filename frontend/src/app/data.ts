@@ -4,7 +4,7 @@ import { written, type Told, type Written } from '../lib/records/articles';
 import type { Commentable } from '../lib/records/comments';
 import type { Kin } from '../lib/records/comparison';
 import type { Said, Writable } from '../lib/records/notes';
-import type { RuleList, RuleOf } from '../lib/records/rules';
+import type { ExplainedFeature, RuleHolds, RuleList, RuleOf } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 
@@ -28,10 +28,12 @@ interface Inlined {
   article?: Written;
   families?: boolean;
   family?: Kin;
+  explains?: boolean;
   /** Whether there are rules. */
   ruled?: boolean;
   rule?: RuleOf | null;
   rules?: RuleList;
+  explained?: ExplainedFeature;
   said?: Said;
 }
 
@@ -87,10 +89,17 @@ export const feature = (id: number) => once('feature', `/api/features/${id}`);
 export const list = (query: string) => once('list', `/api/features${query}`);
 /** A feature's family; nothing where the atlas is served without a tree. */
 export const family = (id: number) => (inlined.families ? once('family', `/api/family/${id}`) : undefined);
+/** Whether anything may be said of features beside their atlas. */
+const explains = inlined.explains ?? false;
 /** Whether features are explained by rules. */
 export const ruled = inlined.ruled ?? false;
 /** A feature's rule; nothing where it was not explained. */
 export const rule = (id: number): Promise<RuleOf | null> | undefined => (ruled ? once('rule', `/api/rules/${id}`) : undefined);
+/** Words of a feature, and how good explanations are; nothing from a server that has none. */
+export const explained = (id: number): Promise<ExplainedFeature | undefined> =>
+  explains ? once('explained', `/api/explained/${id}`).catch(() => undefined) : Promise.resolve(undefined);
+/** Where the parts of its rule hold in its examples. */
+export const holds = (id: number) => ask<RuleHolds>(`/api/rules/${id}/holds`);
 export const rules = (query: string) => once('rules', `/api/rules${query}`);
 /** What people say of a feature, when its page is opened. */
 export const said = (id: number) => once('said', `/api/notes/features/${id}/said`);

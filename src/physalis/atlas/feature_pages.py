@@ -7,7 +7,7 @@ ids. The sizes are one PageShape for a whole atlas, kept in its store, so a read
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
@@ -143,12 +143,38 @@ class StringTable:
         """Of one token by itself."""
         return self._alone[id]
 
+    def pieces(self) -> list[Piece]:
+        """Of each id from 0 on, nothing for those without a text."""
+        return self._pieces[:-1].tolist()
+
     def in_text(self, ids: Int[np.ndarray, "texts n"]) -> list[list[str]]:
         """Of the tokens of some texts, each in its order."""
         texts = self._alone[ids].tolist()
         for i in np.flatnonzero(self._cuts[ids].any(1)).tolist():
             texts[i] = in_text(self._pieces[ids[i]].tolist())
         return texts
+
+
+class Shown(NamedTuple):
+    """The examples of a feature as token ids, for whoever reads them as a model does."""
+
+    tokens: Int[np.ndarray, "examples width"]
+    """Filled up with -1 after the last."""
+    place: list[tuple[int, int]]
+    """Which of ``groups`` each is in, and its number there."""
+    n_groups: int
+
+    @classmethod
+    def of(cls, page: np.void, shape: PageShape) -> "Shown":
+        """Those of a page, as ``groups_of`` has them."""
+        tokens = page["example_tokens"].astype(np.int64)
+        place, kept = [], []
+        groups = 1 + shape.intervals if page["max_code"] > 0 else 0
+        for group in range(groups):
+            there = [e for e in range(*shape.group(group).indices(shape.examples)) if (tokens[e] >= 0).any()]
+            kept += there
+            place += [(group, i) for i in range(len(there))]
+        return cls(tokens[kept], place, groups)
 
 
 def decode(

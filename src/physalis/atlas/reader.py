@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from physalis.atlas.annex import NONE, Annex, Called
 from physalis.atlas.checks import check_page, columns_of, shape_of, strings_of
 from physalis.atlas.compression import inflate
 from physalis.atlas.evidence import worth
-from physalis.atlas.feature_pages import codes_of_each, decode, unpack
+from physalis.atlas.feature_pages import Shown, codes_of_each, decode, unpack
 from physalis.atlas.records import Causes, Feature, FeatureList, FeatureRow, Map, Summary
 from physalis.atlas.schema import METRICS, PLACE, SNIPPET
 from physalis.atlas.search_index import score
 from physalis.atlas.snapshot import Snapshot
+from physalis.corpora.characters import Piece
 from physalis.errors import BadInput, Unavailable
 
 SORTS = ("id", *METRICS)
@@ -52,12 +54,12 @@ class AtlasReader:
         if tables.value("SELECT max(id) FROM pages") != n_features - 1:
             raise BadInput("it does not have a page for every feature")
 
-    def feature(self, id: int) -> Feature:
+    def feature(self, id: int, annex: Annex = NONE) -> Feature:
         self.check(id)
         try:
             page = unpack(self.tables.value("SELECT page FROM pages WHERE id = ?", id), self._shape)
             check_page(page, self._shape, self._strings, self._n)
-            (row,) = self._rows([id], self._snippet(id))
+            (row,) = self._rows([id], self._snippet(id), annex)
             causes, unmeasured = self._causes(id, row["n_fired"])
         except Unavailable:
             raise
@@ -66,19 +68,29 @@ class AtlasReader:
                 f"What is stored of feature {id} is damaged: {error}. Whoever keeps this atlas: copy its atlas.db "
                 "again, or build it again."
             ) from error
-        fields = decode(page, self._shape, self._strings, self._named)
+        fields = decode(page, self._shape, self._strings, lambda ids: self._named(ids, annex))
         judged = worth(
-            headline=row["headline"], n_fired=row["n_fired"], groups=fields["groups"], top_tokens=fields["top_tokens"],
-            promoted=fields["promoted"], neighbours=[*fields["nearest"], *fields["cofiring"]], causes=causes,
-            unmeasured=unmeasured,
+            headline=self._headlines[id], n_fired=row["n_fired"], groups=fields["groups"],
+            top_tokens=fields["top_tokens"], promoted=fields["promoted"],
+            neighbours=[*fields["nearest"], *fields["cofiring"]], causes=causes, unmeasured=unmeasured,
         )  # fmt: skip
-        return Feature.trusted(**row, **fields, causes=causes, unmeasured=unmeasured, worth=judged)
+        told = {**row, **fields, "tokens": self._headlines[id]}
+        return Feature.trusted(**told, causes=causes, unmeasured=unmeasured, worth=judged)
 
-    def rows(self, ids: Sequence[int]) -> Sequence[FeatureRow]:
+    def shown(self, id: int) -> Shown:
+        self.check(id)
+        page = unpack(self.tables.value("SELECT page FROM pages WHERE id = ?", id), self._shape)
+        check_page(page, self._shape, self._strings, self._n)
+        return Shown.of(page, self._shape)
+
+    def pieces(self) -> list[Piece]:
+        return self._strings.pieces()
+
+    def rows(self, ids: Sequence[int], annex: Annex = NONE) -> Sequence[FeatureRow]:
         for id in ids:
             self.check(id)
         different = [*dict.fromkeys(ids)]
-        found = dict(zip(different, self._rows(different, self._snippets(different)), strict=True))
+        found = dict(zip(different, self._rows(different, self._snippets(different), annex), strict=True))
         return [FeatureRow.trusted(**found[id]) for id in ids]
 
     def listed(
@@ -90,43 +102,51 @@ class AtlasReader:
         filters: Mapping[str, Bounds] = {},
         offset: int = 0,
         limit: int = 50,
+        annex: Annex = NONE,
     ) -> FeatureList:
         if offset < 0 or limit < 0:
             raise BadInput(f"offset and limit count from 0; received offset {offset} and limit {limit}.")
         query = query.lstrip()
         sort = sort or ("relevance" if query else "density")
-        if sort != "relevance" and sort not in SORTS:
-            raise BadInput(f"A list cannot be sorted by {sort!r}. Choose one of: relevance, {', '.join(SORTS)}.")
+        if sort not in ("relevance", *SORTS, *annex.columns):
+            known = ", ".join(("relevance", *SORTS, *annex.columns))
+            raise BadInput(f"A list cannot be sorted by {sort!r}. Choose one of: {known}.")
         keep = np.ones(self._n, bool)
         relevance = np.zeros(self._n, np.float32)
         if query:
-            relevance = self._relevance(query)
+            relevance = self._relevance(query, annex)
             keep &= relevance > 0
         for name, (low, high) in filters.items():
-            if name not in self._columns:
-                raise BadInput(
-                    f"Features have no metric {name!r} to filter by. Choose one of: {', '.join(self._columns)}."
-                )
-            keep &= self._columns[name] >= low if low is not None else True
-            keep &= self._columns[name] <= high if high is not None else True
-        order = self._order("density" if sort == "relevance" else sort)
+            columns = {**self._columns, **annex.columns}
+            if name not in columns:
+                raise BadInput(f"Features have no metric {name!r} to filter by. Choose one of: {', '.join(columns)}.")
+            keep &= columns[name] >= low if low is not None else True
+            keep &= columns[name] <= high if high is not None else True
+        if sort in annex.columns:
+            order = _rising(annex.columns[sort])
+        else:
+            order = self._order("density" if sort == "relevance" else sort)
         if descending or sort == "relevance":
             order = order[::-1]
+        if sort in annex.columns:  # what has no rule comes after the rest, either way
+            without = np.isnan(annex.columns[sort][order])
+            order = np.concatenate([order[~without], order[without]])
         matching = order[keep[order]]
         shown = matching
         if sort == "relevance":
             shown = matching[_smallest(-relevance[matching] if descending else relevance[matching], offset + limit)]
         return FeatureList(
-            total=len(matching), offset=offset, rows=[*self.rows(shown[offset : offset + limit].tolist())]
+            total=len(matching), offset=offset, rows=[*self.rows(shown[offset : offset + limit].tolist(), annex)]
         )
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self, annex: Annex = NONE) -> dict[str, Any]:
         """An entry a feature: what rows of lists hold, but for the snippets."""
         whole = {name: self._columns[name].astype(np.int64) for name in ("n_fired", "region")}
-        named = {"id": np.arange(self._n), "headline": list(self._headlines)}
-        return named | {name: values.copy() for name, values in self._columns.items() if name != "id"} | whole
+        named = {"id": np.arange(self._n), "headline": [*self._named(range(self._n), annex).values()]}
+        every = {**self._columns, **annex.columns}
+        return named | {name: values.copy() for name, values in every.items() if name != "id"} | whole
 
-    def map(self) -> Map:
+    def map(self, annex: Annex = NONE) -> Map:
         living = np.flatnonzero(self._columns["region"] >= 0)
         column = {name: self._columns[name][living] for name in ("x", "y", "region", "density")}
         return Map.trusted(
@@ -135,7 +155,7 @@ class AtlasReader:
             y=np.round(column["y"], 5).tolist(),
             region=column["region"].astype(int).tolist(),
             density=column["density"].tolist(),
-            headline=[self._headlines[i] for i in living],
+            headline=[*self._named(living.tolist(), annex).values()],
             regions=[*self.regions],
         )
 
@@ -162,14 +182,14 @@ class AtlasReader:
         edited = f"{len(self._edited):,} of {self._n:,}"
         return None, f"The model was edited for {edited} features, the most striking first, and not for this one."
 
-    def _relevance(self, query: str) -> np.ndarray:
+    def _relevance(self, query: str, annex: Annex) -> np.ndarray:
         typed = query.strip()
         if typed.startswith("#") and _is_number(typed[1:]):
             relevance = np.zeros(self._n, np.float32)
             relevance[int(typed[1:]) : int(typed[1:]) + 1] = 1
             return relevance
         find = "SELECT word, ids, weights FROM words WHERE word >= ? AND word < ? ORDER BY word"
-        relevance = score(query, self._n, lambda low, high: self._found(find, low, high))
+        relevance = score(query, self._n, lambda low, high: self._found(find, low, high) + annex.find(low, high))
         if _is_number(typed):
             first, span, weight = int(typed), 1, 1e9
             while first < self._n:  # 12, then 120 to 129, then 1200 to 1299 ...
@@ -189,16 +209,17 @@ class AtlasReader:
         """Ids by rising value of a metric. Sorted once; equal values by falling id, so that falling lists rise."""
         with self._lock:
             if metric not in self._orders:
-                values = self._columns[metric]
-                self._orders[metric] = len(values) - 1 - np.argsort(values[::-1], kind="stable")
+                self._orders[metric] = _rising(self._columns[metric])
             return self._orders[metric]
 
-    def _rows(self, ids: Sequence[int], snippets: np.ndarray) -> list[dict[str, Any]]:
+    def _rows(self, ids: Sequence[int], snippets: np.ndarray, annex: Annex) -> list[dict[str, Any]]:
         """The fields of some features' rows, all at once: a row by itself takes ten times as long."""
         columns: dict[str, list[Any]] = {name: column[[*ids]].tolist() for name, column in self._columns.items()}
         for name in ("n_fired", "region"):
             columns[name] = [*map(int, columns[name])]
-        columns["headline"] = [self._headlines[id] for id in ids]
+        names = [annex.names.get(id, Called(self._headlines[id], "tokens")) for id in ids]
+        columns |= {"headline": [each.text for each in names], "named_by": [each.by for each in names]}
+        columns["rule"] = [annex.rules.get(id) for id in ids]
         lengths = (snippets["tokens"] >= 0).sum(1).tolist()
         texts = self._strings.in_text(snippets["tokens"])
         codes = codes_of_each(snippets["codes"], np.array(columns["max_code"], np.float64))
@@ -236,8 +257,8 @@ class AtlasReader:
         gaps = (tokens[:, :-1] < 0) & (tokens[:, 1:] >= 0)
         return (tokens.min(1) >= -1) & (tokens.max(1) < self._strings.size) & ~gaps.any(1)
 
-    def _named(self, ids: Iterable[int]) -> dict[int, str]:
-        return {id: self._headlines[id] for id in ids}
+    def _named(self, ids: Iterable[int], annex: Annex) -> dict[int, str]:
+        return {id: annex.names[id].text if id in annex.names else self._headlines[id] for id in ids}
 
     def _meta(self, key: str) -> Any:
         found = self.tables.value("SELECT value FROM meta WHERE key = ?", key)
@@ -295,6 +316,10 @@ def _loaded(key: str, text: Any) -> Any:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 12 and str(int(text)) == text
+
+
+def _rising(values: np.ndarray) -> np.ndarray:
+    return len(values) - 1 - np.argsort(values[::-1], kind="stable")
 
 
 def _smallest(values: np.ndarray, n: int) -> np.ndarray:

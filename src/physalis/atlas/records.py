@@ -135,12 +135,32 @@ class Neighbour(Record):
     headline: str
 
 
+NamedBy = Literal["tokens", "rule", "words", "label"]
+"""Whence a headline is: the tokens that carry most of its code, a description computed from data and no explanation;
+its rule, where that tells better where it fires than tokens can; words of a language model; or a person's label."""
+
+
+class RuleInShort(Record):
+    """What a rule says of a feature, in a list."""
+
+    rule: str
+    """As ``explanations.Rule.parse`` reads it, cut where it is long."""
+    f1: float
+    """On held-out text."""
+    size: int
+    """Its leaves."""
+    judged: bool
+    """Whether the feature fires in the held-out text."""
+
+
 class FeatureRow(Record):
     """One feature in a list."""
 
     id: int
     headline: str
-    """The tokens that carry most of its code: a description computed from data, not an explanation."""
+    """What it is called."""
+    named_by: NamedBy = "tokens"
+    rule: RuleInShort | None = None
     density: float
     """Share of tokens on which it fires."""
     n_fired: int
@@ -260,6 +280,8 @@ class Evidence(Record):
 class Feature(FeatureRow, Displayed):
     """Everything stored about a feature."""
 
+    tokens: str
+    """The headline of its tokens, also where it is called otherwise."""
     histogram: Histogram
     """Of its codes where it fires."""
     groups: list[ExampleGroup]

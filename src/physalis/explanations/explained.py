@@ -1,6 +1,7 @@
 """explained: Explanations, what ``explain`` wrote, read back."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ from jaxtyping import Int
 
 from physalis import artifact
 from physalis.artifact import Manifest
+from physalis.corpora.characters import Piece
 from physalis.display import tables
 from physalis.errors import BadInput
 from physalis.explanations.language.fields import Fields
@@ -19,6 +21,23 @@ from physalis.explanations.records import Explanation, Mean
 KIND = "explanations"
 RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"
 """The rules, a line each; the counts that they are judged by; and what "like" means in them."""
+VOCABULARY = "vocabulary.json"
+"""The text of every token, bytes as numbers: with it rules can be run on any tokens of the model. Folders of before had
+none."""
+
+
+def write_vocabulary(path: Path, vocabulary: Sequence[Piece]) -> None:
+    """As JSON."""
+    said = [piece if isinstance(piece, str) else list(piece) for piece in vocabulary]
+    artifact.write_atomic(path, lambda at: at.write_text(json.dumps(said)))
+
+
+def read_vocabulary(path: Path) -> list[Piece]:
+    """What ``write_vocabulary`` wrote. Raises BadInput if it is nothing of the kind."""
+    try:
+        return [piece if isinstance(piece, str) else bytes(piece) for piece in artifact.read_json(path)]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path} holds no vocabulary ({error}). {artifact.MISFIT}") from error
 
 
 @runtime_checkable
@@ -46,6 +65,9 @@ class Explanations:
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._found
 
     def __iter__(self) -> Iterator[Explanation]:
         return iter(self._found.values())
@@ -78,6 +100,14 @@ class Explanations:
         """What "like" means in the rules."""
         artifact.check_digest(self.folder / FIELDS, self.manifest)
         return Fields.load(self.folder / FIELDS)
+
+    @cached_property
+    def vocabulary(self) -> list[Piece] | None:
+        """The text of every token that the rules may meet; None where it was not kept yet."""
+        if VOCABULARY not in self.manifest.files:
+            return None
+        artifact.check_digest(self.folder / VOCABULARY, self.manifest)
+        return read_vocabulary(self.folder / VOCABULARY)
 
     def surroundings(self, text: str, model: Reads) -> Surroundings:
         """A text of one's own, as the rules read it: ``explanations[12].program.predict(...)`` of it has a code for

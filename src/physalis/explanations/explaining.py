@@ -21,7 +21,7 @@ from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
 from physalis.explanations.effects import effects
-from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, Explanations
+from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, VOCABULARY, Explanations
 from physalis.explanations.grouping import group
 from physalis.explanations.learning import Economy
 from physalis.models import Model
@@ -103,5 +103,5 @@ def explain(
             shutil.rmtree(out / CODES, ignore_errors=True)
             config = {"economy": asdict(economy), "site": stored.origin["site"], "model": stored.origin["model"]}
             made = Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=facts)
-            artifact.finish(out, made, [RULES, COUNTS, FIELDS])
+            artifact.finish(out, made, [RULES, COUNTS, FIELDS, VOCABULARY])
     return Explanations.open(out)

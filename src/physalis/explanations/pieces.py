@@ -1,6 +1,5 @@
 """pieces: the work of ``explain`` in jobs of some features each, that any process can do from files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,19 +10,20 @@ from jaxtyping import Bool, Int
 
 from physalis import artifact
 from physalis.activations import Stored
+from physalis.atlas.headlines import LISTED
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
-from physalis.explanations.explained import FIELDS
+from physalis.explanations.explained import FIELDS, VOCABULARY, read_vocabulary, write_vocabulary
 from physalis.explanations.language.fields import Fields
 from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.learning import Corpus, Economy, Learner
 from physalis.explanations.records import Explanation
-from physalis.explanations.scores import Held, Judged
+from physalis.explanations.scores import Counts, Held, Judged
 from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 
-TEXT, VOCABULARY = "text.npz", "vocabulary.json"
+TEXT = "text.npz"
 PRUNED_ON = 0.1
 """Share of the documents that rules are pruned on, and not grown."""
 
@@ -51,8 +51,7 @@ def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece], *, seed: int
             )
 
     artifact.write_atomic(out / TEXT, save)
-    said = [piece if isinstance(piece, str) else list(piece) for piece in vocabulary]
-    artifact.write_atomic(out / VOCABULARY, lambda path: path.write_text(json.dumps(said)))
+    write_vocabulary(out / VOCABULARY, vocabulary)
 
 
 def _some_documents(documents: Int[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
@@ -100,8 +99,7 @@ def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], econom
 def _ready(out: Path) -> _Ready:
     with np.load(out / TEXT, allow_pickle=False) as arrays:
         tokens, grows, prunes, held, documents = (arrays[name] for name in arrays.files)
-    vocabulary = [p if isinstance(p, str) else bytes(p) for p in json.loads((out / VOCABULARY).read_text())]
-    text = Surroundings(tokens, vocabulary, Fields.load(out / FIELDS))
+    text = Surroundings(tokens, read_vocabulary(out / VOCABULARY), Fields.load(out / FIELDS))
     learned_from = np.zeros(text.n, bool)
     learned_from[grows] = learned_from[prunes] = True
     every = np.zeros(text.n, documents.dtype)
@@ -120,12 +118,14 @@ def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) ->
     silent = codes[ready.learned_from & (said == 0)]
     median = float(np.median(values)) if len(values) else 0.0
     judged = scores.judge(predicted, true, _best_token(ready, learner, at), median, ready.held)
+    listed = np.isin(ready.text.tokens.ravel()[ready.held.at], _best_tokens(ready, learner, at))
     explanation = Explanation(
         feature=feature, rule=str(rule), size=rule.size,
         otherwise=float(f"{silent.mean(dtype=np.float64):.3g}") if len(silent) else 0.0, n_fired=len(at),
         n_held_out=int((true > 0).sum()),
         detection=judged.all.detection(), strong=judged.strong.detection(),
         correlation=scores.correlation(predicted, true), token=judged.token.detection(),
+        tokens=Counts.of(listed, true > 0, ready.held).detection(),
     )  # fmt: skip
     return explanation, judged
 
@@ -136,6 +136,22 @@ def _best_token(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]
     fires = np.bincount(tokens[at], minlength=len(ready.text.pieces))
     f1 = 2 * fires / np.maximum(1, learner.token_counts + len(at))
     return tokens[held] == (f1.argmax() if len(at) else -1)
+
+
+def _best_tokens(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]) -> list[int]:
+    """The tokens, as many as a headline lists, of which each next one adds most to the F1 of all before."""
+    fires = np.bincount(ready.text.tokens.ravel()[at], minlength=len(ready.text.pieces))
+    chosen: list[int] = []
+    hits = said = best = 0.0
+    while len(chosen) < LISTED:
+        f1 = 2 * (hits + fires) / np.maximum(1, said + learner.token_counts + len(at))
+        f1[chosen] = 0
+        more = int(f1.argmax())
+        if f1[more] <= best:
+            break
+        chosen.append(more)
+        hits, said, best = hits + fires[more], said + learner.token_counts[more], float(f1[more])
+    return chosen
 
 
 def joined(out: Path, n: int) -> tuple[list[Explanation], Int[np.ndarray, "features 3 4 blocks"]]:
@@ -157,5 +173,5 @@ def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> 
 
 def clear(out: Path, n: int) -> None:
     """Remove what only the jobs needed."""
-    for name in (TEXT, VOCABULARY, *(each(i) for i in range(n) for each in (_rules, _counts))):
+    for name in (TEXT, *(each(i) for i in range(n) for each in (_rules, _counts))):
         (out / name).unlink(missing_ok=True)

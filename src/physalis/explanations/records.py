@@ -41,6 +41,8 @@ class Explanation(Record):
     """Pearson's, of the predicted and the true code on all held-out tokens; None where either is constant."""
     token: Detection
     """Of the one token that tells best where the feature fires: what a rule has to beat."""
+    tokens: Detection | None = None
+    """Of the few tokens that together tell best: what a headline of tokens can tell. None in folders of before."""
 
     @property
     def program(self) -> Rule:

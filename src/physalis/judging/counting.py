@@ -1,7 +1,6 @@
 """counting: from answers to scores: metrics of rows of answers, their means over features, intervals and noise."""
 
 from collections.abc import Callable, Sequence
-from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +11,8 @@ from physalis.atlas.records import Estimate
 from physalis.judging.judges import YES
 from physalis.judging.passages import BLOCKS, DECILES
 from physalis.judging.questions import Asked
-from physalis.judging.records import Noise
+from physalis.judging.records import MEANS_SOMETHING, Noise, variation
 from physalis.metrics import interval_without
-
-MEANS_SOMETHING = 1.96 * sqrt(2)
-"""Times a spread: what a difference of two such numbers reaches by chance in one of twenty cases."""
 
 
 class Rows(NamedTuple):
@@ -144,11 +140,6 @@ def noise(rows: Sequence[Rows], metric: Metric, draws: int) -> Noise:
         draws=tuple(map(told, values)), spread=spread, cv=variation(found, spread),
         smallest_difference=None if spread is None else MEANS_SOMETHING * spread,
     )  # fmt: skip
-
-
-def variation(values: Float[np.ndarray, " values"], spread: float | None) -> float | None:
-    """The spread over the mean, where that is above 0."""
-    return None if spread is None or not values.mean() > 0 else float(spread / values.mean())
 
 
 def told(value: float) -> float | None:

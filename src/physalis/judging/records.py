@@ -1,6 +1,19 @@
 """records: what is stored of scores: each with its interval, by decile of code, and how noisy it is."""
 
+from math import sqrt
+
+import numpy as np
+from jaxtyping import Float
+
 from physalis.atlas.records import Estimate, Record
+
+MEANS_SOMETHING = 1.96 * sqrt(2)
+"""Times a spread: what a difference of two such numbers reaches by chance in one of twenty cases."""
+
+
+def variation(values: Float[np.ndarray, " values"], spread: float | None) -> float | None:
+    """The spread over the mean, where that is above 0."""
+    return None if spread is None or not values.mean() > 0 else float(spread / values.mean())
 
 
 class Noise(Record):

@@ -10,8 +10,7 @@ from physalis import artifact
 from physalis.artifact import Manifest
 from physalis.display import tables
 from physalis.errors import BadInput
-from physalis.judging.counting import MEANS_SOMETHING, variation
-from physalis.judging.records import OverCorpora, Score
+from physalis.judging.records import MEANS_SOMETHING, OverCorpora, Score, variation
 
 KIND = "scores"
 SCORES = "scores.jsonl"

@@ -48,6 +48,9 @@ class Words:
     def __len__(self) -> int:
         return len(self._found)
 
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._found
+
     def __iter__(self) -> Iterator[Description]:
         return iter(self._found.values())
 

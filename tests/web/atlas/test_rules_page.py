@@ -118,6 +118,57 @@ def test_a_rule_is_told_as_it_is_kept(rules, client):
     assert '"rule":null' in client.get("/features/1").text and '"rule":{' in client.get("/features/2").text
 
 
+def test_where_its_parts_hold_is_told_of_every_example(folder, rules, client):
+    atlas, lit = Atlas.open(folder / "atlas"), 0
+    for each in rules.found:
+        told = client.get(f"/api/rules/{each.feature}/holds").json()
+        groups = atlas[each.feature].groups
+        assert [len(clause["leaves"]) for clause in told["clauses"]] == [len(c.leaves) for c in each.program.clauses]
+        for clause in told["clauses"]:
+            for where in (clause["decides"], *clause["leaves"]):
+                for part in where.values():
+                    assert [len(group) for group in part] == [len(group.examples) for group in groups]
+                    for at, example in zip(sum(part, []), sum((group.examples for group in groups), []), strict=True):
+                        assert at == sorted(set(at)) and set(at) <= set(range(len(example.tokens)))
+            here, first = clause["decides"]["surely"], clause["leaves"][0]
+            assert all(
+                set(a) <= {*s, *p}
+                for a, s, p in zip(sum(here, []), sum(first["surely"], []), sum(first["perhaps"], []), strict=True)
+            )
+            lit += sum(len(at) for group in here for at in group)
+    assert lit
+    assert client.get("/api/rules/1/holds").status_code == 404
+
+
+def test_a_rule_lights_the_tokens_that_it_names(folder, rules, client):
+    atlas, named = Atlas.open(folder / "atlas"), 0
+    for each in rules.found:
+        for clause, told in zip(
+            each.program.clauses, client.get(f"/api/rules/{each.feature}/holds").json()["clauses"], strict=True
+        ):
+            for leaf, where in zip(clause.leaves, told["leaves"], strict=True):
+                if leaf.kind == "symbol" and not leaf.negated:
+                    for g, group in enumerate(atlas[each.feature].groups):
+                        for e, example in enumerate(group.examples):
+                            so = [i + leaf.back for i, token in enumerate(example.tokens) if token == leaf.value]
+                            assert where["surely"][g][e] == [i for i in so if i < len(example.tokens)]
+                            named += len(so)
+    assert named
+
+
+def test_rules_of_before_the_vocabulary_was_kept_are_lit_as_far_as_the_atlas_knows_it(folder, rules, tmp_path):
+    shutil.copytree(folder / "atlas", tmp_path / "atlas")
+    shutil.copytree(folder / "explanations", tmp_path / "old")
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    del manifest["files"]["vocabulary.json"]
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "old" / "vocabulary.json").unlink()
+    old = ServedRules.beside(Atlas.open(tmp_path / "atlas"))
+    assert old is not None and old.found.vocabulary is None
+    for each in rules.found:
+        assert old.holds(each.feature) == rules.holds(each.feature)
+
+
 @pytest.mark.parametrize("sort", ["f1", "f1_strong", "gain", "size", "feature"])
 def test_they_are_sorted_both_ways(rules, sort):
     key = {"gain": lambda row: row.f1 - row.f1_token, "feature": lambda row: row.id}.get(
@@ -166,3 +217,29 @@ def test_rules_are_read(browse, folder, rules, width, scheme):
         page.keyboard.press("j")  # the next has none
         expect(page).to_have_url(f"{site}/features/{best.id + 1}")
         expect(panel).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_parts_light_up_in_the_examples(browse, folder, rules):
+    best = rules.list(RuleQuestion()).rows[0]
+    surely = rules.holds(best.id).clauses[0].leaves[0].surely
+    first = next((g, e, at[0]) for g, group in enumerate(surely) for e, at in enumerate(group[:5]) if at)
+    with serving(open_app(folder / "atlas")) as site:
+        page = browse(site, f"/features/{best.id}", 1200, "light")
+        panel = page.get_by_role("figure", name="Rule", exact=True)
+        examples = page.get_by_role("figure", name="Activating examples")
+        lit, leaf = examples.locator(".lit"), panel.get_by_role("listitem").first.get_by_role("button").nth(1)
+        expect(lit).to_have_count(0)
+        leaf.hover()
+        named = examples.locator(f'[data-example="{first[0]}/{first[1]}"] [data-at="{first[2]}"]')
+        expect(named).to_have_class(re.compile(r"\blit\b"))
+        expect(panel.get_by_role("status")).to_contain_text(f"Holds on {sum(len(a) for g in surely for a in g)} token")
+        page.mouse.move(0, 0)
+        expect(lit).to_have_count(0)
+        leaf.focus()  # by keys as well
+        expect(named).to_have_class(re.compile(r"\blit\b"))
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        leaf.blur()
+        expect(leaf).to_have_attribute("aria-pressed", "true")
+        assert serious(page) == []

@@ -50,9 +50,18 @@ export interface Neighbour {
   headline: string;
 }
 
+export interface RuleInShort {
+  rule: string;
+  f1: number;
+  size: number;
+  judged: boolean;
+}
+
 export interface FeatureRow {
   id: number;
   headline: string;
+  named_by: 'tokens' | 'rule' | 'words' | 'label';
+  rule: RuleInShort | null;
   density: number;
   n_fired: number;
   max_code: number;
@@ -128,6 +137,7 @@ export interface Evidence {
 }
 
 export interface Feature extends FeatureRow {
+  tokens: string;
   histogram: Histogram;
   groups: ExampleGroup[];
   top_tokens: TokenCount[];

@@ -3,7 +3,7 @@ import type { Estimate, Histogram } from './atlas';
 
 export interface RuleOf {
   feature: number;
-  clauses: { leaves: string[]; level: number }[];
+  clauses: { leaves: string[]; in_words: string[]; level: number }[];
   in_words: string;
   size: number;
   f1: Estimate;
@@ -62,10 +62,63 @@ export function fromQuery(search: string): RuleQuestion {
   };
 }
 
-/** A leaf in parts: words of the language, and the text that stands between quotation marks. */
-export function parts(leaf: string): { text: string; quoted: boolean }[] {
-  return leaf
+/** A kind or a place is named, and is no text that stands in the examples. */
+const NAMED = /^(?:not )?(?:kind|place) /;
+
+/** A leaf in parts: words of the language, and the text that stands between quotation marks. `said` is it in other words. */
+export function parts(leaf: string, said = leaf): { text: string; quoted: boolean }[] {
+  if (said !== leaf && NAMED.test(leaf)) return [{ text: said.replace(/"((?:[^"\\]|\\.)*)"/, '$1'), quoted: false }];
+  return said
     .split(/("(?:[^"\\]|\\.)*")/)
     .filter(Boolean)
     .map((part) => (part.startsWith('"') ? { text: JSON.parse(part) as string, quoted: true } : { text: part, quoted: false }));
+}
+
+/** Tokens of examples: surely[group][example] are places in its tokens. physalis.web.atlas.holding. */
+export interface Lit {
+  surely: number[][][];
+  /** Where it depends on text before the example. */
+  perhaps: number[][][];
+}
+
+export interface LitClause {
+  decides: Lit;
+  leaves: Lit[];
+}
+
+export interface RuleHolds {
+  feature: number;
+  clauses: LitClause[];
+}
+
+/** physalis.web.atlas.explained */
+export interface WordsOf {
+  words: string;
+  model: string;
+  side: 'input' | 'output';
+}
+
+export interface ScoreRow {
+  task: string;
+  metric: string;
+  corpus: string;
+  value: Estimate;
+  token: number | null;
+  swapped: number | null;
+  oracle: number | null;
+  chance: number | null;
+  noise: number | null;
+}
+
+export interface ScoreTable {
+  of: 'rules' | 'words';
+  judge: string;
+  n_features: number;
+  among: boolean;
+  rows: ScoreRow[];
+}
+
+export interface ExplainedFeature {
+  words: WordsOf | null;
+  scores: ScoreTable[];
 }

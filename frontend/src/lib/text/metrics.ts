@@ -32,6 +32,8 @@ const feature: Record<string, MetricWords> = {
   token_entropy: { label: 'Token entropy', means: 'Bits. 0 fires on one token only, large on anything.', format: number },
   logit_kurtosis: { label: 'Logit kurtosis', means: 'Large promotes few, definite tokens.', format: number },
   nearest_cosine: { label: 'Nearest cosine', means: 'Cosine to the most similar other direction.', format: fraction },
+  rule_f1: { label: 'Rule F1', means: 'How well its rule tells where it fires, on held-out text.', format: fraction },
+  rule_size: { label: 'Rule leaves', means: 'How much there is to read in its rule.', format: count },
   region: { label: 'Region', means: 'Of the map.', format: String },
 };
 
@@ -43,6 +45,9 @@ const unknown = (name: string): MetricWords => ({
 
 /** Of a whole dictionary. */
 export const ofDictionary = (name: string): MetricWords => dictionary[name] ?? unknown(name);
+
+/** A label inside a line. */
+export const inLine = (label: string): string => label.charAt(0).toLowerCase() + label.slice(1);
 
 /** Of one feature. */
 export const ofFeature = (name: string): MetricWords => feature[name] ?? unknown(name);

@@ -42,6 +42,7 @@ def publish(
     Names that people gave features, and comments that are published, stand on their pages.
     """
     from physalis.atlas import Atlas
+    from physalis.naming import Known
     from physalis.people.annotations import Annotations
     from physalis.web.publish.site import publish as publish_
 
@@ -50,7 +51,7 @@ def publish(
     comments = people.comments.published() if people.comments else None
     labels = people.notes.all_labels() if people.notes else None
     options = given(features=_chosen(features, opened), articles=article, most=most, comments=comments, labels=labels)
-    made = publish_(opened, out, **options)
+    made = publish_(opened.with_annex(Known(opened, people.notes).annex), out, **options)
     if json:
         from physalis.cli.shown import printing
 
@@ -83,17 +84,20 @@ def neuronpedia(
 ) -> None:
     """Write what Neuronpedia's importer reads.
 
-    A source set with its features, activations and explanations.
+    A source set with its features, activations, and the rules and words that lie beside the atlas.
     """
     from physalis.atlas import Atlas
     from physalis.cli.shown import printing
     from physalis.exchange.formats.neuronpedia import export_neuronpedia
+    from physalis.naming.beside import find_beside
+    from physalis.naming.told import told
 
     opened = Atlas.open(atlas)
     options = given(
         release=release, description=description, url=url, suffix=suffix, model_id=model_id,
         features=_chosen(features, opened),
     )  # fmt: skip
+    options["explanations"] = told(find_beside(opened))
     made = export_neuronpedia(opened, out, source_set=source_set, creator=creator, **options)
     printing.show_fields(made, json=json)
 

@@ -4,6 +4,7 @@
         release.jsonl  model.jsonl  sourceset.jsonl  source.jsonl      one line each
         features/batch-0.jsonl.gz       a line for each feature
         activations/batch-0.jsonl.gz    a line for each example
+        explanations/batch-0.jsonl.gz   a line for each explanation that is given
 
 Its importer takes the columns of a table from the first line of a file, so all lines have the same fields, and a field
 that is not there gets the database's default. Times are left to it: the same atlas gives the same bytes.
@@ -20,7 +21,7 @@ from typing import Any
 
 from physalis import artifact
 from physalis.atlas import Atlas
-from physalis.atlas.records import Feature, Summary
+from physalis.atlas.records import Feature, Record, Summary
 from physalis.corpora.characters import plain
 from physalis.exchange.formats import saedashboard
 from physalis.exchange.formats.saedashboard import (
@@ -49,7 +50,9 @@ LEFT_OUT = {
     "dictionary is kept; without them Neuronpedia cannot run it.",
     "layers, neuronsPerLayer": "0 in model.jsonl, as SAEDashboard writes: an atlas does not know the whole model. "
     "Neuronpedia keeps a model that it has.",
-    "explanations/": "None: a headline is computed from the data, and is no explanation.",
+    "explanations/": "Of features that are not explained: none. A headline of tokens is computed from the data, and "
+    "is no explanation.",
+    "scoreV1, scoreV2, embedding": "Left out: they are of other methods. Scores stand in the notes of an explanation.",
     "createdAt, updatedAt": "Left out: the database sets them.",
 }  # fmt: skip
 DECIDED = {
@@ -66,7 +69,23 @@ DECIDED = {
         name: saedashboard.DECIDED[name] for name in ("frac_nonzero", "correlated_features_pearson", "neg_str, pos_str")
     },
     "dead features": "Left out, as SAEDashboard does.",
+    "typeName, explanationModelName": "The method, such as physalis-rule, and the model that wrote the words; null for "
+    "a rule, which none wrote. Both name rows of tables there: whoever imports adds those first, or leaves them null.",
+    "notes": "Of an explanation: how good it is, by whom judged.",
 }
+
+
+class Told(Record):
+    """An explanation of a feature, as it is told there."""
+
+    feature: int
+    description: str
+    method: str
+    """typeName."""
+    model: str | None
+    """explanationModelName: None where none wrote it."""
+    notes: str
+    """How good it is."""
 
 
 def export_neuronpedia(
@@ -83,8 +102,10 @@ def export_neuronpedia(
     creator_id: str = CREATOR_ID,
     features: Sequence[int] | None = None,
     batch: int = 128,
+    explanations: Sequence[Told] = (),
 ) -> Exported:
-    """Write an atlas's features, or some of them, for Neuronpedia's import.
+    """Write an atlas's features, or some of them, for Neuronpedia's import, and what is said of these in
+    ``explanations`` (``naming.told`` gives what lies beside an atlas).
 
     The dictionary becomes the source ``LAYER-source_set``, ``__suffix`` after it if there is one, of ``release`` (the
     set's name if not given) by ``creator``; ``model_id`` is the model in Neuronpedia's words, by default the end of its
@@ -103,6 +124,10 @@ def export_neuronpedia(
     }  # fmt: skip
     inputs = {"atlas": atlas.manifest.hash}
     job = {**said, "batch": batch, "features": artifact.digest([*living, *dead]), "inputs": inputs}
+    exported = {*living}
+    told = [each for each in explanations if each.feature in exported]
+    if told:
+        job["explanations"] = artifact.digest([each.model_dump() for each in told])
     place = f"{model_id}/{source}"
     both = (f"{place}/features/{{}}.jsonl.gz", f"{place}/activations/{{}}.jsonl.gz")
     whose = {"modelId": model_id, "layer": source, "creatorId": creator_id}
@@ -122,11 +147,36 @@ def export_neuronpedia(
                 for name, row in metadata(summary, said).items()
             ]
             files += saedashboard.write_batches(atlas, living, batch, folder, both, write)
+            files += _write_explanations(told, whose, batch, folder, f"{place}/explanations", atlas.manifest.hash)
             facts = {"n_features": len(living), "n_dead": len(dead)}
             facts["n_activations"] = sum(_count(folder / name) for name in files if "/activations/" in name)
             manifest = artifact.Manifest(kind="neuronpedia", config=job, inputs=inputs, facts=facts)
             done = artifact.finish(folder, manifest, files)
     return Exported(**done.facts, left_out=LEFT_OUT, decided=DECIDED)
+
+
+def _write_explanations(
+    told: Sequence[Told], whose: dict[str, str], batch: int, folder: Path, place: str, atlas: str
+) -> list[str]:
+    """A line each, ``batch`` in a file; no file where there are none."""
+    files = []
+    for n, first in enumerate(range(0, len(told), batch)):
+        rows = [
+            {
+                "id": _id(f"{atlas} {each.feature} {each.method} {each.model} {each.description}"),
+                "modelId": whose["modelId"], "layer": whose["layer"], "index": str(each.feature),
+                "description": plain(each.description), "authorId": whose["creatorId"], "notes": each.notes,
+                "typeName": each.method, "explanationModelName": each.model,
+            }
+            for each in told[first : first + batch]
+        ]  # fmt: skip
+        files.append(saedashboard.write_file(folder, f"{place}/batch-{n}.jsonl.gz", _zipped(rows)))
+    return files
+
+
+def _id(of: str) -> str:
+    """Like a cuid: c and 24 small letters and digits."""
+    return "c" + hashlib.sha256(of.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def metadata(summary: Summary, said: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -186,8 +236,7 @@ def activations(feature: Feature, text: str, atlas: str) -> Iterator[dict[str, A
     for n, (example, low, high, contains) in enumerate(shown(feature)):
         codes, largest = example.codes, max(example.codes)
         yield {
-            # Like a cuid: c and 24 small letters and digits.
-            "id": "c" + hashlib.sha256(f"{atlas} {feature.id} {n}".encode()).hexdigest()[:24],
+            "id": _id(f"{atlas} {feature.id} {n}"),
             "index": str(feature.id), "tokens": [*map(plain, example.tokens)], "values": codes,
             "maxValue": largest, "maxValueTokenIndex": codes.index(largest), "minValue": min(codes),
             "dataSource": text, "dataIndex": str(example.document),

@@ -46,6 +46,13 @@ class Surroundings:
         no leaf of them is ever true."""
         self.tokens = np.ascontiguousarray(tokens, dtype=np.int64)
         self.pieces, self.fields = pieces, fields
+        self._made: dict[tuple[Kind, int], Column] = {}
+
+    def over(self, tokens: Int[np.ndarray, "contexts length"]) -> "Surroundings":
+        """Other contexts of the same vocabulary, whose tables are not made again."""
+        made = Surroundings(tokens, self.pieces, self.fields)
+        made._vocabulary = self._vocabulary
+        return made
 
     @property
     def n(self) -> int:
@@ -55,19 +62,21 @@ class Surroundings:
     @cached_property
     def columns(self) -> list[Column]:
         """All of them, those of the token itself first."""
-        found = [self._of_tokens(kind, back) for back in range(FARTHEST + 1) for kind in TOKEN_KINDS]
-        return [*found, *map(self._of_places, PLACE_KINDS)]
-
-    @cached_property
-    def _by_name(self) -> dict[tuple[Kind, int], Column]:
-        found: dict[tuple[Kind, int], Column] = {(column.kind, column.back): column for column in self.columns}
-        return found
+        found = [self.column(kind, back) for back in range(FARTHEST + 1) for kind in TOKEN_KINDS]
+        return [*found, *map(self.column, PLACE_KINDS)]
 
     def holds(self, leaf: Leaf) -> Bool[np.ndarray, " positions"]:
         """Where a leaf is true."""
-        column = self._by_name[leaf.kind, leaf.back]
+        column = self.column(leaf.kind, leaf.back)
         true = column.ids == column.numbers.get(leaf.value, NOTHING - 1)
         return ~true if leaf.negated else true
+
+    def column(self, kind: Kind, back: int = 0) -> Column:
+        """What one kind of leaf asks; made when it is first asked for."""
+        if (kind, back) not in self._made:
+            places = kind in PLACE_KINDS
+            self._made[kind, back] = self._of_places(kind) if places else self._of_tokens(kind, back)
+        return self._made[kind, back]
 
     @cached_property
     def _vocabulary(self) -> dict[str, tuple[np.ndarray, list[str]]]:

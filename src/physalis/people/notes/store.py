@@ -73,6 +73,10 @@ class Notes:
 
     # Reading
 
+    def state(self) -> object:
+        """What is another object once anything was written. Raises Unavailable if the file is gone."""
+        return self._file.seen()
+
     def labels_of(self, features: Sequence[int], *, most: int | None = None) -> Mapping[int, Sequence[Labelled]]:
         """The labels of some features, most liked first, then newest; ``most`` of each at most. Features without any
         are left out. One query."""

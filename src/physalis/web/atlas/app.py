@@ -14,6 +14,7 @@
 | /comments, /invitation | | /api/comments, where there are comments |
 | | | /api/family/12, where a forest was given |
 | /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are rules |
+| | | /api/rules/12/holds, /api/explained/12 |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
 /features/random goes to some living feature. /api/openapi.json describes it all.
@@ -38,12 +39,12 @@ from physalis.people.comments.anchors import Anchor, FeatureAnchor
 from physalis.people.comments.store import LONGEST
 from physalis.people.notes import Notes
 from physalis.web.articles.shelf import ServedArticles, articles_router
+from physalis.web.atlas.explained import Explained, explained_router
 from physalis.web.atlas.families import family_router, find_families
 from physalis.web.atlas.histograms import Metric, spreads
 from physalis.web.atlas.overviews import overviews_router
 from physalis.web.atlas.query import Question
 from physalis.web.atlas.records import Commentable, Live, Writable
-from physalis.web.atlas.rules import ServedRules, rules_router
 from physalis.web.people.comments import comments_router
 from physalis.web.people.notes import MOST_SHOWN, notes_router, read_only
 from physalis.web.server.answers import as_json
@@ -62,11 +63,13 @@ def create_app(
     comments: Database | None = None,
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
-    rules: ServedRules | None = None,
+    explained: Explained | None = None,
 ) -> FastAPI:
     """The server of one atlas, with the notes and ``comments`` about it, otherwise as ``atlas_room``."""
     people = Annotations(notes, comments)
-    return app_of([atlas_room(atlas, live, people, author=author, forest=forest, articles=articles, rules=rules)])
+    return app_of(
+        [atlas_room(atlas, live, people, author=author, forest=forest, articles=articles, explained=explained)]
+    )
 
 
 def atlas_room(
@@ -77,19 +80,21 @@ def atlas_room(
     author: str | None = None,
     forest: Forest | None = None,
     articles: Sequence[Path | str] = (),
-    rules: ServedRules | None = None,
+    explained: Explained | None = None,
     prefix: str = "",
 ) -> Room:
     """The pages of one atlas, of what can be done with its model, where there is one (``web.atlas.live.beside``), and
     of what ``people`` wrote about it. ``author`` is in whose name visitors write notes; without one they only read.
     Comments are written by who was invited, which needs the checks of ``web.guard.guard`` around the app. Of a
     ``forest`` that the dictionary has a place in, each feature's page shows its family. ``articles`` are Markdown files
-    about the atlas, as ``web.articles.articles`` reads them; comments can hang on their words and figures. ``rules``
-    say of features where they fire: each is on its feature's page, and all are on a page of their own.
+    about the atlas, as ``web.articles.articles`` reads them; comments can hang on their words and figures. What is
+    ``explained`` beside the atlas is on its features' pages, names them, and is what lists sort and search by too.
 
     Raises BadInput if the pages were not built, if the forest has no place for the atlas's dictionary, or if an article
     does not resolve."""
     notes, comments = (people.notes, people.database) if people else (None, None)
+    if explained:
+        atlas = explained.atlas
     shell = read_shell()
     shelf = ServedArticles(articles, atlas, prefix=prefix)
     told = Told(atlas)
@@ -98,8 +103,6 @@ def atlas_room(
     beside: dict[str, str] = {}
     if kin_of:
         beside["families"] = "true"
-    if rules:
-        beside["ruled"] = "true"
     if live:
         beside |= {"steering": live.steering.model_dump_json(), "trying": live.trying.model_dump_json()}
     if notes:
@@ -108,16 +111,18 @@ def atlas_room(
         beside["comments"] = Commentable(longest=LONGEST).model_dump_json()
     if shelf.told:
         beside["articles"] = f"[{','.join(each.model_dump_json() for each in shelf.told)}]"
-    page = Pages(shell, prefix=prefix, beside=beside)
+    page = Pages(shell, prefix=prefix, beside=beside, now=explained.beside if explained else dict)
 
     def of_feature(id: int) -> dict[str, str]:
         """What its page tells of a feature besides its own record."""
         records = {"summary": told.summary().model_dump_json()}
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
-        if rules:
+        if explained and (rules := explained.rules()):
             rule = rules.of(id)
             records["rule"] = "null" if rule is None else rule.model_dump_json()
+        if explained:
+            records["explained"] = explained.of(id).model_dump_json()
         if notes:
             with suppress(Unavailable):  # the page asks for them then, and shows why there are none
                 records["said"] = notes.said(id, most=MOST_SHOWN).model_dump_json()
@@ -134,8 +139,8 @@ def atlas_room(
     ]  # fmt: skip
     if kin_of:
         routers.append(family_router(kin_of))
-    if rules:
-        routers.append(rules_router(rules, page))
+    if explained:
+        routers.append(explained_router(explained, page))
     if shelf.told:
         routers.append(articles_router(shelf, page))
     if live:

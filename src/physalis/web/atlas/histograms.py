@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from physalis.atlas import Atlas
+from physalis.atlas.annex import RULES
 from physalis.atlas.records import Histogram, Record
 from physalis.atlas.schema import METRICS
 
@@ -27,7 +28,18 @@ class Metric(Record):
 
 def spreads(atlas: Atlas) -> list[Metric]:
     """Every metric that a list sorts and filters by. Empty histograms where no feature fired."""
-    return [_spread(atlas, name, description) for name, description in METRICS.items()]
+    found = [_spread(atlas, name, description) for name, description in METRICS.items()]
+    return found + [_of_rules(atlas, name, description) for name, description in RULES.items() if name in atlas.extra]
+
+
+def _of_rules(atlas: Atlas, name: str, description: str) -> Metric:
+    values = atlas.extra[name][~np.isnan(atlas.extra[name])]
+    ends = (0.0, 1.0) if name == "rule_f1" else (0.0, float(max(values, default=1)))
+    counts, edges = np.histogram(values, BINS if name == "rule_f1" else max(1, min(BINS, int(ends[1]))), ends)
+    return Metric(
+        name=name, description=description, log=False,
+        histogram=Histogram(edges=edges.tolist(), counts=counts.tolist()),
+    )  # fmt: skip
 
 
 def _spread(atlas: Atlas, name: str, description: str) -> Metric:

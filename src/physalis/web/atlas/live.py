@@ -51,15 +51,18 @@ def beside(
     turns: ModelLock | None = None,
 ) -> Live:
     """What the model and the dictionary of an atlas add to its pages. With ``notes``, labels are searched by meaning as
-    headlines are; that needs an ``embedder``. ``turns`` are those of the model, where others use it too."""
+    headlines are, and so is what the atlas is told with besides; that needs an ``embedder``. ``turns`` are those of the
+    model, where others use it too."""
     turns = turns or ModelLock()
     steering, steers = steering_router(model, dictionary, activations, turns=turns)
 
-    def labels() -> Mapping[int, Sequence[str]]:
-        if notes is None:
-            return {}
-        return {feature: [each.label.text for each in found] for feature, found in notes.all_labels().items()}
+    def said() -> Mapping[int, Sequence[str]]:
+        labels = notes.all_labels() if notes is not None else {}
+        others = {id: [*texts] for id, texts in atlas.texts.items()}
+        for feature, found in labels.items():
+            others[feature] = [*dict.fromkeys([*(each.label.text for each in found), *others.get(feature, [])])]
+        return others
 
     reader = Reader.open(dictionary, model, longest=most_tokens(model))
-    tries = trying_router(reader, atlas, embedder, labels=labels, turns=turns)
+    tries = trying_router(reader, atlas, embedder, labels=said, turns=turns)
     return Live(steering, Tryable(meaning=embedder is not None), [steers, tries])

@@ -3,23 +3,23 @@
 They are read from the folder that ``explain`` wrote beside the atlas, and say of each how far it is true.
 """
 
-import sys
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.atlas.records import Estimate, Histogram, Record
 from physalis.errors import BadInput
-from physalis.explanations.explained import KIND, Explanations
+from physalis.explanations.explained import Explanations
 from physalis.explanations.records import Explanation, Mean
+from physalis.naming.beside import check, find_beside
+from physalis.naming.names import ENOUGH
+from physalis.web.atlas.holding import Holding, Holds
 from physalis.web.atlas.query import LAST, LONGEST, MOST_ROWS
 from physalis.web.server.answers import as_json
 from physalis.web.server.numbers import NUMBER
@@ -28,8 +28,8 @@ from physalis.web.server.pages import Pages
 BINS = 20
 LONGEST_RULE = 20_000
 """Characters of a rule that is shown."""
-ENOUGH = 10
-"""Held-out firings of a feature below which the F1 of its rule says little: a list does not begin with such."""
+KEPT = 64
+"""Questions whose answers stay sorted."""
 
 Sort = Literal["f1", "f1_strong", "gain", "size", "feature"]
 """gain: by how much a rule beats the best single token."""
@@ -39,6 +39,8 @@ class RuleClause(Record):
     """Leaves that are all true, as they are written, and the activation to be expected there."""
 
     leaves: list[str]
+    in_words: list[str]
+    """Each leaf again, for a sentence."""
     level: float
 
 
@@ -107,28 +109,18 @@ class ServedRules:
 
     def __init__(self, found: Explanations, atlas: Atlas) -> None:
         """Raises BadInput if they are of another dictionary than the atlas, or of features that it does not have."""
-        if found.manifest.inputs.get("dictionary") != atlas.manifest.inputs.get("dictionary"):
-            raise BadInput(f"{found.folder} explains another dictionary than that of {atlas.folder}. Explain that one.")
-        if wrong := [each.feature for each in found if not 0 <= each.feature < len(atlas)]:
-            raise BadInput(f"{found.folder} explains feature {wrong[0]}, and {atlas.folder} has {len(atlas):,}.")
+        check(found, atlas)
         self.found = found
+        self._orders = atlas.kept(dict[str, list[RuleRow]])
+        self._holding = atlas.kept(lambda: Holding(found, atlas))
         self._rows = atlas.kept(lambda: _rows(found, atlas))
 
     @classmethod
     def beside(cls, atlas: Atlas) -> "ServedRules | None":
         """Those of the atlas's dictionary in a folder beside it: of most features, where there are several; None
         without any."""
-        found, hash = [], atlas.manifest.inputs.get("dictionary")
-        for folder in _beside(atlas.folder.resolve()):
-            if artifact.kind_of(folder) != KIND:
-                continue
-            try:
-                each = Explanations.open(folder)
-                if hash is not None and each.manifest.inputs.get("dictionary") == hash:
-                    found.append(cls(each, atlas))
-            except BadInput as error:  # the atlas is shown without them
-                print(f"The rules in {folder.name} are not shown. {error}", file=sys.stderr)
-        return max(found, key=lambda each: len(each.found)) if found else None
+        found = find_beside(atlas).rules
+        return None if found is None else cls(found, atlas)
 
     def of(self, feature: int) -> RuleOf | None:
         """A feature's rule; None where it was not explained, or the rule is none that a person could read."""
@@ -144,7 +136,10 @@ class ServedRules:
         return RuleOf(
             feature=feature,
             clauses=[
-                RuleClause(leaves=[str(leaf) for leaf in clause.leaves], level=clause.level)
+                RuleClause(
+                    leaves=[str(leaf) for leaf in clause.leaves], in_words=[leaf.in_words() for leaf in clause.leaves],
+                    level=clause.level,
+                )
                 for clause in rule.clauses
             ],
             in_words=rule.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
@@ -152,8 +147,26 @@ class ServedRules:
             n_held_out=said.n_held_out, mean_f1=self.found.mean.f1.value,
         )  # fmt: skip
 
+    def holds(self, feature: int) -> Holds:
+        """Where the parts of a feature's rule hold in its examples. Raises HTTPException (404) if it was not
+        explained, or cannot be shown."""
+        if self.of(feature) is None:
+            raise HTTPException(404, f"There is no rule of feature {feature}.")
+        return self._holding().of(feature)
+
     def list(self, asked: RuleQuestion) -> RuleList:
         """Those that match, best first unless asked otherwise; what was judged on few firings comes after the rest."""
+        orders, key = self._orders(), asked.model_dump_json(exclude={"offset", "limit"})
+        if (order := orders.get(key)) is None:
+            if len(orders) >= KEPT:
+                orders.clear()
+            order = orders[key] = self._ordered(asked)
+        return RuleList(
+            rows=order[asked.offset : asked.offset + asked.limit], total=len(order), offset=asked.offset,
+            mean=self.found.mean, spread=self._spread,
+        )  # fmt: skip
+
+    def _ordered(self, asked: RuleQuestion) -> "list[RuleRow]":
         words = asked.query.casefold().split()
         matching = [
             row for row in self._rows().values()
@@ -165,25 +178,13 @@ class ServedRules:
         }[asked.sort]  # fmt: skip
         turn = -1 if asked.descending else 1
         by_number = asked.sort in ("size", "feature")
-        order = sorted(matching, key=lambda row: (row.n_held_out < ENOUGH and not by_number, turn * key(row), row.id))
-        return RuleList(
-            rows=order[asked.offset : asked.offset + asked.limit], total=len(order), offset=asked.offset,
-            mean=self.found.mean, spread=self._spread,
-        )  # fmt: skip
+        return sorted(matching, key=lambda row: (row.n_held_out < ENOUGH and not by_number, turn * key(row), row.id))
 
     @cached_property
     def _spread(self) -> Histogram:
         scores = [row.f1 for row in self._rows().values() if row.n_held_out]
         counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
         return Histogram(edges=edges.tolist(), counts=counts.tolist())
-
-
-def _beside(folder: Path) -> list[Path]:
-    """What lies beside a folder; nothing where that may not be listed."""
-    try:
-        return sorted(folder.parent.iterdir())
-    except OSError:
-        return []
 
 
 def _rows(found: Explanations, atlas: Atlas) -> dict[int, RuleRow]:
@@ -199,23 +200,28 @@ def _row(said: Explanation, headline: str) -> RuleRow:
     )  # fmt: skip
 
 
-def rules_router(rules: ServedRules, page: Pages) -> APIRouter:
-    """The page of all rules, and each as JSON."""
+def rules_router(rules: Callable[[], ServedRules], page: Pages) -> APIRouter:
+    """The page of all rules, and each as JSON. ``rules`` gives them as they are now."""
     router = APIRouter()
 
     @router.get("/api/rules", response_model=RuleList)
     @router.get("/rules.json", include_in_schema=False)
     def listed(asked: Annotated[RuleQuestion, Query()]) -> Response:
         """One page of the rules that match."""
-        return as_json(rules.list(asked))
+        return as_json(rules().list(asked))
 
     @router.get(f"/api/rules/{{id:{NUMBER}}}")
     def rule(id: int) -> RuleOf | None:
         """The rule of a feature, and how far it is true; null where it was not explained."""
-        return rules.of(id)
+        return rules().of(id)
+
+    @router.get(f"/api/rules/{{id:{NUMBER}}}/holds")
+    def holds(id: int) -> Holds:
+        """Where the parts of its rule hold in the examples of a feature."""
+        return rules().holds(id)
 
     @router.get("/rules", include_in_schema=False)
     def rules_page(asked: Annotated[RuleQuestion, Query()]) -> HTMLResponse:
-        return page("Rules – physalis", rules=rules.list(asked).model_dump_json())
+        return page("Rules – physalis", rules=rules().list(asked).model_dump_json())
 
     return router

@@ -12,9 +12,10 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Forest
 from physalis.errors import BadInput
+from physalis.naming import Known
 from physalis.people.annotations import Annotations
 from physalis.web.atlas.app import atlas_room
-from physalis.web.atlas.rules import ServedRules
+from physalis.web.atlas.explained import Explained
 from physalis.web.comparison.serving import comparison_room, open_compared
 from physalis.web.contents import records
 from physalis.web.contents.finding import Found, around, find, find_others
@@ -165,7 +166,7 @@ def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None)
         live = relayed(Worker(Setting(found.folder, Path(beside.dictionary), recorded, *where)))
     return atlas_room(
         atlas, live, people, author=beside.author, forest=forest, articles=beside.articles,
-        rules=ServedRules.beside(atlas), prefix=found.prefix,
+        explained=Explained(Known(atlas, people.notes)), prefix=found.prefix,
     )  # fmt: skip
 
 

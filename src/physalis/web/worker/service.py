@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from physalis.atlas import Atlas
+from physalis.naming import Known
 from physalis.people.notes import Notes, beside
 from physalis.web.atlas.live import load_beside
 from physalis.web.guard.guard import costs
@@ -63,6 +64,7 @@ class _Server(uvicorn.Server):
 def _open(setting: Setting) -> tuple[FastAPI, Told]:
     atlas = Atlas.open(setting.atlas)
     notes = Notes.open(beside(setting.atlas.resolve()), atlas=atlas.manifest.hash) if setting.noted else None
+    atlas = atlas.with_annex(Known(atlas, notes).annex)
     where = {"device": setting.device, "dtype": setting.dtype}
     live = load_beside(atlas, setting.dictionary, setting.activations, notes=notes, **where)
     app = app_of([Room("physalis", live.routers, here="the pages of an atlas")])

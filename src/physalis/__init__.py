@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from physalis.errors import BadInput
     from physalis.evaluation import Evaluation, evaluate
     from physalis.exchange import convert
-    from physalis.explanations import Explanations, explain, program_share
+    from physalis.explanations import Explanations, explain, program_share, reach
     from physalis.judging import Scores, Words, describe, score
     from physalis.models import load_model
     from physalis.recording import record, stream
@@ -43,8 +43,9 @@ _HOME = {
     "View": "activations", "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange",
     "dose_response": "steering",
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
-    "program_share": "explanations", "explain_dead_features": "dead_features", "finetune": "training",
-    "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
+    "program_share": "explanations", "reach": "explanations",
+    "explain_dead_features": "dead_features",
+    "finetune": "training", "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
     "serve": "web.server.serving", "show": "web.notebooks.showing", "steer": "steering", "stream": "recording",
     "sweep": "sweeping", "table": "display.tables", "train": "training", "verify": "verifying",
     "watch": "web.server.serving",
@@ -54,8 +55,8 @@ _HOME = {
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Scores", "Site",
     "StoredCodes", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response", "encode",
-    "evaluate", "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "record",
-    "score", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "evaluate", "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "reach",
+    "record", "score", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

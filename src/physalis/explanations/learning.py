@@ -32,7 +32,7 @@ FEWEST = 3
 class Economy:
     """What a rule may cost."""
 
-    price: float = 0.0025
+    price: float = 0.0015
     """F1 that a leaf must gain."""
     leaves: int = 64
     """Leaves of a rule, at most."""

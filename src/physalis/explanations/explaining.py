@@ -20,10 +20,10 @@ from physalis.artifact import Manifest
 from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
-from physalis.explanations.effects import effects
 from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, VOCABULARY, Explanations
 from physalis.explanations.grouping import group
 from physalis.explanations.learning import Economy
+from physalis.explanations.token_effects import token_effects
 from physalis.models import Model
 from physalis.models.text.corpus import Text
 from physalis.placement.origin import Recordings, recorded
@@ -89,7 +89,7 @@ def explain(
             given.require(trained, stored)
             if not (out / FIELDS).exists():
                 tokens = stored.tokens[stored.train.contexts]
-                fields = group(tokens, vocabulary, effects(stored.train), seed=seed)
+                fields = group(tokens, vocabulary, token_effects(stored.train), seed=seed)
                 artifact.write_atomic(out / FIELDS, fields.save)
             pieces.prepare(out, stored, vocabulary, seed=seed)
             some = [chosen[i : i + PIECE] for i in range(0, len(chosen), PIECE)]

@@ -1,9 +1,9 @@
-"""effects(): tokens that a site treats alike have like vectors, where they stand and on what comes after."""
+"""token_effects(): tokens that a site treats alike have like vectors, where they stand and on what comes after."""
 
 import numpy as np
 import torch
 
-from physalis.explanations.effects import DIMENSIONS, WEIGHTS, effects
+from physalis.explanations.token_effects import DIMENSIONS, WEIGHTS, token_effects
 
 
 class Rows:
@@ -35,7 +35,7 @@ def cosine(a, b):
 
 
 def test_what_does_the_same_is_alike():
-    found = effects(planted())
+    found = token_effects(planted())
     parts = np.split(found, len(WEIGHTS), 1)
     assert found.shape == (6, DIMENSIONS * len(WEIGHTS))
     assert cosine(parts[0][0], parts[0][1]) > 0.95
@@ -47,10 +47,10 @@ def test_what_does_the_same_is_alike():
 def test_rows_that_were_not_kept_leave_a_token_without_an_effect():
     whole = planted()
     kept = whole.tokens.ravel()[whole._at] != 5
-    found = effects(Rows(whole.tokens, whole._x[kept], whole._at[kept]))
+    found = token_effects(Rows(whole.tokens, whole._x[kept], whole._at[kept]))
     assert not found[5, :DIMENSIONS].any()
     assert found[0, :DIMENSIONS].any()
 
 
 def test_the_same_recording_gives_the_same_vectors():
-    assert np.array_equal(effects(planted()), effects(planted()))
+    assert np.array_equal(token_effects(planted()), token_effects(planted()))

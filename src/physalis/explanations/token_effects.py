@@ -1,4 +1,4 @@
-"""effects: what each token does to a site, where it stands and on the tokens after it: a vector each.
+"""token_effects: what each token does to a site, where it stands and on the tokens after it: a vector each.
 
 It is the mean activation where the token stands, and what it adds to that mean one to three tokens later. The text
 says of a rare token little; the network has read it a thousand times, and treats it as it treats others.
@@ -33,7 +33,7 @@ class Rows(Protocol):
     def ordered(self, size: int) -> Iterator[Any]: ...
 
 
-def effects(train: Rows) -> Float32[np.ndarray, "used d"]:
+def token_effects(train: Rows) -> Float32[np.ndarray, "used d"]:
     """A vector for each token of the contexts that are read, by rising id; a token of which no activation was kept
     has zeros. Memory: 256 bytes a row."""
     tokens = np.asarray(train.tokens)

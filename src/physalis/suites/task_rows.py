@@ -72,12 +72,9 @@ class TaskRows:
 
     def activations(self) -> Float32[np.ndarray, "texts d_in"]:
         """One row a text of what is read."""
-        out = torch.zeros(len(self), self.x.shape[1])
-        where = torch.from_numpy(self.text)
-        if self.pool == "max":
-            out.fill_(-torch.inf).index_reduce_(0, where, self.x, "amax")
-        else:
-            out.index_add_(0, where, self.x)
+        where = torch.from_numpy(self.text)[:, None].expand_as(self.x)
+        out = torch.full((len(self), self.x.shape[1]), -torch.inf if self.pool == "max" else 0.0)
+        out.scatter_reduce_(0, where, self.x, "amax" if self.pool == "max" else "sum")
         return self._divided(out).numpy()
 
     @torch.no_grad()

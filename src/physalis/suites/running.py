@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +31,7 @@ from physalis.suites.evaluated import KIND, MEASURED, Suite
 from physalis.suites.groups import Group, grouped
 from physalis.suites.probing import PROBES, SHIFTED, Probing
 from physalis.suites.probing_tasks import ProbingTasks
-from physalis.suites.ranking import ORDER
+from physalis.suites.ranking import ORDER, by_subject
 from physalis.suites.records import Measured, Metric
 from physalis.suites.task_rows import Pool
 
@@ -161,13 +160,12 @@ def _make(
     for i in range(n):
         _part(out, i).unlink(missing_ok=True)
     found = _read(out / MEASURED)
-    l0 = {
-        group.name: float(np.mean([x.value for x in found if (x.metric, x.subject) == (fidelity.L0, group.name)]))
-        for group in groups
-    }
+    l0 = by_subject(found, fidelity.L0)
     facts = {
         "metrics": [each.model_dump() for each in _metrics(found)],
-        "dictionaries": {group.name: {"seeds": group.seeds, "l0": l0[group.name]} for group in groups},
+        "dictionaries": {
+            each.name: {"seeds": min(each.seeds, n), "l0": float(l0[each.name].mean())} for each in groups
+        },
         "unmeasured": unmeasured,
     }
     artifact.finish(out, Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=facts), [MEASURED])

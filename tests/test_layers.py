@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
     "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/demo_process",
-    "learning/exchanging", "learning/explaining", "learning/judging", "learning/recording", "learning/training",
-    "machine", "reading/comparing", "reading/searching", "reading/serving", "reading/steering", "reading/verifying",
-    "sharing/comments", "sharing/notes", "sharing/publishing",
+    "learning/exchanging", "learning/explaining", "learning/judging", "learning/recording", "learning/suites",
+    "learning/training", "machine", "reading/comparing", "reading/searching", "reading/serving", "reading/steering",
+    "reading/verifying", "sharing/comments", "sharing/notes", "sharing/publishing",
 )  # fmt: skip
 LATE = {
     "__init__.py",

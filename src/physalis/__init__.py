@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from physalis.recording import record, stream
     from physalis.site import Site
     from physalis.steering import dose_response, steer
+    from physalis.suites import Suite, evaluate_suite
     from physalis.sweeping import sweep
     from physalis.training import finetune, plan, train
     from physalis.verifying import verify
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Activations": "activations", "Atlas": "atlas", "BadInput": "errors", "BatchTopKConfig": "dictionaries",
     "Evaluation": "evaluation", "Pairs": "activations", "Scores": "judging", "Site": "site",
-    "Words": "judging", "describe": "judging", "score": "judging", "TopKConfig": "dictionaries",
+    "Suite": "suites", "Words": "judging", "describe": "judging", "evaluate_suite": "suites", "score": "judging",
+    "TopKConfig": "dictionaries",
     "View": "activations", "StoredCodes": "codes", "build_atlas": "atlas.build.building", "convert": "exchange",
     "dose_response": "steering",
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
@@ -54,9 +56,10 @@ _HOME = {
 
 __all__ = [
     "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Scores", "Site",
-    "StoredCodes", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response", "encode",
-    "evaluate", "explain", "explain_dead_features", "finetune", "load", "load_model", "plan", "program_share", "reach",
-    "record", "score", "serve", "show", "steer", "stream", "sweep", "table", "train", "verify", "watch",
+    "StoredCodes", "Suite", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response",
+    "encode", "evaluate", "evaluate_suite", "explain", "explain_dead_features", "finetune", "load", "load_model",
+    "plan", "program_share", "reach", "record", "score", "serve", "show", "steer", "stream", "sweep", "table", "train",
+    "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -50,6 +50,8 @@ from physalis.judging.words import KIND as WORDS
 from physalis.placement.origin import Origin
 from physalis.recording.contexts import TEXT, written
 from physalis.runtime.progress import progress
+from physalis.suites import Suite
+from physalis.suites.evaluated import KIND as SUITE
 from physalis.training import checkpoints, history
 
 ROWS = 16_384  # of a shard, read at a time
@@ -265,6 +267,11 @@ def _scores(folder: Path) -> str:
     return f"{counted(len(found), 'score')}, each read"
 
 
+def _suite(folder: Path) -> str:
+    found = Suite.open(folder)
+    return f"{counted(len(found.measured), 'measurement')}, each read"
+
+
 def _forest(folder: Path) -> str:
     return f"{len(Forest.open(folder).summary.widths)} dictionaries in a row"
 
@@ -272,6 +279,7 @@ def _forest(folder: Path) -> str:
 _INSIDE: dict[str, Callable[[Path], str]] = {
     ACTIVATIONS: _activations, "dictionary": _dictionary, CODES: _codes, "atlas": _atlas, COMPARISON: _comparison,
     FOREST: _forest, EXPLANATIONS: _explanations, WORDS: _words, SCORES: _scores,
+    SUITE: _suite,
 }  # fmt: skip
 """What is read of each kind beside its manifest; of others their files are all."""
 

@@ -1,7 +1,7 @@
 """grouping: the tokens of a text put into groups that are alike, in three grains, by k-means: its ``Fields``.
 
-Alike is what is used and spelled alike in the text (``usage``) and does the same to the network (``token_effects``), both in
-the part that rules are learned from.
+Alike is what is used and spelled alike in the text (``usage``) and does the same to the network (``token_effects``),
+both in the part that rules are learned from.
 """
 
 from collections.abc import Sequence

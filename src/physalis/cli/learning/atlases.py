@@ -26,29 +26,46 @@ from physalis.cli.arguments.options import (
     Writes,
     given,
 )
+from physalis.cli.learning.suites import Suites
 from physalis.cli.shown.hints import beside, named, say_next
 
 
-@verb(of="evaluation.evaluating.evaluate", example="physalis evaluate sae acts --out eval")
+@verb(
+    of="evaluation.evaluating.evaluate",
+    pool="suites.running.evaluate_suite.pool",
+    texts="suites.running.evaluate_suite.texts",
+    rounds="suites.running.evaluate_suite.rounds",
+    world_samples="suites.running.evaluate_suite.world_samples",
+    example="physalis evaluate sae acts --out eval",
+)
 def evaluate(
     dictionary: Dictionary,
     activations: Recordings,
     /,
     *,
     writes: Writes = None,
-    out: Annotated[Out | None, Parameter(help="Folder to write; DICTIONARY-evaluation unless given.")] = None,
+    out: Annotated[
+        Out | None, Parameter(help="Folder to write; DICTIONARY-evaluation, or DICTIONARY-suite, unless given.")
+    ] = None,
     model: ModelAgain = None,
     splice_tokens: Annotated[
-        Amount, Parameter(help="Held-out tokens on which the model runs with the reconstruction.")
+        Amount,
+        Parameter(help="Held-out tokens on which the model runs with the reconstruction; 2,048 a round with --suite."),
     ] = None,
+    suites: Suites = Suites(),  # noqa: B008 (frozen)
     seed: Order = None,
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:
     """Say how faithful a dictionary is, beside its baselines.
 
-    Each number has an interval. ACTIVATIONS are those that the dictionary reads.
+    Each number has an interval. ACTIVATIONS are those that the dictionary reads. With --suite, dictionaries are
+    compared on probes, loss, causal effects, seeds and worlds, each number with its noise.
     """
+    suites.check()
+    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
+    if suites.suite:
+        return suites.run(dictionary, activations, out, model, loading, options, json=json)
     about = early.dictionary(dictionary)
     models, out = about.config.get("model"), out or beside(dictionary, "evaluation")
     early.recordings(activations, writes)
@@ -58,7 +75,6 @@ def evaluate(
 
     one = not isinstance(models, list) or len(set(models)) == 1  # several cannot be spliced into
     subject = printing.model_of(activations[0], model, loading) if one else None
-    options = given(writes=writes, splice_tokens=splice_tokens, seed=seed)
     printing.show(evaluate_(dictionary, activations, subject, out=out, **options), json=json)
     if not json:
         read = [*activations, *named("--writes", writes), *named("--model", [model] if model else None)]

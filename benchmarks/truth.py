@@ -3,8 +3,8 @@
     python benchmarks/truth.py            # two minutes on 2 cores
     python benchmarks/truth.py --json     # only the list of rows on standard output
 
-Rows are {of, name, truth, learned, f1, precision, recall, correlation, n_fired, n_held_out}: truth is null where no rule
-is the feature, and what is learned then should be a failure. Judged on held-out documents of Python's library.
+Rows are {of, name, truth, learned, f1, precision, recall, correlation, n_fired, n_held_out}: truth is null where no
+rule is the feature, and what is learned then should be a failure. Judged on held-out documents of Python's library.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 oracle, the same for a model whose weights are shuffled and for a dictionary of random directions; noise over draws of
 passages, and another text.
 
-    python benchmarks/judge.py --other ../shared/data/text/wikitext2-valid.txt    # 15 minutes on 2 cores, the first time
-    python benchmarks/judge.py --json                                             # only the rows on standard output
+    python benchmarks/judge.py --other ../shared/data/text/wikitext2-valid.txt    # minutes
+    python benchmarks/judge.py --json     # only the list of rows on standard output
 
 1. SmolLM2-135M's L9.resid_post is recorded on Python's library, and so is that of a copy with shuffled weights.
 2. A dictionary is trained on each, and one of random directions is made like the first.

@@ -31,9 +31,9 @@ def random_dictionary(
     mean, and codes are as long as rebuilds the training rows best. Where the given one reads and writes the same, so
     does this one; a linear path beside the features is not kept.
 
-    A baseline of scores, as the model with shuffled weights is (arXiv 2501.17727); that of arXiv 2602.14111, which keeps
-    random directions and trains the rest, is ``train(frozen="dec")``. ``activations`` and ``writes`` are as for ``evaluate``. Returns the
-    dictionary. Raises BadInput for recordings that do not belong to it.
+    It is a baseline of scores, as the model with shuffled weights is (arXiv 2501.17727); that of arXiv 2602.14111,
+    which keeps random directions and trains the rest, is ``train(frozen="dec")``. ``activations`` and ``writes`` are as
+    for ``evaluate``. Returns the dictionary. Raises BadInput for recordings that do not belong to it.
     """
     out, about = Path(out), artifact.read(Path(dictionary), KIND)
     stored = recorded(about, activations, writes)

@@ -96,9 +96,9 @@ def ours(found: Explanations, features: list[int], material: Material, seed: int
 
 def spearman(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """With the middle 95 % of resampled features."""
-    rng, value = np.random.default_rng(0), spearmanr(a, b).statistic
+    rng, value = np.random.default_rng(0), spearmanr(a, b)[0]
     drawn = [rng.integers(len(a), size=len(a)) for _ in range(RESAMPLED)]
-    low, high = np.nanquantile([spearmanr(a[i], b[i]).statistic for i in drawn], (0.025, 0.975))
+    low, high = np.nanquantile([spearmanr(a[i], b[i])[0] for i in drawn], (0.025, 0.975))
     return float(value), float(low), float(high)
 
 

@@ -7,7 +7,9 @@
 2. The judge on both sides reads a passage of 32 tokens alone and answers by what the rule says of it: a yes where it
    holds anywhere. delphi asks it through its own windows, samples and prompts, as a client; no network is used.
 3. Spearman's correlation of the features' balanced accuracies, with an interval over features (bootstrap), beside that
-   of physalis with itself on other passages: noise allows no more. And what delphi's simulation scorer returns.
+   of physalis with itself on other passages: noise allows no more. And what delphi's simulation scorer returns: in its
+   default mode it takes the second token of an encoded tab, which SmolLM2's tokenizer, having no BOS, has not, and
+   answers zeros for the error.
 
 One object: {features, spearman, low, high, ours_with_ours, delphi_mean, ours_mean, delphi_unanswered, simulation_nan,
 simulation_logprobs_nan, simulation_spearman}.

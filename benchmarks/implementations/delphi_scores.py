@@ -75,10 +75,10 @@ def main() -> None:
             codes = rule.predict(text).reshape(len(examples), -1)
             self.codes = {tuple(each.str_tokens): row for each, row in zip(examples, codes, strict=True)}
             self.fires = {"".join(key): bool((row > 0).any()) for key, row in self.codes.items()}
-            self.calls = 0
 
         async def generate(self, prompt: Any, **options: Any) -> Response:
-            self.calls += 1
+            if "prompt_logprobs" in options:  # never read where there is no second token in a tab: see detection.py
+                return Response("", prompt_logprobs=[])
             last = prompt[-1]["content"]
             if last.startswith("{"):
                 return Response(self.simulated(json.loads(last)))

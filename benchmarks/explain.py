@@ -30,7 +30,7 @@ from physalis.training import train
 CACHE = Path("~/.cache/physalis/benchmarks/explain").expanduser()
 OTHER_TOKENS = 100_000
 CURVE = (1, 2, 4, 8, 16, 32, 64)
-LAYERS, WIDTH = (4, 9, 20), 1536
+LAYERS, WIDTH = (4, 9, 20), 768
 """Where programs are put into the model, and how many features the dictionaries have that are made for it."""
 NAMES = {
     "loss_codes": "true codes", "loss_rules": "rules", "loss_token": "current token",

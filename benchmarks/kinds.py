@@ -1,4 +1,5 @@
-"""Every kind of dictionary judged three times: by evaluate, by the atlas and by a few lines of plain torch.
+"""Every kind of dictionary judged three times: by evaluate, by the atlas and by a few lines of plain torch; and its
+features explained by rules and scored.
 
     python benchmarks/kinds.py            # some minutes on 2 cores: a tiny model, and dictionaries trained on it
     python benchmarks/kinds.py --json     # only the list of rows on standard output
@@ -9,8 +10,10 @@
    normalises each token is not trained here but made of a trained one's weights, as converted ones are.
 3. FVU on held-out text: what ``evaluate`` says, what an atlas says that is built without an evaluation, and what plain
    torch gives from the stored weights.
+4. Rules of some features, scored by every task that needs no model: an oracle must come out right on each.
 
-Rows are {architecture, kind, fvu_evaluate, fvu_atlas, fvu_torch}: numbers, or the sentence by which a verb refuses.
+Rows are {architecture, kind, fvu_evaluate, fvu_atlas, fvu_torch, rules, oracle}: numbers, or the sentence by which a
+verb refuses. ``rules`` is detection by rules, balanced accuracy; ``oracle`` the worst that an oracle does at any task.
 """
 
 import argparse
@@ -34,6 +37,8 @@ from physalis.atlas.build.building import build_atlas
 from physalis.dictionaries import ARCHITECTURES, Crosscoder, CrossLayer, Dictionary, L1Resampled
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
+from physalis.explanations import explain
+from physalis.judging import score
 from physalis.models import Model, tiny_model
 from physalis.recording import record
 from physalis.site import Site
@@ -41,6 +46,7 @@ from physalis.training.training import train
 
 SITES = [Site(name, layer) for layer in (0, 1) for name in ("mlp_in", "mlp_out")] + [Site("resid_post", 1)]
 TOLERANCE = 1e-3  # relative
+ORACLE = 0.95
 SHAPE = {"n_features": 256, "k": 8}
 
 
@@ -82,7 +88,7 @@ def row(model: Model, recorded: dict[str, Activations], architecture: str, kind:
     try:
         source, reads = made(recorded, architecture, kind, folder)
     except BadInput as refusal:
-        return found | {f"fvu_{by}": str(refusal) for by in ("evaluate", "atlas", "torch")}
+        return found | dict.fromkeys(("fvu_evaluate", "fvu_atlas", "fvu_torch", "rules", "oracle"), str(refusal))
     evaluation = folder.with_name(folder.name + "-evaluation")
 
     def by_evaluate() -> float:
@@ -99,7 +105,22 @@ def row(model: Model, recorded: dict[str, Activations], architecture: str, kind:
             found[f"fvu_{name}"] = by()
         except BadInput as refusal:
             found[f"fvu_{name}"] = str(refusal)
+    try:
+        found["rules"], found["oracle"] = scored(folder, reads, model)
+    except BadInput as refusal:
+        found["rules"] = found["oracle"] = str(refusal)
     return found | {"fvu_torch": plain(dictionaries.load(folder), source)}
+
+
+def scored(folder: Path, reads: list[Path], model: Model) -> tuple[float, float]:
+    """Detection by rules, and the worst that the oracle does at any task: purity and responsiveness are shares of what
+    is right by themselves."""
+    recordings = reads if len(reads) > 1 else reads[0]
+    rules, scores = (folder.with_name(f"{folder.name}-{name}") for name in ("rules", "scores"))
+    explain(folder, recordings, model, rules, features=range(0, SHAPE["n_features"], 8))
+    found = score(rules, folder, recordings, model, scores, sample=12, passages=10)
+    oracle = min(each.estimate.value for each in found if each.judge == "oracle")
+    return found.get("detection", "rule").estimate.value, oracle
 
 
 def made(
@@ -167,10 +188,10 @@ def plain(sae: Dictionary, source: Activations | Pairs) -> float:
 def show(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, header_style="dim")
     names = ("evaluate", "atlas", "torch")
-    for name in ("", "kind", *names):
+    for name in ("", "kind", *names, "rules", "oracle"):
         table.add_column(name)
     for row in rows:
-        cells = [row[f"fvu_{name}"] for name in names]
+        cells = [*(row[f"fvu_{name}"] for name in names), row["rules"], row["oracle"]]
         table.add_row(row["architecture"], row["kind"], *(c if isinstance(c, str) else f"{c:.4f}" for c in cells))
     console.print(table)
     for name in names[:2]:
@@ -181,6 +202,10 @@ def show(console: Console, rows: list[dict[str, Any]]) -> None:
         console.print(
             f"{met} {name}: {len(numbers)} dictionaries, at most {off:.1e} off plain torch, bar {TOLERANCE:g}"
         )
+    right = [row["oracle"] for row in rows if not isinstance(row["oracle"], str)]
+    worst = min(right, default=1.0)
+    met = "met   " if worst >= ORACLE else "MISSED"
+    console.print(f"{met} score: {len(right)} dictionaries, an oracle is right in {worst:.3f} at least, bar {ORACLE:g}")
 
 
 if __name__ == "__main__":

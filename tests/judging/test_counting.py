@@ -70,6 +70,16 @@ def test_too_few_documents_give_no_interval():
     assert found.low is None and 0.5 < found.value < 1
 
 
+def test_an_interval_ends_where_the_metric_does():
+    some = rows(np.random.default_rng(0), n=40)
+    for metric, said in (
+        (counting.f1, (some.truth > 0) & (some.block < 1)),
+        (counting.auroc, some.truth - 0.1 * (some.block < 2)),
+    ):
+        found = counting.estimate([some._replace(said=said.astype(float))], metric)
+        assert found.low is not None and found.high is not None and 0 <= found.low <= found.value <= found.high <= 1
+
+
 def test_noise_is_the_spread_of_draws():
     some = [rows(np.random.default_rng(i)) for i in range(3)]
     found = counting.noise(some, counting.auroc, 5)

@@ -89,6 +89,11 @@ def test_a_method_that_is_right_survives():
     assert card(Axes(), "CX-13")["CX-13"].survived
 
 
+def test_a_learned_rule_says_all_that_a_unit_does_and_too_much_of_one_that_does_nothing():
+    lines = card(methods.LearnedRule())
+    assert lines["CX-01"].survived and lines["CX-07"].survived and lines["CX-20"].control < 0.05
+
+
 def test_a_method_that_warns_survives():
     line = card(Cautious(), "CX-08")["CX-08"]
     assert line.survived and math.isnan(line.wrong) and "cannot know" in line.why

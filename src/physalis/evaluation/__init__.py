@@ -1,6 +1,7 @@
 """evaluation: how faithful dictionaries are to activations and to the model, with intervals and beside baselines."""
 
 from physalis.evaluation.baselines import LinearMap, too_wide
+from physalis.evaluation.chance import random_dictionary
 from physalis.evaluation.evaluating import evaluate, measure
 from physalis.evaluation.evaluation import Evaluation
 from physalis.evaluation.reconstruction import Counted, reconstructions
@@ -14,6 +15,7 @@ __all__ = [
     "Unspliceable",
     "evaluate",
     "measure",
+    "random_dictionary",
     "reconstructions",
     "too_wide",
 ]

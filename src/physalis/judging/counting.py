@@ -113,13 +113,15 @@ def over_features(rows: Sequence[Rows], metric: Metric) -> float:
 
 
 def estimate(rows: Sequence[Rows], metric: Metric) -> Estimate:
-    """With an interval of leaving out one block of documents after another."""
+    """With an interval of leaving out one block of documents after another, inside what the metric can be."""
     value = over_features(rows, metric)
     sizes = np.bincount(np.concatenate([each.block for each in rows]), minlength=BLOCKS).astype(float)
     there = np.flatnonzero(sizes)
     without = np.array([over_features([each.where(each.block != b) for each in rows], metric) for b in there])
     worth = float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(there) else 0.0
-    return Estimate(**interval_without(value, without, (len(there), worth)))
+    least, found = (-1.0 if metric is correlation else 0.0), interval_without(value, without, (len(there), worth))
+    ends = {end: None if found[end] is None else float(np.clip(found[end], least, 1)) for end in ("low", "high")}
+    return Estimate(value=found["value"], **ends)
 
 
 def by_decile(rows: Sequence[Rows], metric: Metric) -> tuple[float | None, ...]:

@@ -57,9 +57,11 @@ class Material:
 
     @cached_property
     def judged(self) -> Passages:
-        """Of the held-out part; of all where none is held out, or nothing was learned from any of it."""
-        whole = self.is_other or not self.stored.held_out.n_tokens
-        return Passages(self.stored, self.stored if whole else self.stored.held_out)
+        """Of the held-out part, without what stands in the training part too; of all where none is held out, or nothing
+        was learned from any of it."""
+        if self.is_other or not self.stored.held_out.n_tokens:
+            return Passages(self.stored, self.stored)
+        return Passages(self.stored, self.stored.held_out, learned=self.stored.train)
 
     @cached_property
     def learned(self) -> Passages:

@@ -8,7 +8,7 @@ on elsewhere.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Int, UInt64
 
 from physalis.activations import Stored
 from physalis.codes import Firings
@@ -45,15 +45,22 @@ class Drawn(NamedTuple):
 class Passages:
     """Passages of the part of a text that is judged on."""
 
-    def __init__(self, stored: Stored, part: Stored) -> None:
-        """``part`` of the recording ``stored``: its held-out part, or all."""
+    def __init__(self, stored: Stored, part: Stored, *, learned: Stored | None = None) -> None:
+        """``part`` of the recording ``stored``: its held-out part, or all. Passages that stand, token by token, in
+        ``learned``, the part that explanations were learned from, are left out: documents are there twice."""
         self.tokens = np.array(stored.tokens, np.int64).ravel()
         self.kept = np.zeros(self.tokens.size, bool)
         self.kept[part.at] = True
         length = min(LENGTH, stored.context)
         begins = part.contexts[:, None] * stored.context + np.arange(0, stored.context - length + 1, length)
         at = begins.reshape(-1, 1) + np.arange(length)
-        self.at: Int[np.ndarray, "passages length"] = at[2 * self.kept[at].sum(1) >= length]
+        at = at[2 * self.kept[at].sum(1) >= length]
+        copied = np.zeros(len(at), bool)
+        if learned is not None:
+            copied = np.isin(_numbers(self.tokens[at], length), _numbers(stored.tokens[learned.contexts], length))
+        self.n_copied = int(copied.sum())
+        """Passages that were left out."""
+        self.at: Int[np.ndarray, "passages length"] = at[~copied]
         """The positions of each."""
         documents = np.array(stored.documents).ravel()[self.at[:, length // 2]]
         _, numbers = np.unique(documents, return_inverse=True)
@@ -97,3 +104,13 @@ def _some(ids: Int[np.ndarray, " ids"], n: int, rng: np.random.Generator) -> Int
     if not len(ids):
         return np.zeros(0, np.int64)
     return rng.choice(ids, n, replace=len(ids) < n)
+
+
+def _numbers(rows: Int[np.ndarray, "rows tokens"], length: int) -> UInt64[np.ndarray, " places"]:
+    """A number for each ``length`` tokens that follow each other in a row: the same for the same ones, and for others
+    the same in one of 2^63 cases."""
+    n = rows.shape[1] - length + 1
+    found = np.zeros((len(rows), n), np.uint64)
+    for i in range(length):
+        found = found * np.uint64(6364136223846793005) + rows[:, i : i + n].astype(np.uint64) + np.uint64(1)
+    return found.ravel()

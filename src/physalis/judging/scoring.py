@@ -131,7 +131,11 @@ def score(
             ]
             artifact.write_lines(out / SCORES, found)
             Material.cleared(out)
-            facts = {"features": chosen, "n_scores": len(found)}
+            facts = {
+                "features": chosen,
+                "n_scores": len(found),
+                "n_copied": [each.judged.n_copied for each in materials],
+            }
             artifact.finish(out, Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=facts), [SCORES])
     return Scores.open(out)
 

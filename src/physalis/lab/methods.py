@@ -18,6 +18,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from physalis.explanations import Surroundings
+from physalis.explanations.learning import Corpus, Learner
 from physalis.lab.fitting import ARCHITECTURES_OF_ONE_SITE, Rows, fit_dictionary
 from physalis.lab.traps.base import Network, Parted, Predictor
 from physalis.types import Codes
@@ -27,6 +29,8 @@ ROWS_SEEN = 500_000
 WAY = 64
 """Steps from nothing to the input."""
 TOP = 20
+CONTEXT = 50
+"""Inputs that follow each other where they are read as a text."""
 
 Inputs = Float[np.ndarray, "n inputs"]
 
@@ -197,6 +201,26 @@ class Regression(NamedTuple):
         return weights[:-1] * concepts.mean(0) / activations.mean()
 
 
+class LearnedRule(NamedTuple):
+    """The rule that ``physalis explain`` would learn, on a text in which each input is a token, named by its concepts.
+    What the rule predicts on a token is its concepts', in equal parts."""
+
+    name: str = "learned rule"
+
+    def explain(
+        self, activations: Float[np.ndarray, " n"], concepts: Bool[np.ndarray, "n concepts"]
+    ) -> Float[np.ndarray, " concepts"]:
+        n = len(activations) // CONTEXT * CONTEXT
+        kinds, tokens = np.unique(concepts[:n], axis=0, return_inverse=True)
+        names = [" ".join(map(str, np.flatnonzero(each))) or "none" for each in kinds]
+        text = Surroundings(tokens.reshape(-1, CONTEXT), [f" {name}" for name in names])
+        codes = activations[:n].astype(np.float32)
+        at, every = np.flatnonzero(codes > 0), np.arange(n)
+        rule = Learner(Corpus.of(text, every[n // 10 :], every[: n // 10])).learn(at, codes[at])
+        parts = concepts[:n] / np.maximum(concepts[:n].sum(1, keepdims=True), 1)
+        return rule.predict(text) @ parts / codes.sum()
+
+
 def _moved(model: Parted, inputs: Inputs, held: dict[str, np.ndarray]) -> float:
     return float(np.abs(model.run(inputs, held).outputs - model.run(inputs).outputs).mean())
 
@@ -249,7 +273,7 @@ class Shapley(NamedTuple):
 OWN: tuple[Any, ...] = (
     *(DictionaryFinder(name) for name in ARCHITECTURES_OF_ONE_SITE), PrincipalComponents(), LinearAttribution(),
     LinearAttributionFromMean(), Gradient(), IntegratedGradients(), Occlusion(), AttentionWeights(), LogisticProbe(),
-    DifferenceOfMeans(), NetworkProbe(), TopExamples(), ActivationShares(), Regression(), ZeroAblation(),
+    DifferenceOfMeans(), NetworkProbe(), TopExamples(), ActivationShares(), Regression(), LearnedRule(), ZeroAblation(),
     MeanAblation(), ResampleAblation(), Shapley(),
 )  # fmt: skip
 """Every method on the report card: physalis's and, for comparison, those it would warn of."""

@@ -102,6 +102,7 @@ def test_each_default_is_the_functions_own(command):
             "json",
             "loading",
             "asking",
+            "suites",
             "computing",
             "serve",
             "out",

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -98,10 +99,15 @@ def ours(found: Explanations, features: list[int], material: Material, seed: int
 
 def spearman(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """With the middle 95 % of resampled features."""
-    rng, value = np.random.default_rng(0), spearmanr(a, b)[0]
+
+    def correlated(x: np.ndarray, y: np.ndarray) -> float:
+        found: Any = spearmanr(x, y)
+        return float(found.statistic)
+
+    rng, value = np.random.default_rng(0), correlated(a, b)
     drawn = [rng.integers(len(a), size=len(a)) for _ in range(RESAMPLED)]
-    low, high = np.nanquantile([spearmanr(a[i], b[i])[0] for i in drawn], (0.025, 0.975))
-    return float(value), float(low), float(high)
+    low, high = np.nanquantile([correlated(a[i], b[i]) for i in drawn], (0.025, 0.975))
+    return value, float(low), float(high)
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def estimate(rows: Sequence[Rows], metric: Metric) -> Estimate:
     without = np.array([over_features([each.where(each.block != b) for each in rows], metric) for b in there])
     worth = float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(there) else 0.0
     least, found = (-1.0 if metric is correlation else 0.0), interval_without(value, without, (len(there), worth))
-    ends = {end: None if found[end] is None else float(np.clip(found[end], least, 1)) for end in ("low", "high")}
+    ends = {end: None if (at := found[end]) is None else min(1.0, max(least, at)) for end in ("low", "high")}
     return Estimate(value=found["value"], **ends)
 
 

@@ -12,7 +12,7 @@ The stream keeps each thing that is known at a coordinate of its own; nothing is
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -98,9 +98,10 @@ def known_transformer(tokenizer: Tokenizer) -> Model:
         for parameter in module.parameters():
             parameter.zero_()
         _embed(module, pieces)
-        for block in module.blocks:
+        blocks: list[Any] = list(module.blocks)
+        for block in blocks:
             block.attn_norm, block.mlp_norm, block.mlp[1] = nn.Identity(), nn.Identity(), nn.ReLU()
-        first, second = (_Writer(block) for block in module.blocks)
+        first, second = (_Writer(block) for block in blocks)
         _look_back(first)
         _join(first)
         _look_around(second)
@@ -127,7 +128,7 @@ def _embed(module: Tiny, pieces: list[str]) -> None:
 class _Writer:
     """Sets the weights of a block, one head or neuron after another."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         self.attn, self.mlp = block.attn, block.mlp
         self._heads = self._neurons = 0
 

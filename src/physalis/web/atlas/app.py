@@ -118,10 +118,10 @@ def atlas_room(
         records = {"summary": told.summary().model_dump_json()}
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
-        if explained and (rules := explained.rules()):
-            rule = rules.of(id)
-            records["rule"] = "null" if rule is None else rule.model_dump_json()
         if explained:
+            with suppress(HTTPException):  # there are none
+                rule = explained.rule(id)
+                records["rule"] = "null" if rule is None else rule.model_dump_json()
             records["explained"] = explained.of(id).model_dump_json()
         if notes:
             with suppress(Unavailable):  # the page asks for them then, and shows why there are none

@@ -2,6 +2,9 @@
 
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,13 +122,13 @@ def test_what_is_there_so_far_is_read(sources, small, tiny, whole):
 def test_a_process_explains_what_is_opened_and_then_all(sources, whole):
     queue = Queue(sources)
     try:
-        queue.open(45)
-        queue.open(7)
-        assert queue.place(7) == 0 and queue.place(45) in (1, None) and queue.place(3) is None
-        assert queue.wait(45, PATIENCE_S) and queue.wait(7, PATIENCE_S)
-        assert queue.get(45) == whole[45] and queue.get(7) == whole[7] and queue.place(7) is None
-        assert queue.wait(seconds=PATIENCE_S), queue.why
-        assert (queue.progress.state, queue.progress.done, queue.progress.total) == ("finished", N, N)
+        queue.line.open(45)
+        queue.line.open(7)
+        assert queue.line.place(7) == 0 and queue.line.place(45) in (1, None) and queue.line.place(3) is None
+        assert queue.line.wait(45, PATIENCE_S) and queue.line.wait(7, PATIENCE_S)
+        assert queue.line.get(45) == whole[45] and queue.line.get(7) == whole[7] and queue.line.place(7) is None
+        assert queue.line.wait(seconds=PATIENCE_S), queue.line.why
+        assert (queue.line.progress.state, queue.line.progress.done, queue.line.progress.total) == ("finished", N, N)
         assert files(sources.out) == files(whole.folder)
     finally:
         queue.close()
@@ -133,16 +136,16 @@ def test_a_process_explains_what_is_opened_and_then_all(sources, whole):
 
 def test_killed_it_is_gone_on_with(sources, whole):
     queue = Queue(sources)
-    queue.open(45)
-    assert queue.wait(45, PATIENCE_S)
+    queue.line.open(45)
+    assert queue.line.wait(45, PATIENCE_S)
     queue._process.send_signal(signal.SIGKILL)
-    assert not queue.wait(seconds=PATIENCE_S)
-    if queue.progress.state == "stopped":  # and not done before the signal came
-        assert "ended before it was done" in queue.why
+    assert not queue.line.wait(seconds=PATIENCE_S)
+    if queue.line.progress.state == "stopped":  # and not done before the signal came
+        assert "ended before it was done" in queue.line.why
     queue.close()
     again = Queue(sources)
     try:
-        assert again.wait(seconds=PATIENCE_S), again.why
+        assert again.line.wait(seconds=PATIENCE_S), again.line.why
         assert files(sources.out) == files(whole.folder)
     finally:
         again.close()
@@ -152,8 +155,8 @@ def test_where_another_writes_it_says_so(sources, whole):
     with artifact.claim(sources.out, "explanations", {}):
         queue = Queue(sources)
         try:
-            assert not queue.wait(seconds=PATIENCE_S)
-            assert queue.progress.state == "stopped" and "Another process is writing" in queue.why
+            assert not queue.line.wait(seconds=PATIENCE_S)
+            assert queue.line.progress.state == "stopped" and "Another process is writing" in queue.line.why
         finally:
             queue.close()
 
@@ -162,15 +165,40 @@ def test_what_failed_is_told(sources, capfd):
     shutil.rmtree(sources.activations)
     queue = Queue(sources)
     try:
-        assert not queue.wait(seconds=PATIENCE_S)
-        assert queue.progress.state == "stopped" and str(sources.activations) in queue.why
+        assert not queue.line.wait(seconds=PATIENCE_S)
+        assert queue.line.progress.state == "stopped" and str(sources.activations) in queue.line.why
     finally:
         queue.close()
-    assert f"The features are not explained. {queue.why}" in capfd.readouterr().err
+    assert f"The features are not explained. {queue.line.why}" in capfd.readouterr().err
 
 
-def test_it_ends_with_who_started_it(sources):
-    queue = Queue(sources)
-    queue._ours.close()  # as the system does when a process is gone
-    assert queue._process.wait(PATIENCE_S) == 0
-    queue.close()
+STARTS = """
+import sys
+from pathlib import Path
+from physalis.explanations.queue import Queue, Sources
+
+queue = Queue(Sources(*map(Path, sys.argv[1:])))
+print(queue._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, None])
+def test_it_ends_with_who_started_it(sources, how):
+    command = [sys.executable, "-c", STARTS, *map(str, sources)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as parent:
+        assert parent.stdin and parent.stdout
+        pid = int(parent.stdout.readline())
+        assert is_there(pid)
+        parent.stdin.close() if how is None else parent.send_signal(how)
+    while is_there(pid):  # a test that hangs here has found an orphan
+        time.sleep(0.05)
+
+
+def is_there(pid):
+    """Whether a process is; one that ended and was not waited for is not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

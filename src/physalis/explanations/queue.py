@@ -11,6 +11,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -94,37 +95,24 @@ class Ended(NamedTuple):
     why: str | None
 
 
-class Queue:
-    """Features that are explained while they are read. Safe to share between threads."""
+class Line:
+    """The features that wait to be explained, and what is known of the others. Safe to share between threads."""
 
-    def __init__(self, sources: Sources) -> None:
-        """Start the process. What it cannot do, such as write where another writes, is told by ``progress`` and
-        ``why``, not raised: whatever is shown meanwhile is shown without it."""
-        self.sources = sources
+    def __init__(self, send: Callable[[int], None]) -> None:
+        """``send`` asks for a feature whoever explains."""
         self.why: str | None = None
         """The sentence that says why it stopped."""
+        self._send = send
         self._state: State = "preparing"
         self._done = self._total = 0
         self._waiting: dict[int, None] = {}
         self._alone: dict[int, Explanation] = {}
-        self._closing = False
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._ours, theirs = multiprocessing.Pipe()
-        # As web.worker.worker starts its own: not the caller's script once more, and in a session of its own, which
-        # Ctrl-C of a terminal does not reach.
-        command = [sys.executable, "-P", "-m", WORKING, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
-        theirs.close()
-        atexit.register(self.close)
-        self._send(sources)
-        self._listener = threading.Thread(target=self._listen, daemon=True, name="queue")
-        self._listener.start()
+        self._changed = threading.Condition()
 
     @property
     def progress(self) -> Progress:
         """How far it is."""
-        with self._lock:
+        with self._changed:
             return Progress(state=self._state, done=self._done, total=self._total)
 
     @property
@@ -134,7 +122,7 @@ class Queue:
 
     def open(self, feature: int) -> None:
         """Somebody reads of this feature: it is explained before all others."""
-        with self._lock:
+        with self._changed:
             if feature in self._alone or feature in self._waiting or not self.works:
                 return
             self._waiting[feature] = None
@@ -144,15 +132,14 @@ class Queue:
 
     def get(self, feature: int) -> Explanation | None:
         """What was found of an opened feature before its piece was done; None where nothing was yet."""
-        with self._lock:
+        with self._changed:
             return self._alone.get(feature)
 
     def place(self, feature: int) -> int | None:
         """How many opened features come before it: 0 for the one that is explained now, or next. None where it was not
         opened, or is explained."""
-        with self._lock:
-            order = [*reversed(self._waiting)]
-            return order.index(feature) if feature in self._waiting else None
+        with self._changed:
+            return [*reversed(self._waiting)].index(feature) if feature in self._waiting else None
 
     def wait(self, feature: int | None = None, seconds: float | None = None) -> bool:
         """Wait until an opened feature is explained, or all are, unless given; not after it has stopped. Returns
@@ -164,14 +151,50 @@ class Queue:
         with self._changed:
             return self._changed.wait_for(over, seconds) and (feature in self._alone or self._state == "finished")
 
+    def hear(self, said: "Begun | int | Alone | Ended") -> None:
+        """What whoever explains says: that it begins, that so many more features are done, one alone, or its end."""
+        with self._changed:
+            if isinstance(said, Begun):
+                self._state, self._done, self._total = "explaining", said.done, said.total
+            elif isinstance(said, int):
+                self._done += said
+            elif isinstance(said, Alone):
+                found = Explanation.model_validate_json(said.line)
+                self._alone[found.feature] = found
+                self._waiting.pop(found.feature, None)
+            else:
+                self._waiting.clear()
+                self._state, self.why = "finished" if said.why is None else "stopped", said.why
+            self._changed.notify_all()
+
+
+class Queue:
+    """A process that explains what is opened first, and its ``line``."""
+
+    def __init__(self, sources: Sources) -> None:
+        """Start it. What it cannot do, such as write where another writes, is told by the line and said on standard
+        error, not raised: whatever is shown meanwhile is shown without it."""
+        self.sources = sources
+        self.line = Line(self._send)
+        self._closing = False
+        self._ours, theirs = multiprocessing.Pipe()
+        # As web.worker.worker starts its own: not the caller's script once more, and in a session of its own, which
+        # Ctrl-C of a terminal does not reach.
+        command = [sys.executable, "-P", "-m", WORKING, str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+        theirs.close()
+        atexit.register(self.close)
+        self._send(sources)
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="queue")
+        self._listener.start()
+
     def close(self) -> None:
         """End the process: what is whole is kept, and gone on with by the next queue or by ``explain``."""
         atexit.unregister(self.close)
         self._closing = True
         self._process.kill()
         self._process.wait()
-        if threading.current_thread() is not self._listener:
-            self._listener.join()
+        self._listener.join()
         self._ours.close()
 
     def _send(self, said: Sources | int) -> None:
@@ -179,31 +202,15 @@ class Queue:
             self._ours.send(said)
 
     def _listen(self) -> None:
-        while True:
+        said = None
+        while not isinstance(said, Ended):
             try:
                 said = self._ours.recv()
             except (EOFError, OSError):
                 said = Ended("Its process ended before it was done. Serve again: it goes on where it was.")
-            with self._changed:
-                self._hear(said)
-                self._changed.notify_all()
-            if isinstance(said, Ended):
-                return
-
-    def _hear(self, said: object) -> None:
-        if isinstance(said, Begun):
-            self._state, self._done, self._total = "explaining", said.done, said.total
-        elif isinstance(said, int):
-            self._done += said
-        elif isinstance(said, Alone):
-            found = Explanation.model_validate_json(said.line)
-            self._alone[found.feature] = found
-            self._waiting.pop(found.feature, None)
-        elif isinstance(said, Ended):
-            self._waiting.clear()
-            if said.why is not None and not self._closing:
-                print(f"The features are not explained. {said.why}", file=sys.stderr)
-            self._state, self.why = "finished" if said.why is None else "stopped", said.why
+            if isinstance(said, Ended) and said.why is not None and not self._closing:
+                print(f"The features are not explained. {said.why}", file=sys.stderr, flush=True)
+            self.line.hear(said)
 
 
 def connection(number: str) -> Connection:

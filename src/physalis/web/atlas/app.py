@@ -13,7 +13,7 @@
 | /articles/commas | /articles/commas.json | /api/articles/commas, where an article was given |
 | /comments, /invitation | | /api/comments, where there are comments |
 | | | /api/family/12, where a forest was given |
-| /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are rules |
+| /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are some |
 | | | /api/rules/12/holds, /api/explained/12 |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.

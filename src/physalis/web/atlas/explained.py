@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException
 
 from physalis.atlas import Atlas
 from physalis.atlas.records import Estimate, Record
-from physalis.explanations.queue import Queue
+from physalis.explanations.queue import Line
 from physalis.judging.records import Score
 from physalis.judging.scored import Scores
 from physalis.naming import Known
@@ -81,8 +81,8 @@ class ExplainedFeature(Record):
 class Explained:
     """What is known of an atlas's features, as its pages show it."""
 
-    def __init__(self, known: Known, queue: Queue | None = None) -> None:
-        """With a ``queue``, features are explained while they are read."""
+    def __init__(self, known: Known, queue: Line | None = None) -> None:
+        """With those that wait in a ``queue``, features are explained while they are read."""
         self.known, self.queue = known, queue
         self.atlas: Atlas = known.atlas.with_annex(known.annex)
         """Told with it."""

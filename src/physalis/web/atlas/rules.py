@@ -5,7 +5,7 @@ They are read from the folder that ``explain`` wrote beside the atlas, and say o
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query
@@ -225,6 +225,7 @@ def _row(said: Explanation, headline: str) -> RuleRow:
     )  # fmt: skip
 
 
+@runtime_checkable
 class Rules(Protocol):
     """Rules as they are now."""
 

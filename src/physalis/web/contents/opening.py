@@ -13,7 +13,7 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Forest
 from physalis.errors import BadInput
-from physalis.explanations.queue import Queue, Sources
+from physalis.explanations.queue import Line, Queue, Sources
 from physalis.naming import Known
 from physalis.people.annotations import Annotations
 from physalis.web.atlas.app import atlas_room
@@ -181,13 +181,13 @@ def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None)
     )  # fmt: skip
 
 
-def _queue(known: Known, beside: Beside) -> Queue | None:
+def _queue(known: Known, beside: Beside) -> Line | None:
     """What explains the features, unless all are, or cannot be: then that is said."""
     rules = known.beside().rules
     if rules is not None and rules.is_whole and len(rules) == len(known.atlas):
         return None
     try:
-        return Queue(Sources.beside(known.atlas, beside.dictionary, beside.activations))
+        return Queue(Sources.beside(known.atlas, beside.dictionary, beside.activations)).line
     except BadInput as error:
         print(f"The features are not explained. {error}", file=sys.stderr)
         return None

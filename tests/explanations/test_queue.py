@@ -141,7 +141,7 @@ def test_killed_it_is_gone_on_with(sources, whole):
     queue._process.send_signal(signal.SIGKILL)
     assert not queue.line.wait(seconds=PATIENCE_S)
     if queue.line.progress.state == "stopped":  # and not done before the signal came
-        assert "ended before it was done" in queue.line.why
+        assert "ended before it was done" in (queue.line.why or "")
     queue.close()
     again = Queue(sources)
     try:
@@ -156,7 +156,7 @@ def test_where_another_writes_it_says_so(sources, whole):
         queue = Queue(sources)
         try:
             assert not queue.line.wait(seconds=PATIENCE_S)
-            assert queue.line.progress.state == "stopped" and "Another process is writing" in queue.line.why
+            assert queue.line.progress.state == "stopped" and "Another process is writing" in (queue.line.why or "")
         finally:
             queue.close()
 
@@ -166,7 +166,7 @@ def test_what_failed_is_told(sources, capfd):
     queue = Queue(sources)
     try:
         assert not queue.line.wait(seconds=PATIENCE_S)
-        assert queue.line.progress.state == "stopped" and str(sources.activations) in queue.line.why
+        assert queue.line.progress.state == "stopped" and str(sources.activations) in (queue.line.why or "")
     finally:
         queue.close()
     assert f"The features are not explained. {queue.line.why}" in capfd.readouterr().err

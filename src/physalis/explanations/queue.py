@@ -8,6 +8,7 @@ is opened is explained alone at once, between two others, and kept in memory unt
 import atexit
 import contextlib
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -181,7 +182,8 @@ class Queue:
         # As web.worker.worker starts its own: not the caller's script once more, and in a session of its own, which
         # Ctrl-C of a terminal does not reach.
         command = [sys.executable, "-P", "-m", WORKING, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+        env = {"OMP_WAIT_POLICY": "passive"} | os.environ  # its threads would take the pages' cores while they wait
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, env=env)
         theirs.close()
         atexit.register(self.close)
         self._send(sources)

@@ -4,7 +4,7 @@ import { written, type Told, type Written } from '../lib/records/articles';
 import type { Commentable } from '../lib/records/comments';
 import type { Kin } from '../lib/records/comparison';
 import type { Said, Writable } from '../lib/records/notes';
-import type { ExplainedFeature, RuleHolds, RuleList, RuleOf } from '../lib/records/rules';
+import type { ExplainedFeature, Queued, RuleHolds, RuleList, RuleOf } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 
@@ -31,7 +31,7 @@ interface Inlined {
   explains?: boolean;
   /** Whether there are rules. */
   ruled?: boolean;
-  rule?: RuleOf | null;
+  rule?: RuleOf | Queued | null;
   rules?: RuleList;
   explained?: ExplainedFeature;
   said?: Said;
@@ -93,8 +93,8 @@ export const family = (id: number) => (inlined.families ? once('family', `/api/f
 const explains = inlined.explains ?? false;
 /** Whether features are explained by rules. */
 export const ruled = inlined.ruled ?? false;
-/** A feature's rule; nothing where it was not explained. */
-export const rule = (id: number): Promise<RuleOf | null> | undefined => (ruled ? once('rule', `/api/rules/${id}`) : undefined);
+/** A feature's rule, or its place in the queue; nothing where it was not explained. */
+export const rule = (id: number): Promise<RuleOf | Queued | null> | undefined => (ruled ? once('rule', `/api/rules/${id}`) : undefined);
 /** Words of a feature, and how good explanations are; nothing from a server that has none. */
 export const explained = (id: number): Promise<ExplainedFeature | undefined> =>
   explains ? once('explained', `/api/explained/${id}`).catch(() => undefined) : Promise.resolve(undefined);

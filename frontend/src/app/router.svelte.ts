@@ -7,7 +7,7 @@ import { fromQuery, toQuery, type Question } from '../lib/records/question';
 import type { Feature, FeatureList, FeatureRow, Metric, Summary } from '../lib/records/atlas';
 import type { Commentable, Heard, Me, Ruled } from '../lib/records/comments';
 import type { FullList, ListRow, Said, Writable } from '../lib/records/notes';
-import { fromQuery as ruleQuestion, toQuery as ruleQuery, type ExplainedFeature, type RuleList, type RuleOf, type RuleQuestion } from '../lib/records/rules';
+import { fromQuery as ruleQuestion, toQuery as ruleQuery, type ExplainedFeature, type Queued, type RuleList, type RuleOf, type RuleQuestion } from '../lib/records/rules';
 import type { Steerable } from '../lib/records/steering';
 import type { Tryable } from '../lib/records/trying';
 import type ArticleView from '../views/people/Article.svelte';
@@ -19,7 +19,7 @@ import { requests } from './notes';
 export type Page =
   | { view: 'summary'; summary: Summary; striking: FeatureRow[] }
   | { view: 'list'; list: FeatureList; question: Question; metrics: Metric[] }
-  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin; rule?: RuleOf | null; explained?: ExplainedFeature }
+  | { view: 'feature'; feature: Feature; summary: Summary; said?: Said; kin?: Kin; rule?: RuleOf | Queued | null; explained?: ExplainedFeature }
   | { view: 'rules'; list: RuleList; question: RuleQuestion }
   | { view: 'overview'; shown: Overview; record: never }
   | { view: 'map'; feature?: number; query: string }

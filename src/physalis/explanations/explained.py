@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from physalis import artifact
 from physalis.artifact import Manifest
+from physalis.atlas.records import Estimate
 from physalis.corpora.characters import Piece
 from physalis.display import tables
 from physalis.errors import BadInput
@@ -24,6 +25,22 @@ RULES, COUNTS, FIELDS = "rules.jsonl", "counts.npy", "fields.npy"
 VOCABULARY = "vocabulary.json"
 """The text of every token, bytes as numbers: with it rules can be run on any tokens of the model. Folders of before had
 none."""
+
+PIECES = "rules-*.jsonl"
+"""Of an unfinished folder: the rules of some features each, whole as soon as they are there."""
+
+
+def piece_name(number: int) -> str:
+    """The file of a piece's rules."""
+    return PIECES.replace("*", f"{number:05}")
+
+
+def pieces_in(folder: Path) -> list[Path]:
+    """Those that an unfinished folder of explanations holds; none where it is finished, or anything else."""
+    if (folder / artifact.MANIFEST).exists() or not (folder / artifact.JOB).exists():
+        return []
+    whole = folder / RULES
+    return [whole] if whole.exists() else sorted(each for each in folder.glob(PIECES) if not each.is_symlink())
 
 
 def write_vocabulary(path: Path, vocabulary: Sequence[Piece]) -> None:
@@ -63,6 +80,28 @@ class Explanations:
         manifest = artifact.read(folder, KIND)
         return cls(folder, manifest, artifact.read_lines(folder / RULES, manifest, Explanation, "explanations"))
 
+    @classmethod
+    def so_far(cls, folder: Path | str) -> "Explanations":
+        """What an unfinished folder holds already, or a finished one. The means are of that, and have no intervals
+        before all is there. Raises BadInput where nothing can be read yet."""
+        folder = Path(folder)
+        if (folder / artifact.MANIFEST).exists():
+            return cls.open(folder)
+        job = artifact.read_json(folder / artifact.JOB)
+        if not isinstance(job, dict) or job.get("kind") != KIND or not (pieces := pieces_in(folder)):
+            raise BadInput(f"{folder} holds no explanations yet. Wait for the first.")
+        try:
+            lines = [line for each in pieces for line in artifact.read_bytes(each).decode().split("\n")[:-1]]
+            found = [Explanation.model_validate_json(line) for line in lines]
+            files = {name: artifact.file_digest(folder / name) for name in (FIELDS, VOCABULARY)}
+            facts = {"mean": _mean(found).model_dump(), "n_features": len(found)}
+            manifest = Manifest(kind=KIND, config={}, inputs=job["job"]["inputs"], facts=facts, files=files)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if pieces_in(folder) != pieces:  # it was finished meanwhile
+                return cls.so_far(folder)
+            raise BadInput(f"{folder} cannot be read as far as it is ({type(error).__name__}).") from error
+        return cls(folder, manifest, found)
+
     def __len__(self) -> int:
         return len(self._found)
 
@@ -83,6 +122,11 @@ class Explanations:
         return (
             f"Explanations({str(self.folder)!r}, {len(self):,} features, mean F1 {f1:.2f}, {self.mean.size:g} leaves)"
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the folder was finished when it was read."""
+        return RULES in self.manifest.files
 
     @cached_property
     def mean(self) -> Mean:
@@ -131,3 +175,19 @@ class Explanations:
             "f1_token": [each.token.f1.value for each in every], "n_fired": [each.n_fired for each in every],
         }  # fmt: skip
         return tables.columns({name: np.array(values) for name, values in columns.items()}, index="feature")
+
+
+def _mean(found: list[Explanation]) -> Mean:
+    """Of some of the features. They are not drawn by chance, so an interval would say too much."""
+    judged = [each for each in found if each.n_held_out]
+    f1 = np.array([each.detection.f1.value for each in judged])
+
+    def of(values: list[float]) -> Estimate:
+        return Estimate(value=float(np.mean(values)) if values else 0.0, low=None, high=None)
+
+    return Mean(
+        f1=of([*f1]), f1_strong=of([each.strong.f1.value for each in judged]),
+        f1_token=of([each.token.f1.value for each in judged]),
+        at_least_80=float((f1 >= 0.8).mean()) if len(f1) else 0.0,
+        size=float(np.median([each.size for each in found])) if found else 0.0, features=len(judged),
+    )  # fmt: skip

@@ -27,7 +27,7 @@ from physalis.explanations.token_effects import token_effects
 from physalis.models import Model
 from physalis.models.text.corpus import Text
 from physalis.placement.origin import Recordings, recorded
-from physalis.runtime.jobs import run
+from physalis.runtime.jobs import Engine, run
 from physalis.runtime.processes import in_processes
 
 PIECE = 256
@@ -47,6 +47,7 @@ def explain(
     features: Sequence[int] | None = None,
     economy: Economy = Economy(),  # noqa: B008 (frozen)
     workers: int = 1,
+    engine: Engine | None = None,
     seed: int = 0,
 ) -> Explanations:
     """Learn a rule for each of ``features``, all unless given, that says from the text alone where it fires and how
@@ -54,7 +55,8 @@ def explain(
 
     ``activations`` and ``writes`` are as for ``build_atlas``; ``codes`` is the folder that ``encode`` wrote of them.
     ``model`` gives the vocabulary, and is not run. ``economy`` says what a leaf must be worth and how many a rule may
-    have. Each of ``workers`` processes holds the text, some 200 bytes a token. ``seed`` decides how words are grouped.
+    have. Each of ``workers`` processes holds the text, some 200 bytes a token. Where an ``engine`` is given, it makes
+    the pieces in an order of its own, and the bytes are the same. ``seed`` decides how words are grouped.
 
     Run again after a kill, it goes on where it stopped and gives the same bytes. Raises BadInput for a model that does
     not read text, for recordings without a held-out part, for features that are not there, and as ``build_atlas`` does
@@ -94,7 +96,7 @@ def explain(
             pieces.prepare(out, stored, vocabulary, seed=seed)
             some = [chosen[i : i + PIECE] for i in range(0, len(chosen), PIECE)]
             jobs = [pieces.job(out, given.folder, i, each, economy, inputs) for i, each in enumerate(some)]
-            run(jobs, "explain", "features", partial(in_processes, workers=workers))
+            run(jobs, "explain", "features", engine or partial(in_processes, workers=workers))
             explanations, counts = pieces.joined(out, len(jobs))
             artifact.write_lines(out / RULES, explanations)
             pieces.write_counts(out / COUNTS, counts)

@@ -14,7 +14,7 @@ from physalis.atlas.headlines import LISTED
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
-from physalis.explanations.explained import FIELDS, VOCABULARY, read_vocabulary, write_vocabulary
+from physalis.explanations.explained import FIELDS, VOCABULARY, piece_name, read_vocabulary, write_vocabulary
 from physalis.explanations.language.fields import Fields
 from physalis.explanations.language.surroundings import Surroundings
 from physalis.explanations.learning import Corpus, Economy, Learner
@@ -67,11 +67,7 @@ def job(
 ) -> Job:
     """Explains some features, to a file of rules and one of counts."""
     done, make = partial(_is_done, out, number), partial(_make, out, codes, number, tuple(features), economy)
-    return Job(name=_rules(number), inputs=inputs, size=len(features), done=done, run=make)
-
-
-def _rules(number: int) -> str:
-    return f"rules-{number:05}.jsonl"
+    return Job(name=piece_name(number), inputs=inputs, size=len(features), done=done, run=make)
 
 
 def _counts(number: int) -> str:
@@ -79,7 +75,7 @@ def _counts(number: int) -> str:
 
 
 def _is_done(out: Path, number: int) -> bool:
-    return (out / _rules(number)).exists() and (out / _counts(number)).exists()
+    return (out / piece_name(number)).exists() and (out / _counts(number)).exists()
 
 
 def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], economy: Economy, advance: Advance) -> None:
@@ -92,7 +88,13 @@ def _make(out: Path, codes: Path, number: int, features: tuple[int, ...], econom
         counts.append(judged.array())
         advance(1)
     write_counts(out / _counts(number), np.stack(counts))
-    artifact.write_lines(out / _rules(number), explanations)
+    artifact.write_lines(out / piece_name(number), explanations)
+
+
+def alone(out: Path, codes: Path, feature: int, economy: Economy) -> Explanation:
+    """One feature, as its job explains it, to be read before that is done. What the jobs read must be there."""
+    ready = _ready(out)
+    return _explain(feature, StoredCodes.open(codes).firings(feature), ready, Learner(ready.corpus, economy))[0]
 
 
 @lru_cache(maxsize=1)
@@ -156,7 +158,7 @@ def _best_tokens(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"
 
 def joined(out: Path, n: int) -> tuple[list[Explanation], Int[np.ndarray, "features 3 4 blocks"]]:
     """What all jobs made."""
-    lines = [line for i in range(n) for line in (out / _rules(i)).read_text(encoding="utf-8").split("\n")[:-1]]
+    lines = [line for i in range(n) for line in (out / piece_name(i)).read_text(encoding="utf-8").split("\n")[:-1]]
     counts = np.concatenate([np.load(out / _counts(i), allow_pickle=False) for i in range(n)])
     return [Explanation.model_validate_json(line) for line in lines], counts
 
@@ -173,5 +175,5 @@ def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> 
 
 def clear(out: Path, n: int) -> None:
     """Remove what only the jobs needed."""
-    for name in (TEXT, *(each(i) for i in range(n) for each in (_rules, _counts))):
+    for name in (TEXT, *(each(i) for i in range(n) for each in (piece_name, _counts))):
         (out / name).unlink(missing_ok=True)

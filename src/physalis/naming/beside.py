@@ -9,7 +9,7 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
 from physalis.explanations.explained import KIND as RULES
-from physalis.explanations.explained import Explanations
+from physalis.explanations.explained import Explanations, pieces_in
 from physalis.judging.scored import KIND as SCORES
 from physalis.judging.scored import Scores
 from physalis.judging.words import KIND as WORDS
@@ -28,8 +28,10 @@ T = TypeVar("T", Explanations, Words, Scores)
 
 
 def find_beside(atlas: Atlas) -> Beside:
-    """Those of the atlas's dictionary. What cannot be read is passed over, and said."""
+    """Those of the atlas's dictionary; of explanations that are being made, those that are there. What cannot be read
+    is passed over, and said."""
     found = {folder: artifact.kind_of(folder) for folder in folders_beside(atlas.folder)}
+    found |= {folder: RULES for folder, kind in found.items() if kind is None and _is_begun(folder)}
 
     def opened(kind: str, what: str, open_: Callable[[Path], T]) -> Iterator[T]:
         for folder in (folder for folder, its in found.items() if its == kind):
@@ -41,7 +43,7 @@ def find_beside(atlas: Atlas) -> Beside:
                 print(f"The {what} in {folder.name} are not shown. {error}", file=sys.stderr)
 
     def checked(folder: Path) -> Explanations:
-        rules = Explanations.open(folder)
+        rules = Explanations.so_far(folder)
         if _is_of(rules, atlas):
             check(rules, atlas)
         return rules
@@ -59,6 +61,14 @@ def find_beside(atlas: Atlas) -> Beside:
         each for each in opened(SCORES, "scores", Scores.open) if each.manifest.inputs.get("explanations") in shown
     ]
     return Beside(rules, words, tuple(scores))
+
+
+def _is_begun(folder: Path) -> bool:
+    try:
+        job = artifact.read_json(folder / artifact.JOB) if pieces_in(folder) else None
+    except (BadInput, OSError):
+        return False
+    return isinstance(job, dict) and job.get("kind") == RULES
 
 
 def check(rules: Explanations, atlas: Atlas) -> None:

@@ -18,6 +18,7 @@ from physalis.atlas.records import RuleInShort
 from physalis.atlas.search_index import HEADLINE, TOKEN, WordIndex, symbols, words
 from physalis.databases import Stamp
 from physalis.errors import Unavailable
+from physalis.explanations.explained import pieces_in
 from physalis.explanations.language.leaves import PATTERN
 from physalis.explanations.records import Explanation
 from physalis.naming.beside import Beside, find_beside, folders_beside
@@ -80,7 +81,9 @@ class Known:
     def _state(self) -> object:
         """What changes when a folder does: one look at each."""
         manifests = {folder: Stamp.of(folder / artifact.MANIFEST) for folder in folders_beside(self.atlas.folder)}
-        return self.atlas.manifest.hash, {folder: stamp for folder, stamp in manifests.items() if stamp}
+        begun = {folder: pieces_in(folder) for folder, stamp in manifests.items() if not stamp}
+        there = {folder: stamp for folder, stamp in manifests.items() if stamp}
+        return self.atlas.manifest.hash, there, {folder: each for folder, each in begun.items() if each}
 
     def _labelled(self) -> Labels:
         """As they were last, while their file is gone: pages tell that where they show it."""

@@ -12,7 +12,20 @@ export interface RuleOf {
   precision: number | null;
   recall: number | null;
   n_held_out: number;
-  mean_f1: number;
+  mean_f1: number | null;
+}
+
+/** physalis.explanations.queue: how many features are explained of how many. */
+export interface Progress {
+  state: 'preparing' | 'explaining' | 'finished' | 'stopped';
+  done: number;
+  total: number;
+}
+
+export interface Queued {
+  feature: number;
+  place: number | null;
+  progress: Progress;
 }
 
 export interface RuleRow {
@@ -30,7 +43,8 @@ export interface RuleList {
   rows: RuleRow[];
   total: number;
   offset: number;
-  mean: { f1: Estimate; f1_strong: Estimate; f1_token: Estimate; at_least_80: number; size: number; features: number };
+  mean: { f1: Estimate; f1_strong: Estimate; f1_token: Estimate; at_least_80: number; size: number; features: number } | null;
+  progress: Progress | null;
   spread: Histogram;
 }
 

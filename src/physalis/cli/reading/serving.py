@@ -52,6 +52,10 @@ def serve(
         Parameter(help="Folder that `compare tree` wrote: features show their family.", metavar="FOLDER"),
     ] = None,
     article: Articles = None,
+    explain: Annotated[
+        bool | None,
+        Parameter(negative="", help="Explain features meanwhile, those that are opened first. Takes one core."),
+    ] = None,
     computing: Computing = Computing(),  # noqa: B008 (frozen)
 ) -> None:
     """Show an atlas in a browser, or all that a folder holds.
@@ -63,7 +67,9 @@ def serve(
         early.recordings(activations)
     from physalis.web.server.serving import serve as serve_
 
-    beside = given(dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article)
+    beside = given(
+        dictionary=dictionary, activations=activations, author=author, tree=tree, articles=article, explain=explain
+    )
     shown = given(host=host, port=port, token=token, origin=origin, proxies=proxy)
     shown |= given(device=computing.device, dtype=computing.dtype)
     serve_(folders, **beside, **shown)

@@ -13,7 +13,7 @@
 | /articles/commas | /articles/commas.json | /api/articles/commas, where an article was given |
 | /comments, /invitation | | /api/comments, where there are comments |
 | | | /api/family/12, where a forest was given |
-| /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are rules |
+| /rules?query&sort&descending&offset&limit | /rules.json?... | /api/rules, /api/rules/12, where there are some |
 | | | /api/rules/12/holds, /api/explained/12 |
 
 ``filter`` may be given many times, each ``metric:low..high`` with both ends included and either left out.
@@ -118,10 +118,10 @@ def atlas_room(
         records = {"summary": told.summary().model_dump_json()}
         if kin_of:
             records["family"] = kin_of(id).model_dump_json()
-        if explained and (rules := explained.rules()):
-            rule = rules.of(id)
-            records["rule"] = "null" if rule is None else rule.model_dump_json()
         if explained:
+            with suppress(HTTPException):  # there are none
+                rule = explained.rule(id)
+                records["rule"] = "null" if rule is None else rule.model_dump_json()
             records["explained"] = explained.of(id).model_dump_json()
         if notes:
             with suppress(Unavailable):  # the page asks for them then, and shows why there are none

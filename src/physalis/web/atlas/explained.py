@@ -10,10 +10,21 @@ from fastapi import APIRouter, HTTPException
 
 from physalis.atlas import Atlas
 from physalis.atlas.records import Estimate, Record
+from physalis.explanations.queue import Line
 from physalis.judging.records import Score
 from physalis.judging.scored import Scores
 from physalis.naming import Known
-from physalis.web.atlas.rules import ServedRules, rules_router
+from physalis.web.atlas.holding import Holds
+from physalis.web.atlas.rules import (
+    Queued,
+    RuleList,
+    RuleOf,
+    RuleQuestion,
+    ServedRules,
+    none_yet,
+    rules_router,
+    told_of,
+)
 from physalis.web.server.numbers import NUMBER
 from physalis.web.server.pages import Pages
 
@@ -70,8 +81,9 @@ class ExplainedFeature(Record):
 class Explained:
     """What is known of an atlas's features, as its pages show it."""
 
-    def __init__(self, known: Known) -> None:
-        self.known = known
+    def __init__(self, known: Known, queue: Line | None = None) -> None:
+        """With those that wait in a ``queue``, features are explained while they are read."""
+        self.known, self.queue = known, queue
         self.atlas: Atlas = known.atlas.with_annex(known.annex)
         """Told with it."""
         self._rules: ServedRules | None = None
@@ -84,6 +96,41 @@ class Explained:
         if served is None or served.found is not found:
             served = self._rules = ServedRules(found, self.atlas)
         return served
+
+    def rule(self, feature: int) -> RuleOf | Queued | None:
+        """Of a feature, or its place in the queue: whoever asks puts it there. Raises HTTPException (404) where no
+        feature is explained, or there is no such feature."""
+        rules, queue = self.rules(), self.queue
+        if not 0 <= feature < len(self.atlas):
+            raise HTTPException(404, f"There are features 0 to {len(self.atlas) - 1:,}, and {feature} is none.")
+        if rules is not None and feature in rules.found:
+            return rules.of(feature)
+        if queue is not None and (said := queue.get(feature)) is not None:
+            return told_of(said, None)
+        if queue is not None and self._comes():
+            queue.open(feature)
+            return Queued(feature=feature, place=queue.place(feature), progress=queue.progress)
+        if rules is None:
+            raise _no_rules()
+        return None
+
+    def list_rules(self, asked: RuleQuestion) -> RuleList:
+        """Those that there are. Raises HTTPException (404) where there are none, and none will come."""
+        rules, progress = self.rules(), self.queue.progress if self.queue is not None and self._comes() else None
+        if rules is not None:
+            return rules.list(asked, None if rules.found.is_whole and len(rules.found) == len(self.atlas) else progress)
+        if progress is None:
+            raise _no_rules()
+        return none_yet(progress)
+
+    def holds(self, feature: int) -> Holds:
+        """Where the parts of its rule hold. Raises HTTPException (404) if that is not known."""
+        rules, queue = self.rules(), self.queue
+        if queue is not None and queue.get(feature) is not None and (rules is None or feature not in rules.found):
+            raise HTTPException(404, "Where this holds is known in a while, when its neighbours are explained too.")
+        if rules is None:
+            raise _no_rules()
+        return rules.holds(feature)
 
     def of(self, feature: int) -> ExplainedFeature:
         """Of a feature."""
@@ -100,7 +147,18 @@ class Explained:
 
     def beside(self) -> dict[str, str]:
         """What all pages are told."""
-        return {"explains": "true"} | ({"ruled": "true"} if self.known.beside().rules is not None else {})
+        ruled = self._comes() or self.known.beside().rules is not None
+        return {"explains": "true"} | ({"ruled": "true"} if ruled else {})
+
+    def _comes(self) -> bool:
+        """Whether there are rules to come: what was finished is found beside the atlas a little later."""
+        return self.queue is not None and self.queue.progress.state != "stopped"
+
+
+def _no_rules() -> HTTPException:
+    return HTTPException(
+        404, "There are no rules beside this atlas. Write some: physalis explain DICTIONARY ACTIVATIONS."
+    )
 
 
 def _are_of(scores: Scores, said: object) -> bool:
@@ -133,14 +191,7 @@ def _table(scores: Scores, of: Literal["rules", "words"], feature: int) -> Score
 def explained_router(explained: Explained, page: Pages) -> APIRouter:
     """The page of all rules, and what is said of each feature, as JSON."""
 
-    def rules() -> ServedRules:
-        if (found := explained.rules()) is None:
-            raise HTTPException(
-                404, "There are no rules beside this atlas. Write some: physalis explain DICTIONARY ACTIVATIONS."
-            )
-        return found
-
-    router = rules_router(rules, page)
+    router = rules_router(explained, page)
 
     @router.get(f"/api/explained/{{id:{NUMBER}}}")
     def said(id: int) -> ExplainedFeature:

@@ -5,7 +5,7 @@ They are read from the folder that ``explain`` wrote beside the atlas, and say o
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query
@@ -16,6 +16,7 @@ from physalis.atlas import Atlas
 from physalis.atlas.records import Estimate, Histogram, Record
 from physalis.errors import BadInput
 from physalis.explanations.explained import Explanations
+from physalis.explanations.queue import Progress
 from physalis.explanations.records import Explanation, Mean
 from physalis.naming.beside import check, find_beside
 from physalis.naming.names import ENOUGH
@@ -62,8 +63,17 @@ class RuleOf(Record):
     recall: float | None
     n_held_out: int
     """Held-out tokens on which the feature fires."""
-    mean_f1: float
-    """Of all features that were explained."""
+    mean_f1: float | None
+    """Of all features; None while not all are explained."""
+
+
+class Queued(Record):
+    """A feature that is still to be explained."""
+
+    feature: int
+    place: int | None
+    """How many features that were opened come before it: 0 for the one that is explained now, or next."""
+    progress: Progress
 
 
 class RuleRow(Record):
@@ -86,7 +96,10 @@ class RuleList(Record):
     total: int
     """How many match."""
     offset: int
-    mean: Mean
+    mean: Mean | None
+    """None where there are no rules yet."""
+    progress: Progress | None
+    """Of a queue that still explains."""
     spread: Histogram
     """Of the F1 of features that fire in the held-out text."""
 
@@ -126,26 +139,7 @@ class ServedRules:
         """A feature's rule; None where it was not explained, or the rule is none that a person could read."""
         if feature not in self._rows():
             return None
-        said = self.found[feature]
-        if len(said.rule) > LONGEST_RULE:
-            return None
-        try:
-            rule = said.program
-        except BadInput:  # damaged from outside: the feature is shown without it
-            return None
-        return RuleOf(
-            feature=feature,
-            clauses=[
-                RuleClause(
-                    leaves=[str(leaf) for leaf in clause.leaves], in_words=[leaf.in_words() for leaf in clause.leaves],
-                    level=clause.level,
-                )
-                for clause in rule.clauses
-            ],
-            in_words=rule.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
-            f1_token=said.token.f1.value, precision=said.detection.precision, recall=said.detection.recall,
-            n_held_out=said.n_held_out, mean_f1=self.found.mean.f1.value,
-        )  # fmt: skip
+        return told_of(self.found[feature], self.found.mean.f1.value if self.found.is_whole else None)
 
     def holds(self, feature: int) -> Holds:
         """Where the parts of a feature's rule hold in its examples. Raises HTTPException (404) if it was not
@@ -154,7 +148,7 @@ class ServedRules:
             raise HTTPException(404, f"There is no rule of feature {feature}.")
         return self._holding().of(feature)
 
-    def list(self, asked: RuleQuestion) -> RuleList:
+    def list(self, asked: RuleQuestion, progress: Progress | None = None) -> RuleList:
         """Those that match, best first unless asked otherwise; what was judged on few firings comes after the rest."""
         orders, key = self._orders(), asked.model_dump_json(exclude={"offset", "limit"})
         if (order := orders.get(key)) is None:
@@ -163,7 +157,7 @@ class ServedRules:
             order = orders[key] = self._ordered(asked)
         return RuleList(
             rows=order[asked.offset : asked.offset + asked.limit], total=len(order), offset=asked.offset,
-            mean=self.found.mean, spread=self._spread,
+            mean=self.found.mean, progress=progress, spread=self._spread,
         )  # fmt: skip
 
     def _ordered(self, asked: RuleQuestion) -> "list[RuleRow]":
@@ -182,9 +176,40 @@ class ServedRules:
 
     @cached_property
     def _spread(self) -> Histogram:
-        scores = [row.f1 for row in self._rows().values() if row.n_held_out]
-        counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
-        return Histogram(edges=edges.tolist(), counts=counts.tolist())
+        return _spread([row.f1 for row in self._rows().values() if row.n_held_out])
+
+
+def none_yet(progress: Progress) -> RuleList:
+    """The list while the first rules are learned."""
+    return RuleList(rows=[], total=0, offset=0, mean=None, progress=progress, spread=_spread([]))
+
+
+def told_of(said: Explanation, mean_f1: float | None) -> RuleOf | None:
+    """One rule, beside the mean of all; None if it is none that a person could read."""
+    if len(said.rule) > LONGEST_RULE:
+        return None
+    try:
+        rule = said.program
+    except BadInput:  # damaged from outside: the feature is shown without it
+        return None
+    return RuleOf(
+        feature=said.feature,
+        clauses=[
+            RuleClause(
+                leaves=[str(leaf) for leaf in clause.leaves], in_words=[leaf.in_words() for leaf in clause.leaves],
+                level=clause.level,
+            )
+            for clause in rule.clauses
+        ],
+        in_words=rule.in_words(), size=said.size, f1=said.detection.f1, f1_strong=said.strong.f1,
+        f1_token=said.token.f1.value, precision=said.detection.precision, recall=said.detection.recall,
+        n_held_out=said.n_held_out, mean_f1=mean_f1,
+    )  # fmt: skip
+
+
+def _spread(scores: list[float]) -> Histogram:
+    counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
+    return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
 def _rows(found: Explanations, atlas: Atlas) -> dict[int, RuleRow]:
@@ -200,28 +225,38 @@ def _row(said: Explanation, headline: str) -> RuleRow:
     )  # fmt: skip
 
 
-def rules_router(rules: Callable[[], ServedRules], page: Pages) -> APIRouter:
-    """The page of all rules, and each as JSON. ``rules`` gives them as they are now."""
+@runtime_checkable
+class Rules(Protocol):
+    """Rules as they are now."""
+
+    def rule(self, feature: int) -> RuleOf | Queued | None: ...
+    def holds(self, feature: int) -> Holds: ...
+    def list_rules(self, asked: RuleQuestion) -> RuleList: ...
+
+
+def rules_router(rules: Rules, page: Pages) -> APIRouter:
+    """The page of all rules, and each as JSON."""
     router = APIRouter()
 
     @router.get("/api/rules", response_model=RuleList)
     @router.get("/rules.json", include_in_schema=False)
     def listed(asked: Annotated[RuleQuestion, Query()]) -> Response:
         """One page of the rules that match."""
-        return as_json(rules().list(asked))
+        return as_json(rules.list_rules(asked))
 
     @router.get(f"/api/rules/{{id:{NUMBER}}}")
-    def rule(id: int) -> RuleOf | None:
-        """The rule of a feature, and how far it is true; null where it was not explained."""
-        return rules().of(id)
+    def rule(id: int) -> RuleOf | Queued | None:
+        """The rule of a feature, and how far it is true, or its place in the queue: to ask puts it there. null where it
+        was not explained."""
+        return rules.rule(id)
 
     @router.get(f"/api/rules/{{id:{NUMBER}}}/holds")
     def holds(id: int) -> Holds:
         """Where the parts of its rule hold in the examples of a feature."""
-        return rules().holds(id)
+        return rules.holds(id)
 
     @router.get("/rules", include_in_schema=False)
     def rules_page(asked: Annotated[RuleQuestion, Query()]) -> HTMLResponse:
-        return page("Rules – physalis", rules=rules().list(asked).model_dump_json())
+        return page("Rules – physalis", rules=rules.list_rules(asked).model_dump_json())
 
     return router

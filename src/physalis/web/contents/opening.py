@@ -1,6 +1,7 @@
 """open_app: folders as a server: one artefact alone at "/", or several, each in a room of its own, behind a table of
 contents."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ from physalis import artifact
 from physalis.atlas import Atlas
 from physalis.comparing import Forest
 from physalis.errors import BadInput
+from physalis.explanations.queue import Line, Queue, Sources
 from physalis.naming import Known
 from physalis.people.annotations import Annotations
 from physalis.web.atlas.app import atlas_room
@@ -40,11 +42,12 @@ def open_app(
     author: str | None = None,
     tree: Path | str | None = None,
     articles: Sequence[Path | str] = (),
+    explain: bool = False,
     device: str | None = None,
     dtype: str | None = None,
 ) -> FastAPI:
     """The server of ``server.serving.serve``, made from folders. Raises BadInput as that does."""
-    if dictionary is None and activations is not None:
+    if dictionary is None and activations is not None and not explain:
         raise BadInput("Activations alone steer nothing. Give the dictionary that the atlas is of as well.")
     given = [Path(each) for each in ([folders] if isinstance(folders, Path | str) else folders)]
     found = find(given)
@@ -55,7 +58,7 @@ def open_app(
         raise BadInput(f"None of {', '.join(map(str, given))} is or holds something to show. Check the paths.")
     if alone:
         found = [found[0]._replace(prefix="")]
-    beside = Beside(author, dictionary, activations, tree, articles, device, dtype)
+    beside = Beside(author, dictionary, activations, tree, articles, explain, device, dtype)
     if alone:
         return app_of([_alone(found[0]._replace(prefix=""), beside)])
     name, opened = around(given).name or "physalis", _together(found, beside)
@@ -78,6 +81,7 @@ class Beside:
     activations: Path | str | None
     tree: Path | str | None
     articles: Sequence[Path | str]
+    explain: bool
     device: str | None
     dtype: str | None
 
@@ -87,10 +91,10 @@ def _alone(found: Found, beside: Beside) -> Room:
     if found.kind == "atlas":
         forest = None if beside.tree is None else Forest.open(beside.tree)
         return _of_atlas(found, Atlas.open(found.folder), beside, forest)
-    if beside.dictionary is not None or beside.tree is not None or beside.articles:
+    if beside.dictionary is not None or beside.tree is not None or beside.articles or beside.explain:
         raise BadInput(
             f"{found.folder} is no atlas but a {found.kind}: neither a dictionary nor a tree nor articles are served "
-            "with it. Give its folder alone."
+            "with it, and it has no features to explain. Give its folder alone."
         )
     return _of_other(found, [])
 
@@ -112,6 +116,11 @@ def _together(found: Sequence[Found], beside: Beside) -> list[tuple[Tells, Room 
         raise BadInput(
             f"Articles are about one atlas, and {len(atlases)} are served. Serve theirs alone: physalis serve ATLAS "
             "--article FILE."
+        )
+    if beside.explain and len(atlases) != 1:
+        raise BadInput(
+            f"One atlas is explained while it is served, and there are {len(atlases)}. Serve it alone: physalis serve "
+            "ATLAS --explain."
         )
     if beside.tree is not None and not any(_place(forests[:1], atlas) for atlas in atlases.values()):
         raise BadInput(
@@ -164,10 +173,24 @@ def _of_atlas(found: Found, atlas: Atlas, beside: Beside, forest: Forest | None)
         recorded = None if beside.activations is None else Path(beside.activations)
         where = (people.notes is not None, beside.device, beside.dtype)
         live = relayed(Worker(Setting(found.folder, Path(beside.dictionary), recorded, *where)))
+    known = Known(atlas, people.notes)
+    queue = _queue(known, beside) if beside.explain else None
     return atlas_room(
         atlas, live, people, author=beside.author, forest=forest, articles=beside.articles,
-        explained=Explained(Known(atlas, people.notes)), prefix=found.prefix,
+        explained=Explained(known, queue), prefix=found.prefix,
     )  # fmt: skip
+
+
+def _queue(known: Known, beside: Beside) -> Line | None:
+    """What explains the features, unless all are, or cannot be: then that is said."""
+    rules = known.beside().rules
+    if rules is not None and rules.is_whole and len(rules) == len(known.atlas):
+        return None
+    try:
+        return Queue(Sources.beside(known.atlas, beside.dictionary, beside.activations)).line
+    except BadInput as error:
+        print(f"The features are not explained. {error}", file=sys.stderr)
+        return None
 
 
 def _of_other(found: Found, atlases: Sequence[Atlas]) -> Room:

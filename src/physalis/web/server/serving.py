@@ -44,6 +44,7 @@ def serve(
     proxies: Sequence[str] = (),
     tree: Path | str | None = None,
     articles: Sequence[Path | str] = (),
+    explain: bool = False,
     device: str | None = None,
     dtype: str | None = None,
 ) -> None:
@@ -64,8 +65,10 @@ def serve(
     who the visitor is. ``tree`` is the folder of a tree of features (``comparing.growing.grow``) with the
     atlas's dictionary in it: each feature's page then shows its family. ``articles`` are Markdown files about the
     atlas, as ``publish`` takes them: each has a page with live figures, and whoever was invited comments on its words
-    and figures. The model and the dictionary compute on ``device``, the model in ``dtype`` ("float32", say): what the
-    machine does best unless given.
+    and figures. With ``explain`` a process of its own explains the atlas's features meanwhile, those that readers open
+    first, into the folder that ``physalis explain`` writes (see ``explanations.queue``); what hinders it is said, and
+    the atlas served without. The model and the dictionary compute on ``device``, the model in ``dtype`` ("float32",
+    say): what the machine does best unless given.
 
     Raises BadInput if the folders hold nothing of these or the dictionary is of none of the atlases, if the tree has no
     place for its dictionary, if an article does not resolve, if the port is in use or not ours to take, if this machine
@@ -77,7 +80,8 @@ def serve(
     def make() -> FastAPI:
         from physalis.web.contents.opening import open_app
 
-        options = {"author": author, "tree": tree, "articles": articles, "device": device, "dtype": dtype}
+        options = {"author": author, "tree": tree, "articles": articles, "explain": explain}
+        options |= {"device": device, "dtype": dtype}
         return open_app(given, dictionary, activations, **options)
 
     folder = around([Path(each) for each in given])

@@ -107,6 +107,20 @@ def by_leaves(found: Explanations, codes: StoredCodes, text: Surroundings, held:
     return {str(n): float(total / len(every)) for n, total in zip(CURVE, sums, strict=True)}
 
 
+def drawn(found: Explanations, n: int, seed: int = 100) -> str:
+    """So many rules drawn at random of those that were judged, as a table for a page."""
+    judged = [each for each in found if each.n_held_out]
+    some = np.random.default_rng(seed).choice(len(judged), min(n, len(judged)), replace=False)
+    lines = ["| feature | F1 | token | firings | rule |", "|--:|--:|--:|--:|---|"]
+    for each in sorted((judged[i] for i in some), key=lambda e: -e.detection.f1.value):
+        rule = each.rule.replace("|", "\\|").replace("`", "'")
+        lines.append(
+            f"| {each.feature} | {each.detection.f1.value:.2f} | {each.token.f1.value:.2f} | {each.n_held_out} "
+            f"| `{rule}` |"
+        )
+    return "\n".join(lines)
+
+
 def of_others(found: Explanations, codes: StoredCodes, text: Surroundings, held: np.ndarray, seed: int) -> float:
     """Mean F1 of rules that are given to other features."""
     every = [each for each in found if each.n_held_out]
@@ -199,6 +213,7 @@ def main() -> None:
     parser.add_argument("--control", type=int, default=300, help="features of the shuffled model; 0 for none")
     parser.add_argument("--share", type=int, default=16_384, help="held-out tokens for the program's share; 0 for none")
     parser.add_argument("--layers", action="store_true", help="the share at three layers, of transcoders too (an hour)")
+    parser.add_argument("--drawn", type=int, help="print so many rules, drawn at random, as a table, and no more")
     parser.add_argument("--out", type=Path, default=CACHE / "out", help="folder to work in; what is there is reused")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -215,6 +230,9 @@ def main() -> None:
     is_new = not (out / "manifest.json").exists()
     found = explain(demo / "dictionary", acts, model, out, codes=codes.folder, features=some, workers=2)
     took = time.perf_counter() - started
+    if args.drawn:
+        print(drawn(found, args.drawn))
+        return
     text, held = Surroundings(acts.tokens, vocabulary(model), found.fields), np.sort(acts.held_out.at)
     mean = found.mean
     control = of_shuffled(demo, model, args.control, args.out / "shuffled") if args.control else None

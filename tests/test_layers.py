@@ -145,6 +145,13 @@ def test_a_room_is_small_and_has_what_its_door_says(room):
         assert names <= there | {path.stem for path in room.iterdir()}
 
 
+def test_no_two_tests_have_one_name():
+    """They are imported by it: of two, a run that collects both finds one."""
+    names = [path.name for path in sorted((ROOT / "tests").rglob("*.py"))]
+    shared = {"conftest.py", "__init__.py"}
+    assert [name for name in dict.fromkeys(names) if names.count(name) > 1 and name not in shared] == []
+
+
 def test_the_floors_are_drawn_as_they_are():
     print(drawing())
     assert drawing() in (ROOT / "docs" / "all-of-physalis.md").read_text(), "paste what `python tests/floors.py` prints"

@@ -383,6 +383,8 @@ def test_it_can_be_stopped(physalis, here, tmp_path, command, monkeypatch):
     # Where Python cannot raise, in a callback of an import, a command leaves at once: not with the tests' own process.
     monkeypatch.setattr(Listener, "leave", lambda self: None)
     handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    # It may be done before the alarm, which is then for nobody: not for the tests' own process.
+    signal.signal(signal.SIGINT, lambda *_: None)
     alarm = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     words = into(command, tmp_path)
     if str(command) in ("lab check", "lab publish", "counterexample run", "counterexample methods"):

@@ -203,6 +203,10 @@ def test_smaller_programs_say_less(explained, tiny, tiny_dictionary, tiny_activa
     assert one.total <= len(FEATURES) < share.leaves and 0 < three.total < share.leaves
     assert (one.leaves, one.features, three.leaves, three.features) == (1, None, None, 3)
     assert one.loss.value != rules.loss.value != three.loss.value
+    alone = program_share(explained.folder, tiny_dictionary, tiny_activations, tiny, tokens=320, windows=(), leaves=())
+    assert alone.smaller == () and {each.name for each in alone.added}.isdisjoint(WINDOWS)
+    with pytest.raises(BadInput, match=r"leaves=\(0,\)"):
+        program_share(explained.folder, tiny_dictionary, tiny_activations, tiny, leaves=(0,))
 
 
 def test_a_program_without_clauses_says_the_mean_code(explained, tiny, tiny_dictionary, tiny_activations, codes):

@@ -94,7 +94,7 @@ def program_share(
     Raises BadInput if these do not belong together, for a dictionary with a skip path or layer norm, whose output is
     not its codes' alone, and for one that no single model can be spliced with.
     """
-    if tokens < 1 or min(*windows, *leaves, *features, 1) < 1:
+    if tokens < 1 or min([*windows, *leaves, *features, 1]) < 1:
         raise BadInput(
             "A share is measured on 1 token or more, beside windows of 1 or more, of 1 leaf and 1 feature or more; "
             f"received tokens={tokens}, windows={tuple(windows)}, leaves={tuple(leaves)} and "

@@ -33,10 +33,12 @@ def show(found: Suite, *, json: bool) -> None:
         table.add_column(title)
         for name in names:
             table.add_column(name, justify="right")
+        if role == "dictionary":
+            table.add_column("what is measured")
         for metric in found.metrics:
             cells = [_cell(found.scores, metric, name) for name in names]
             if any(len(each) for each in cells):
-                table.add_row(_name(metric), *cells)
+                table.add_row(metric.name, *cells, *([_title(metric)] if role == "dictionary" else []))
         console.print(table)
         console.print()
     _differences(console, found)
@@ -51,7 +53,7 @@ def show(found: Suite, *, json: bool) -> None:
     console.print(f"L0: {said}. {found.manifest.config['rounds']} rounds; {found.folder} holds every number.")
 
 
-def _name(metric: Metric) -> str:
+def _title(metric: Metric) -> str:
     where = "in a world: " if metric.truth else ""
     return f"{where}{metric.title} ({'higher' if metric.higher_is_better else 'lower'} is better)"
 

@@ -1,6 +1,6 @@
 """The evaluation suite on SmolLM2-135M: TopK, BatchTopK and Matryoshka at equal L0, five seeds of each.
 
-    python benchmarks/suite.py               # about 15 minutes on 2 idle cores
+    python benchmarks/suite.py               # 90 minutes beside ten other processes on 2 cores; idle, not timed yet
     python benchmarks/suite.py --json        # only the list of rows on standard output
     python benchmarks/suite.py --seeds 3 --world-samples 0
 

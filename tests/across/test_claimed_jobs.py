@@ -18,7 +18,7 @@ from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.evaluation import evaluate
 from physalis.exchange import convert
-from physalis.exchange.formats.neuronpedia import export_neuronpedia
+from physalis.exchange.formats.neuronpedia import Told, export_neuronpedia
 from physalis.exchange.formats.saedashboard import export_saedashboard
 from physalis.models.tiny import tiny_model
 from physalis.recording import record, recorder
@@ -142,7 +142,9 @@ def cases(tiny, tiny_text, tiny_activations, tiny_dictionary, tiny_evaluation, t
         ),
         export_neuronpedia: (
             dict(atlas=tiny_atlas, out=out, source_set="set", creator="me"),
-            dict(release="r", model_id="m", features=[1, 2], creator_id="x"),
+            dict(release="r", model_id="m", features=[1, 2], creator_id="x", explanations=[
+                Told(feature=tiny_atlas.list(limit=1).rows[0].id, description="d", method="m", model=None, notes="n")
+            ]),
         ),
         export_saedashboard: (
             dict(atlas=tiny_atlas, out=out, sae_set="set"), dict(model_id="m", features=[1, 2])

@@ -379,12 +379,10 @@ def test_a_required_word_that_is_missing(physalis, here, command):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a module's file that was being read
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_it_can_be_stopped(physalis, here, tmp_path, command, monkeypatch):
-    """Sooner than most of them are done; what they had made is gone on with."""
     # Where Python cannot raise, in a callback of an import, a command leaves at once: not with the tests' own process.
     monkeypatch.setattr(Listener, "leave", lambda self: None)
     handlers = {each: signal.getsignal(each) for each in SIGNALS}
-    # It may be done before the alarm, which is then for nobody: not for the tests' own process.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)  # an alarm that comes when it is done is for nobody
     alarm = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     words = into(command, tmp_path)
     if str(command) in ("lab check", "lab publish", "counterexample run", "counterexample methods"):

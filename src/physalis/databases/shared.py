@@ -275,11 +275,14 @@ def _check_place(path: Path) -> None:
         if not stat.S_ISREG(mode):
             raise Unavailable(f"{beside.name} is a link, or no file, and was not opened. Put the file itself there.")
     journal = path.with_name(f"{path.name}-journal")
-    if journal.exists() and journal.stat().st_size > len(_JOURNAL):
+    try:
         with journal.open("rb") as file:
-            file.seek(-len(_JOURNAL), os.SEEK_END)
-            if file.read() == _JOURNAL:
-                raise Unavailable(f"{journal.name} names another file, which no change of ours does. Delete it.")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_JOURNAL)))
+            last = file.read()
+    except FileNotFoundError:  # there is none, or another process is done with it
+        return
+    if last == _JOURNAL:
+        raise Unavailable(f"{journal.name} names another file, which no change of ours does. Delete it.")
 
 
 def transact(db: Connection, do: Callable[[], None]) -> None:

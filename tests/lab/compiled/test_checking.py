@@ -11,9 +11,9 @@ from physalis.lab.compiled.checking import GRAINS, PLANTED, of_programs, of_tran
 ENOUGH = 10
 """Held-out firings that a feature is judged by."""
 UNIONS = {"three words": 0.8, "eight words": 0.9}
-"""Words that are alike are told by their likeness and by exceptions to it where the text is as short as here. A clause that
-is taken first and is too wide is not taken back when narrower ones make it needless: "three words" has .83 here, and .87 of
-a longer text."""
+"""Words that are alike are told by their likeness and by exceptions to it where the text is as short as here. A clause
+that is taken first and is too wide is not taken back when narrower ones make it needless: "three words" has .83 here,
+and .87 of a longer text."""
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from physalis.training import train
 CACHE = Path("~/.cache/physalis/benchmarks/explain").expanduser()
 OTHER_TOKENS = 100_000
 CURVE = (1, 2, 4, 8, 16, 32, 64)
-LAYERS, WIDTH = (4, 9, 20), 768
+LAYERS, WIDTH, K = (4, 9, 20), 384, 16
 """Where programs are put into the model, and how many features the dictionaries have that are made for it."""
 NAMES = {
     "loss_codes": "true codes", "loss_rules": "rules", "loss_token": "current token",
@@ -182,7 +182,7 @@ def of_layers(demo: Path, model: Model, tokens: int, folder: Path) -> list[dict]
     names = [f"L{layer}.{part}" for layer in LAYERS for part in ("resid_post", "mlp_in", "mlp_out")]
     n = of.facts["n_train"] + of.facts["n_held_out"]
     record(model, "stdlib", [Site.parse(name) for name in names], [folder / name for name in names], tokens=n)
-    settings = {**trained.config["dictionary"], "n_features": WIDTH}
+    settings = {**trained.config["dictionary"], "n_features": WIDTH, "k": K}
     rows = []
     for layer in LAYERS:
         for kind, reads, writes in (

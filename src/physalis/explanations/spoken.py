@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from physalis.dictionaries import Dictionary
@@ -32,8 +32,8 @@ class Spoken(NamedTuple):
     """And those on which none did."""
     otherwise: Float64[np.ndarray, " features"]
     """The mean code on these."""
-    kept: np.ndarray
-    """[clauses]: whether the program has it still."""
+    kept: Bool[np.ndarray, " clauses"]
+    """Whether the program has it still."""
 
     @classmethod
     def of(
@@ -89,7 +89,7 @@ class Spoken(NamedTuple):
         best = np.argsort(-sums, kind="stable")[:n]
         return self._keeping(np.isin(self.feature, best))
 
-    def _keeping(self, kept: np.ndarray) -> "Spoken":
+    def _keeping(self, kept: Bool[np.ndarray, " clauses"]) -> "Spoken":
         gone = self.kept & ~kept
         sums, silent = self.otherwise * self.silent, self.silent.copy()
         np.add.at(sums, self.feature[gone], (self.levels * self.held)[gone])

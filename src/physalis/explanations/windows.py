@@ -20,6 +20,7 @@ from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.explanations.scores import Counts, Held, mean_f1
 from physalis.models import Model
+from physalis.models.text.corpus import Text
 from physalis.placement.origin import Recordings, recorded
 from physalis.runtime.progress import progress
 from physalis.types import Codes
@@ -118,13 +119,16 @@ def reach(
     held-out tokens, and compare where features fire with where they fire after the whole context.
 
     The windows of one token take as long as ``tokens`` tokens of reading do, those of 32 as 33 times as many. Raises
-    BadInput for what does not belong together, a window below 1, and a dictionary of several models.
+    BadInput for what does not belong together, a window below 1, a dictionary of several models, and
+    a model that does not read text.
     """
     if tokens < 1 or not windows or min(windows) < 1:
         raise BadInput(
             f"A reach is measured on 1 token or more, in windows of 1 or more; received tokens={tokens} and "
             f"windows={tuple(windows)}."
         )
+    if not isinstance(model.corpus, Text):
+        raise BadInput(f"A reach is of text, and {model.name} reads {model.corpus.name}. There is none of it.")
     trained = artifact.read(Path(dictionary), "dictionary")
     stored = recorded(trained, activations, writes)
     stored.require(model)

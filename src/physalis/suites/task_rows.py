@@ -53,7 +53,7 @@ class TaskRows:
             tokens = torch.zeros(len(batch), max(map(len, begun)), dtype=torch.int64)
             for row, each in zip(tokens, begun, strict=True):
                 row[: len(each)] = torch.tensor(each)
-            got = model.run(tokens, read={*place.reads, *place.hygienes})
+            got = model.run(tokens.to(model.device), read={*place.reads, *place.hygienes})
             keep, x = place.keep(got), place.joined(got)
             for row, (i, each) in enumerate(zip(batch, begun, strict=True)):
                 kept = x[row, : len(each)][keep[row, : len(each)]].float().cpu()

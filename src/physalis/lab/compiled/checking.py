@@ -73,7 +73,7 @@ class Found(NamedTuple):
 
 
 def of_programs(
-    source: str, out: Path | str, *, tokens: int = 200_000, vocabulary: int = 4096, economy: Economy = Economy(),  # noqa: B008
+    source: str, out: Path | str, *, tokens: int = 200_000, vocabulary: int = 4096, economy: Economy = Economy(),  # noqa: B008 (frozen)
 ) -> list[Found]:  # fmt: skip
     """Plant ``PLANTED`` and a group of words of each grain in a text, and learn what fires. Folders that are finished
     are used again. Raises BadInput as ``record`` and ``explain`` do."""
@@ -99,7 +99,7 @@ def of_programs(
 
 
 def of_transformer(
-    source: str, out: Path | str, *, tokens: int = 200_000, vocabulary: int = 4096, economy: Economy = Economy(),  # noqa: B008
+    source: str, out: Path | str, *, tokens: int = 200_000, vocabulary: int = 4096, economy: Economy = Economy(),  # noqa: B008 (frozen)
 ) -> list[Found]:  # fmt: skip
     """Have the known transformer read a text, and learn what its features fire on. Likewise."""
     out = Path(out)

@@ -40,3 +40,23 @@ def test_of_every_kind(name, reads, writes, recordings, tiny, wheel, tmp_path):
     assert {"fvu", "kl", "probe_1", "effect_over_random"} <= measured
     assert all(each.value is None or each.value == each.value for each in found.measured)
     assert ("worlds: crosscoder" in found.unmeasured) == (name == "crosscoder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["batchtopk", "matryoshka", "jumprelu", "l1", "l1resampled", "gated", "listamatryoshka", "matchingpursuit"],
+)
+def test_of_every_architecture(name, tiny, tiny_activations, wheel, tmp_path):
+    """Also in a world, and beside diagnostics that are made of it."""
+    config = dictionaries.make(
+        name, dictionaries.across(name, [tiny_activations.d]) | {"n_features": 64, "k": 4}
+    ).config
+    train(tiny_activations, [config], [tmp_path / "sae"], batch_size=512, epochs=1)
+    found = evaluate_suite(
+        tmp_path / "sae", tiny_activations, tiny, tmp_path / "suite", probes=wheel, tasks=["1_has_digits"],
+        **SMALL | {"world_samples": 4096},
+    )  # fmt: skip
+    measured = {each.metric for each in found.measured if each.subject == name}
+    assert {"fvu", "kl", "probe_1", "effect_over_random", "world_f1"} <= measured
+    assert list(found.unmeasured) == [f"consistency of {name}"]

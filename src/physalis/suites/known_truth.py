@@ -4,8 +4,7 @@ on samples of a small world, from another seed each round, and held against the 
 That says something of an architecture and its settings. Of the dictionary that was trained on a model it says nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +61,7 @@ def known_truth(groups: Sequence[Group], round: int, folder: Path, *, samples: i
     configs, outs = [], []
     for number, group in enumerate(groups):
         about = group.manifests[0].config
-        own = {key: value for key, value in asdict_of(about["dictionary"]).items() if key not in SHAPE}
+        own = {key: value for key, value in about["dictionary"].items() if key not in SHAPE}
         shape = {"d_in": world.d, "d_out": world.d, "n_features": FEATURES, "k": K}
         configs.append(dictionaries.make(about["architecture"], {**own, **shape}).config)
         outs.append(folder / f"{number}-{round}")
@@ -83,11 +82,6 @@ def known_truth(groups: Sequence[Group], round: int, folder: Path, *, samples: i
                 metric=metric.name, subject=name, role="dictionary", round=round,
                 value=None if np.isnan(value) else float(value),
             )  # fmt: skip
-
-
-def asdict_of(config: object) -> Mapping[str, object]:
-    """The settings of a config, or of a manifest's."""
-    return config if isinstance(config, Mapping) else asdict(config)  # pyright: ignore[reportArgumentType]
 
 
 def _values(judged: Dictionary | Reader, world: World, round: int) -> dict[str, float]:

@@ -100,8 +100,7 @@ def evaluate_suite(
             f"A round takes 20 texts or more of a task, and 1 token and feature or more; received {texts=}, "
             f"{length=}, {splice_tokens=}, {features=}, {world_samples=}."
         )
-    reads_one = len({part.model_hash for side in source.parts for part in side}) == 1
-    if reads_one:
+    if _reads_one(source):
         source.require(model)
     config = {
         "tasks": None if tasks is None else list(tasks), "pool": pool, "length": length, "texts": texts,
@@ -115,12 +114,17 @@ def evaluate_suite(
     return Suite.open(out)
 
 
+def _reads_one(source: Stored) -> bool:
+    """Whether a single model computes all that is read and written."""
+    return len({part.model_hash for side in source.parts for part in side}) == 1
+
+
 def _make(
     out: Path, groups: Sequence[Group], source: Stored, model: Model, config: dict[str, Any], inputs: dict[str, str],
     probes: str | Path | None, seed: int,
 ) -> None:  # fmt: skip
     unmeasured: dict[str, str] = {}
-    reads_one = len({part.model_hash for side in source.parts for part in side}) == 1
+    reads_one = _reads_one(source)
     splicer, probing = None, None
     if not reads_one:
         unmeasured["probes, loss and effects"] = "several models are read, and no one of them computes all of it."

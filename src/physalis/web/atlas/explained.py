@@ -10,9 +10,11 @@ from fastapi import APIRouter, HTTPException
 
 from physalis.atlas import Atlas
 from physalis.atlas.records import Estimate, Record
+from physalis.explanations.explained import Explanations
 from physalis.explanations.queue import Line
 from physalis.judging.records import Score
 from physalis.judging.scored import Scores
+from physalis.judging.words import Words
 from physalis.naming import Known
 from physalis.web.atlas.holding import Holds
 from physalis.web.atlas.rules import (
@@ -161,8 +163,8 @@ def _no_rules() -> HTTPException:
     )
 
 
-def _are_of(scores: Scores, said: object) -> bool:
-    return said is not None and scores.manifest.inputs.get("explanations") == said.manifest.hash  # type: ignore[attr-defined]
+def _are_of(scores: Scores, said: Explanations | Words | None) -> bool:
+    return said is not None and scores.manifest.inputs.get("explanations") == said.manifest.hash
 
 
 def _table(scores: Scores, of: Literal["rules", "words"], feature: int) -> ScoreTable:

@@ -57,9 +57,11 @@ def split(
     most = max(longest, _level(lengths, target))
     large = _large(lengths, target, most)
     out = np.zeros(len(slices), bool)
+    owed = 0.0  # a document gives whole slices: what one gives too little the next makes up for, so that it never adds up
     for document in np.flatnonzero(large):
         own = np.flatnonzero(owners == document)
-        few = min(len(own), round(most / sizes[own].mean()))
+        few = min(len(own), max(1, round((owed + most) / sizes[own].mean())))
+        owed += most - few * sizes[own].mean()
         out[[rng.choice(part) for part in np.array_split(own, few)]] = True
     left, others = target - int(sizes[out].sum()), np.flatnonzero(~large[owners])
     out[others] = _drawn(sizes[others], left, rng)

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from physalis import artifact
+from physalis import artifact, dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.codes import StoredCodes, encode
 from physalis.dictionaries import across, make
 from physalis.explanations import Explanations, Rule, Share, Surroundings, explain, program_share
+from physalis.explanations.altered import alter
 from physalis.models import Model, load_model, shuffled
 from physalis.recording import record
 from physalis.site import Site
@@ -161,6 +162,20 @@ def of_shuffled(demo: Path, model: Model, features: int, folder: Path) -> float:
     return explain(folder / "dictionary", acts, control, folder / "rules", features=some, workers=2).mean.f1.value
 
 
+def on_altered_text(found: Explanations, demo: Path, acts: Activations, model: Model) -> float:
+    """Mean F1 of rules on held-out text of which one token in seven is replaced, as the model reads that."""
+    made = alter(
+        acts, acts.held_out, dictionaries.load(demo / "dictionary"), model, tokens=acts.held_out.n_tokens, seed=1
+    )
+    text, scores = Surroundings(made.tokens, vocabulary(model), found.fields), []
+    for each in found:
+        fires = np.zeros(text.n, bool)
+        fires[made.firings(each.feature).at] = True
+        if fires.any():
+            scores.append(f1(each.program.predict(text)[made.rows] > 0, fires[made.rows]))
+    return float(np.mean(scores))
+
+
 def program(found: Explanations, share: Share, kind: str) -> dict:
     """A row: what is added to the loss, with intervals; what smaller programs add; and how good the rules are."""
     losses = {each.name: each.loss for each in share.added}
@@ -213,6 +228,9 @@ def main() -> None:
     parser.add_argument("--control", type=int, default=300, help="features of the shuffled model; 0 for none")
     parser.add_argument("--share", type=int, default=16_384, help="held-out tokens for the program's share; 0 for none")
     parser.add_argument("--layers", action="store_true", help="the share at three layers, of transcoders too (an hour)")
+    parser.add_argument(
+        "--altered", type=int, default=0, help="training tokens that rules learn from once more, altered"
+    )
     parser.add_argument("--drawn", type=int, help="print so many rules, drawn at random, as a table, and no more")
     parser.add_argument("--out", type=Path, default=CACHE / "out", help="folder to work in; what is there is reused")
     parser.add_argument("--json", action="store_true")
@@ -226,9 +244,11 @@ def main() -> None:
     if args.features:
         some = np.random.default_rng(0).choice(codes.n_features, args.features, replace=False).tolist()
     started = time.perf_counter()
-    out = args.out / f"rules-{args.features or 'all'}"
+    out = args.out / f"rules-{args.features or 'all'}{f'-{args.altered}' if args.altered else ''}"
     is_new = not (out / "manifest.json").exists()
-    found = explain(demo / "dictionary", acts, model, out, codes=codes.folder, features=some, workers=2)
+    found = explain(
+        demo / "dictionary", acts, model, out, codes=codes.folder, features=some, altered=args.altered, workers=2
+    )
     took = time.perf_counter() - started
     if args.drawn:
         print(drawn(found, args.drawn))
@@ -242,6 +262,7 @@ def main() -> None:
         "leaves_median": mean.size, "f1_token": mean.f1_token.value, **tables_of(found, codes, acts),
         "f1_shuffled_rules": of_others(found, codes, text, held, 0), "f1_shuffled_model": control,
         "f1_other_text": args.other and on_other_text(found, demo, model, args.other, args.out / "other"),
+        "f1_altered_text": on_altered_text(found, demo, acts, model),
         "share_f1_80": mean.at_least_80, "f1_by_leaves": by_leaves(found, codes, text, held), "program": [],
     }  # fmt: skip
     if args.share and some is None:

@@ -14,6 +14,7 @@ from physalis.atlas.headlines import LISTED
 from physalis.codes import Firings, StoredCodes
 from physalis.corpora.characters import Piece
 from physalis.explanations import scores
+from physalis.explanations.altered import ALTERED, Altered
 from physalis.explanations.explained import FIELDS, VOCABULARY, piece_name, read_vocabulary, write_vocabulary
 from physalis.explanations.language.fields import Fields
 from physalis.explanations.language.surroundings import Surroundings
@@ -24,42 +25,33 @@ from physalis.runtime.jobs import Job
 from physalis.runtime.progress import Advance
 
 TEXT = "text.npz"
-PRUNED_ON = 0.1
-"""Share of the documents that rules are pruned on, and not grown."""
 
 
 class _Ready(NamedTuple):
     """What a process needs for any feature."""
 
     text: Surroundings
+    """As recorded and, after that, as altered: features are judged by their firings in the first part."""
     corpus: Corpus
     learned_from: Bool[np.ndarray, " positions"]
+    """Of the text as recorded."""
+    token_counts: Int[np.ndarray, " vocabulary"]
+    """How often each token stands in what is learned from, of the text as recorded."""
     held: Held
+    altered: Altered
 
 
-def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece], *, seed: int) -> None:
+def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece]) -> None:
     """Write what the jobs read: the text, and which of its positions are for what."""
     tokens, documents = np.array(stored.tokens, np.int32), np.array(stored.documents).ravel()
     train, held = (np.sort(each.at) for each in (stored.train, stored.held_out))
-    prunes = _some_documents(documents[train], seed)
-    held_documents = documents[held]
 
     def save(path: Path) -> None:
         with path.open("wb") as file:
-            np.savez(
-                file, tokens=tokens, grows=train[~prunes], prunes=train[prunes], held=held, documents=held_documents
-            )
+            np.savez(file, tokens=tokens, train=train, held=held, documents=documents[held])
 
     artifact.write_atomic(out / TEXT, save)
     write_vocabulary(out / VOCABULARY, vocabulary)
-
-
-def _some_documents(documents: Int[np.ndarray, " tokens"], seed: int) -> Bool[np.ndarray, " tokens"]:
-    """True for the tokens of about a share of ``PRUNED_ON``: whole documents, none if they are too few."""
-    names, sizes = np.unique(documents, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    share = np.cumsum(sizes[order]) / sizes.sum()
-    return np.isin(documents, names[order[share <= PRUNED_ON]])
 
 
 def job(
@@ -100,27 +92,33 @@ def alone(out: Path, codes: Path, feature: int, economy: Economy) -> Explanation
 @lru_cache(maxsize=1)
 def _ready(out: Path) -> _Ready:
     with np.load(out / TEXT, allow_pickle=False) as arrays:
-        tokens, grows, prunes, held, documents = (arrays[name] for name in arrays.files)
-    text = Surroundings(tokens, read_vocabulary(out / VOCABULARY), Fields.load(out / FIELDS))
-    learned_from = np.zeros(text.n, bool)
-    learned_from[grows] = learned_from[prunes] = True
-    every = np.zeros(text.n, documents.dtype)
+        tokens, train, held, documents = (arrays[name] for name in arrays.files)
+    altered = Altered.load(out / ALTERED) if (out / ALTERED).exists() else Altered.none(tokens.shape[1])
+    both = np.concatenate([tokens, altered.tokens])
+    text = Surroundings(both, read_vocabulary(out / VOCABULARY), Fields.load(out / FIELDS))
+    learned_from = np.zeros(tokens.size, bool)
+    learned_from[train] = True
+    every = np.zeros(tokens.size, documents.dtype)
     every[held] = documents
-    return _Ready(text, Corpus.of(text, grows, prunes), learned_from, Held.of(held, every))
+    corpus = Corpus.of(text, np.concatenate([train, tokens.size + altered.rows]), train)
+    counts = np.bincount(tokens.ravel()[train], minlength=len(text.pieces))
+    return _Ready(text, corpus, learned_from, counts, Held.of(held, every), altered)
 
 
 def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) -> tuple[Explanation, Judged]:
+    n = len(ready.learned_from)
     ours = ready.learned_from[firings.at]
     at, values = firings.at[ours], firings.values[ours]
-    rule = learner.learn(at, values)
-    codes = np.zeros(ready.text.n, np.float32)
+    more = ready.altered.firings(feature)
+    rule = learner.learn(np.concatenate([at, n + more.at]), np.concatenate([values, more.values]))
+    codes = np.zeros(n, np.float32)
     codes[firings.at] = firings.values
-    said = rule.predict(ready.text)
+    said = rule.predict(ready.text)[:n]
     true, predicted = codes[ready.held.at], said[ready.held.at]
     silent = codes[ready.learned_from & (said == 0)]
     median = float(np.median(values)) if len(values) else 0.0
-    judged = scores.judge(predicted, true, _best_token(ready, learner, at), median, ready.held)
-    listed = np.isin(ready.text.tokens.ravel()[ready.held.at], _best_tokens(ready, learner, at))
+    judged = scores.judge(predicted, true, _best_token(ready, at), median, ready.held)
+    listed = np.isin(ready.text.tokens.ravel()[ready.held.at], _best_tokens(ready, at))
     explanation = Explanation(
         feature=feature, rule=str(rule), size=rule.size,
         otherwise=float(f"{silent.mean(dtype=np.float64):.3g}") if len(silent) else 0.0, n_fired=len(at),
@@ -132,27 +130,27 @@ def _explain(feature: int, firings: Firings, ready: _Ready, learner: Learner) ->
     return explanation, judged
 
 
-def _best_token(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]) -> Bool[np.ndarray, " tokens"]:
+def _best_token(ready: _Ready, at: Int[np.ndarray, " firings"]) -> Bool[np.ndarray, " tokens"]:
     """Where, of the held-out tokens, the one stands that alone tells best where the feature fires."""
     tokens, held = ready.text.tokens.ravel(), ready.held.at
     fires = np.bincount(tokens[at], minlength=len(ready.text.pieces))
-    f1 = 2 * fires / np.maximum(1, learner.token_counts + len(at))
+    f1 = 2 * fires / np.maximum(1, ready.token_counts + len(at))
     return tokens[held] == (f1.argmax() if len(at) else -1)
 
 
-def _best_tokens(ready: _Ready, learner: Learner, at: Int[np.ndarray, " firings"]) -> list[int]:
+def _best_tokens(ready: _Ready, at: Int[np.ndarray, " firings"]) -> list[int]:
     """The tokens, as many as a headline lists, of which each next one adds most to the F1 of all before."""
     fires = np.bincount(ready.text.tokens.ravel()[at], minlength=len(ready.text.pieces))
     chosen: list[int] = []
     hits = said = best = 0.0
     while len(chosen) < LISTED:
-        f1 = 2 * (hits + fires) / np.maximum(1, said + learner.token_counts + len(at))
+        f1 = 2 * (hits + fires) / np.maximum(1, said + ready.token_counts + len(at))
         f1[chosen] = 0
         more = int(f1.argmax())
         if f1[more] <= best:
             break
         chosen.append(more)
-        hits, said, best = hits + fires[more], said + learner.token_counts[more], float(f1[more])
+        hits, said, best = hits + fires[more], said + ready.token_counts[more], float(f1[more])
     return chosen
 
 
@@ -175,5 +173,5 @@ def write_counts(path: Path, counts: Int[np.ndarray, "features 3 4 blocks"]) -> 
 
 def clear(out: Path, n: int) -> None:
     """Remove what only the jobs needed."""
-    for name in (TEXT, *(each(i) for i in range(n) for each in (piece_name, _counts))):
+    for name in (TEXT, ALTERED, *(each(i) for i in range(n) for each in (piece_name, _counts))):
         (out / name).unlink(missing_ok=True)

@@ -216,7 +216,7 @@ class LearnedRule(NamedTuple):
         text = Surroundings(tokens.reshape(-1, CONTEXT), [f" {name}" for name in names])
         codes = activations[:n].astype(np.float32)
         at, every = np.flatnonzero(codes > 0), np.arange(n)
-        rule = Learner(Corpus.of(text, every[n // 10 :], every[: n // 10])).learn(at, codes[at])
+        rule = Learner(Corpus.of(text, every, every)).learn(at, codes[at])
         parts = concepts[:n] / np.maximum(concepts[:n].sum(1, keepdims=True), 1)
         return rule.predict(text) @ parts / codes.sum()
 

@@ -57,7 +57,7 @@ def split(
     most = max(longest, _level(lengths, target))
     large = _large(lengths, target, most)
     out = np.zeros(len(slices), bool)
-    owed = 0.0  # a document gives whole slices: what one gives too little the next makes up for, so that it never adds up
+    owed = 0.0  # a document gives whole slices: what one gives too little, the next makes up for, or it would add up
     for document in np.flatnonzero(large):
         own = np.flatnonzero(owners == document)
         few = min(len(own), max(1, round((owed + most) / sizes[own].mean())))

@@ -10,10 +10,6 @@ from physalis.lab.compiled.checking import GRAINS, PLANTED, of_programs, of_tran
 
 ENOUGH = 10
 """Held-out firings that a feature is judged by."""
-UNIONS = {"three words": 0.8, "eight words": 0.9}
-"""Words that are alike are told by their likeness and by exceptions to it where the text is as short as here. A clause
-that is taken first and is too wide is not taken back when narrower ones make it needless: "three words" has .83 here,
-and .87 of a longer text."""
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +27,7 @@ def test_a_planted_program_is_found_on_documents_that_were_held_out(programs):
     judged = [each for each in programs if each.learned.n_held_out >= ENOUGH]
     assert len(judged) > len(PLANTED) - 6  # what is left is too rare in a text so short
     for each in judged:
-        least = UNIONS.get(each.name, 0.95)
-        assert each.learned.detection.f1.value >= least, f"{each.name}: {each.truth} was learned as {each.learned.rule}"
+        assert each.learned.detection.f1.value >= 0.95, f"{each.name}: {each.truth} was learned as {each.learned.rule}"
     assert {f"a group, {grain}" for grain in GRAINS} <= {each.name for each in judged}
 
 

@@ -61,6 +61,12 @@ def explain(
             help="Also run the model on the last tokens alone, at so many held-out tokens: how far back features look."
         ),
     ] = None,
+    altered: Annotated[
+        Amount,
+        Parameter(
+            help="Also learn from so many training tokens that the model reads again, one in seven of them replaced."
+        ),
+    ] = None,
     workers: Annotated[Count, Parameter(help="Processes to explain in.")] = None,
     seed: Order = None,
     loading: Loading = Loading(),  # noqa: B008 (frozen)
@@ -82,7 +88,7 @@ def explain(
     out = out or named_after(dictionary, "explanations")
     subject = printing.model_of(activations[0], model, loading)
     economy = Economy(**given(price=price, leaves=leaves))
-    options = given(writes=writes, codes=codes, features=feature, workers=workers, seed=seed)
+    options = given(writes=writes, codes=codes, features=feature, altered=altered, workers=workers, seed=seed)
     found = explain_(dictionary, activations, subject, out, economy=economy, **options)
     done = looks = None
     if share is not None:

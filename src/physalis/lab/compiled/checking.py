@@ -18,7 +18,7 @@ from physalis.activations import Activations
 from physalis.corpora.characters import Piece
 from physalis.errors import BadInput
 from physalis.explanations import Economy, Explanation, Fields, Rule, explain
-from physalis.explanations.grouping import group
+from physalis.explanations.similarity.grouping import group
 from physalis.lab.compiled.known import known_dictionary
 from physalis.lab.compiled.programs import program_model
 from physalis.lab.compiled.transformer import KNOWN, known_transformer

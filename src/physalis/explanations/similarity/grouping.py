@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from physalis.corpora.characters import Piece, alone
 from physalis.explanations.language.fields import GRAINS, Fields
 from physalis.explanations.language.vocabulary import lexeme
-from physalis.explanations.usage import usage
+from physalis.explanations.similarity.usage import usage
 
 USAGE = 0.7
 """Length of what the text says of a token, beside 1 of what it does to the network."""

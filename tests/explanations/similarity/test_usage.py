@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from physalis.explanations.usage import FEWEST, usage
+from physalis.explanations.similarity.usage import FEWEST, usage
 
 
 def cosine(a, b):

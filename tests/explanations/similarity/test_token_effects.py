@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from physalis.explanations.token_effects import DIMENSIONS, WEIGHTS, token_effects
+from physalis.explanations.similarity.token_effects import DIMENSIONS, WEIGHTS, token_effects
 
 
 class Rows:

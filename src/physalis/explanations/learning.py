@@ -8,6 +8,7 @@ is chance as well, and at as many leaves rules of all the text tell more than th
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import NamedTuple, no_type_check
 
 import numpy as np
@@ -26,6 +27,9 @@ DEEPEST = 4
 """Leaves of a clause, at most."""
 FEWEST = 4
 """Firings that a clause must gain."""
+SURE = 12.0
+"""A clause is the best of many thousands. So chance must be less than exp(-12) likely to be right as often as it is
+(Chernoff's bound on a binomial)."""
 ROUNDING = 1e-12
 """Of two sums in F1: a clause goes for more than that."""
 
@@ -194,6 +198,7 @@ class Learner:
         most = sofar.gain(hits, hits)
         gains[hits < FEWEST] = -1
         best: _Grown | None = None
+        share = len(positives) / max(1, len(corpus.grows) - sofar.said)
         tells = np.where(hits < FEWEST, 0, hits * np.log(hits * len(corpus.grows) / (left[touched] * sofar.n)))
         for i in dict.fromkeys([*_largest(gains, BEAM), *_largest(tells, BEAM)]):
             if hits[i] < FEWEST:
@@ -209,7 +214,8 @@ class Learner:
                 if longer is None or longer.gain <= grown.gain:
                     break
                 grown = longer
-            if grown.gain > 0 and (best is None or grown.gain > best.gain):
+            is_better = grown.gain > (0 if best is None else best.gain)
+            if is_better and _is_sure(int(y[grown.covers].sum()), len(grown.covers), share):
                 best = grown
         return best
 
@@ -264,6 +270,15 @@ class _Sofar(NamedTuple):
     def gain(self, hits: np.ndarray, n: np.ndarray) -> np.ndarray:
         """F1 gained by a clause that holds on ``n`` more tokens and is right on ``hits`` of them."""
         return 2 * (self.hit + hits) / (self.n + self.said + n) - self.f1
+
+
+def _is_sure(hits: int, n: int, share: float) -> bool:
+    """Whether ``n`` tokens, of which a ``share`` would fire by chance, fire more often than that: to say of all tokens
+    that a feature fires on them has an F1 above 0, too."""
+    if hits <= n * share or share >= 1:
+        return False
+    right, wrong = hits / n, 1 - hits / n
+    return n * (right * log(right / share) + (wrong * log(wrong / (1 - share)) if wrong else 0)) > SURE
 
 
 def _largest(x: np.ndarray, k: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Altered text: what the network does on training text in which tokens are replaced, and rules that know it."""
 
+import shutil
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,9 @@ from pictures import pixel_model
 
 from physalis import dictionaries
 from physalis.errors import BadInput
-from physalis.explanations import Surroundings, explain
-from physalis.explanations.altered import SHARE, Altered, alter
+from physalis.explanations import Surroundings, explain, pieces
+from physalis.explanations.altered import ALTERED, SHARE, Altered, alter
+from physalis.explanations.explaining import whole
 from physalis.explanations.learning import Corpus, Learner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,6 +55,7 @@ def test_firings_are_what_the_network_does(altered, tiny, tiny_dictionary, tiny_
 def test_it_is_kept_in_a_file(altered, tmp_path):
     altered.save(tmp_path / "altered.npz")
     again = Altered.load(tmp_path / "altered.npz")
+    assert again is not None and Altered.load(tmp_path / "none.npz") is None
     assert all(np.array_equal(a, b) for a, b in zip(again, altered, strict=True))
     nothing = Altered.none(8)
     assert nothing.tokens.shape == (0, 8) and not len(nothing.firings(5).at)
@@ -81,7 +86,25 @@ def test_what_goes_along_is_told_from_what_is_needed():
     assert ((both.predict(text) > 0) == truth).all(), str(both)
 
 
-def test_rules_are_learned_from_it(tiny, tiny_dictionary, tiny_activations, tmp_path, monkeypatch):
+def test_what_is_damaged_is_made_again_and_what_is_of_another_job_forgotten(
+    tiny, tiny_dictionary, tiny_activations, tmp_path, monkeypatch
+):
+    job, features = (tiny_dictionary, tiny_activations, tiny), range(0, 32, 2)
+    files = explain(*job, tmp_path / "whole", features=features, altered=4000).manifest.files
+    with monkeypatch.context() as patched:
+        patched.setattr(pieces, "_explain", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            explain(*job, tmp_path / "rules", features=features, altered=4000)
+    left = tmp_path / "rules" / ALTERED
+    left.write_bytes(left.read_bytes()[:1000])
+    assert explain(*job, tmp_path / "rules", features=features, altered=4000).manifest.files == files
+    shutil.rmtree(tmp_path / "rules")
+    plain = explain(*job, tmp_path / "rules", features=features)
+    fresh = explain(*job, tmp_path / "fresh", features=features)
+    assert plain.manifest.files == fresh.manifest.files != files
+
+
+def test_rules_are_learned_from_it(tiny, tiny_dictionary, tiny_activations, tmp_path):
     job = (tiny_dictionary, tiny_activations, tiny)
     features = range(0, 32, 2)
     plain = explain(*job, tmp_path / "plain", features=features)
@@ -96,7 +119,14 @@ def test_rules_are_learned_from_it(tiny, tiny_dictionary, tiny_activations, tmp_
     assert rules.manifest.config["altered"] == 4000
     with pytest.raises(BadInput, match="altered"):
         explain(*job, tmp_path / "plain", features=features, altered=4000)
-    with pytest.raises(BadInput, match="received -1"):
-        explain(*job, tmp_path / "none", altered=-1)
+    for wrong, why in ((-1, "received -1"), (10**12, "16 times the training part")):
+        with pytest.raises(BadInput, match=why):
+            explain(*job, tmp_path / "none", altered=wrong)
+    with pytest.raises(BadInput, match="received none"):
+        explain(*job, tmp_path / "none", features=[])
+    assert not (tmp_path / "none").exists()
+    assert whole(np.int64(4), "altered") == 4
+    with pytest.raises(BadInput, match=r"altered is a whole number; received 4\.5"):
+        whole(4.5, "altered")
     with pytest.raises(BadInput, match="Rules are about text"):
         explain(tiny_dictionary, tiny_activations, pixel_model(), tmp_path / "none", altered=10)

@@ -9,6 +9,7 @@ It is an ablation of the text for all features at once, at the price of reading 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ ALTERED = "altered.npz"
 """File of it, while rules are learned."""
 SHARE = 0.15
 """Of the tokens are replaced, as in masked language modelling (Devlin et al. 2019)."""
+MOST = 16
+"""Times that the training part may be altered."""
 A_PASS = 4096
 """Tokens that the network reads at once, about."""
 
@@ -58,10 +61,13 @@ class Altered(NamedTuple):
             np.savez(file, **self._asdict())  # pyright: ignore[reportArgumentType]
 
     @classmethod
-    def load(cls, path: Path) -> "Altered":
-        """What ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(*(arrays[name] for name in cls._fields))
+    def load(cls, path: Path) -> "Altered | None":
+        """What ``save`` wrote; None where it is not there or damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls(*(arrays[name] for name in cls._fields))
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile):
+            return None
 
 
 def alter(stored: Stored, part: Stored, coder: Dictionary, model: Model, *, tokens: int, seed: int) -> Altered:

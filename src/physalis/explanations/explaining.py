@@ -14,14 +14,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from operator import index
 from pathlib import Path
+from typing import Any
 
 from physalis import artifact, dictionaries
 from physalis.artifact import Manifest
 from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
-from physalis.explanations.altered import ALTERED, alter
+from physalis.explanations.altered import ALTERED, MOST, Altered, alter
 from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, VOCABULARY, Explanations
 from physalis.explanations.learning import Economy
 from physalis.explanations.similarity import group, token_effects
@@ -70,8 +72,6 @@ def explain(
         raise BadInput(f"Rules are about text, and {model.name} reads {model.corpus.name}. There are none for it.")
     if workers < 1:
         raise BadInput(f"At least one worker explains; received {workers}.")
-    if altered < 0:
-        raise BadInput(f"0 tokens or more are altered; received {altered}.")
     out, vocabulary = Path(out), model.corpus.pieces(range(max(model.corpus.ids) + 1))
     trained = artifact.read(Path(dictionary), "dictionary")
     stored = recorded(trained, activations, writes)
@@ -82,9 +82,14 @@ def explain(
             "--held-out .1."
         )
     n = trained.config["dictionary"]["n_features"]
-    chosen = sorted(set(range(n) if features is None else features))
+    chosen = sorted({whole(each, "A feature") for each in (range(n) if features is None else features)})
     if not chosen or chosen[0] < 0 or chosen[-1] >= n:
-        raise BadInput(f"There are features 0 to {n - 1:,}; received {features}.")
+        raise BadInput(f"One or more of features 0 to {n - 1:,} are explained; received {chosen or 'none'}.")
+    altered, most = whole(altered, "altered"), MOST * stored.train.n_tokens
+    if not 0 <= altered <= most:
+        raise BadInput(
+            f"0 to {most:,} tokens are altered, which is {MOST} times the training part; received {altered:,}."
+        )
     inputs = {**stored.inputs, "dictionary": trained.hash, "model": model.fingerprint}
     job = {"inputs": inputs, "seed": seed, "economy": asdict(economy), "altered": altered} | (
         {} if features is None else {"features": chosen}
@@ -99,7 +104,7 @@ def explain(
                 tokens = stored.tokens[stored.train.contexts]
                 fields = group(tokens, vocabulary, token_effects(stored.train), seed=seed)
                 artifact.write_atomic(out / FIELDS, fields.save)
-            if altered and not (out / ALTERED).exists():
+            if altered and Altered.load(out / ALTERED) is None:
                 coder = dictionaries.load(dictionary, device=model.device)
                 made = alter(stored, stored.train, coder, model, tokens=altered, seed=seed)
                 artifact.write_atomic(out / ALTERED, made.save)
@@ -122,3 +127,11 @@ def explain(
             manifest = Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=facts)
             artifact.finish(out, manifest, [RULES, COUNTS, FIELDS, VOCABULARY])
     return Explanations.open(out)
+
+
+def whole(number: Any, what: str) -> int:
+    """As an int, numpy's too. Raises BadInput for what is none."""
+    try:
+        return index(number)
+    except TypeError:
+        raise BadInput(f"{what} is a whole number; received {number!r}.") from None

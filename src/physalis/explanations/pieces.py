@@ -52,6 +52,7 @@ def prepare(out: Path, stored: Stored, vocabulary: Sequence[Piece]) -> None:
 
     artifact.write_atomic(out / TEXT, save)
     write_vocabulary(out / VOCABULARY, vocabulary)
+    _ready.cache_clear()  # of another job in a folder of this name
 
 
 def job(
@@ -93,7 +94,7 @@ def alone(out: Path, codes: Path, feature: int, economy: Economy) -> Explanation
 def _ready(out: Path) -> _Ready:
     with np.load(out / TEXT, allow_pickle=False) as arrays:
         tokens, train, held, documents = (arrays[name] for name in arrays.files)
-    altered = Altered.load(out / ALTERED) if (out / ALTERED).exists() else Altered.none(tokens.shape[1])
+    altered = Altered.load(out / ALTERED) or Altered.none(tokens.shape[1])
     both = np.concatenate([tokens, altered.tokens])
     text = Surroundings(both, read_vocabulary(out / VOCABULARY), Fields.load(out / FIELDS))
     learned_from = np.zeros(tokens.size, bool)

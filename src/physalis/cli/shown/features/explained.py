@@ -25,6 +25,7 @@ def show(found: Explanations, share: Share | None, reach: Reach | None, *, json:
         return
     console = make_console()
     mean = found.mean
+    dead = [f"{each.feature:,}" for each in found if not each.n_fired + each.n_held_out]
     console.print(
         Text.assemble(
             (f"{len(found):,} rules, of {mean.size:g} leaves in the median", "bold"),
@@ -38,6 +39,10 @@ def show(found: Explanations, share: Share | None, reach: Reach | None, *, json:
     table.add_row("strong firings", _number(mean.f1_strong), "")
     console.print(table)
     console.print(f"F1 of .8 or more: {mean.at_least_80:.1%} of the features.\n")
+    if dead:
+        some = ", ".join(dead[:SHOWN]) + (", ..." if len(dead) > SHOWN else "")
+        verb = "fires" if len(dead) == 1 else "fire"
+        console.print(f"Nowhere in the recording {verb} {some}: {len(dead):,} in all.\n")
     _some(console, found)
     if share is not None:
         _share(console, share)
@@ -52,7 +57,7 @@ def _some(console, found: Explanations) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="dim", title=None)
     table.add_column("feature", justify="right")
     table.add_column("F1", justify="right")
-    table.add_column("rule, of some drawn at random")
+    table.add_column("rule" if len(every) <= SHOWN else "rule, of some drawn at random")
     for each in sorted(Random(0).sample(every, min(SHOWN, len(every))), key=lambda e: e.feature):
         table.add_row(f"{each.feature:,}", f"{each.detection.f1.value:.2f}", Text(each.rule))
     console.print(table)

@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from physalis.explanations.program import Share, program_share
     from physalis.explanations.queue import Queue, Sources
     from physalis.explanations.records import Detection, Explanation
+    from physalis.explanations.sizes import draw_sizes
     from physalis.explanations.windows import Reach, reach
 
 _HOME = {
     "KIND": "explained", "Clause": "language.rules", "Detection": "records", "Economy": "learning",
     "Explanation": "records", "Explanations": "explained", "Fields": "language.fields", "Leaf": "language.leaves",
     "Queue": "queue", "Reach": "windows", "Rule": "language.rules", "Share": "program", "Sources": "queue",
-    "Surroundings": "language.surroundings", "explain": "explaining", "program_share": "program", "reach": "windows",
+    "Surroundings": "language.surroundings", "draw_sizes": "sizes", "explain": "explaining",
+    "program_share": "program", "reach": "windows",
 }  # fmt: skip
 
 __all__ = [
     "KIND", "Clause", "Detection", "Economy", "Explanation", "Explanations", "Fields", "Leaf", "Queue", "Reach", "Rule",
-    "Share", "Sources", "Surroundings", "explain", "program_share", "reach",
+    "Share", "Sources", "Surroundings", "draw_sizes", "explain", "program_share", "reach",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,8 @@ from physalis.models.generation import Sampler
 from physalis.models.tiny import tiny_model
 
 torch.set_num_threads(2)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it sends behind (&) deaf, and its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path += [str(room) for room in sorted(TESTS.rglob("*")) if any(room.glob("test_*.py"))]
 """Tests borrow from each other, whatever room they stand in."""

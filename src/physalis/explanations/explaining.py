@@ -84,7 +84,7 @@ def explain(
     n = trained.config["dictionary"]["n_features"]
     chosen = sorted({whole(each, "A feature") for each in (range(n) if features is None else features)})
     if not chosen or chosen[0] < 0 or chosen[-1] >= n:
-        raise BadInput(f"One or more of features 0 to {n - 1:,} are explained; received {chosen or 'none'}.")
+        raise BadInput(f"There are features 0 to {n - 1:,}, and one or more to explain; received {chosen or 'none'}.")
     altered, most = whole(altered, "altered"), MOST * stored.train.n_tokens
     if not 0 <= altered <= most:
         raise BadInput(

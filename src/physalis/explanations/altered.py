@@ -6,20 +6,21 @@ of it, and learning has both: where a feature falls silent for the want of a tok
 It is an ablation of the text for all features at once, at the price of reading it again.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
 from physalis.activations import Stored
 from physalis.codes import Firings
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
+from physalis.explanations.windows import A_PASS
 from physalis.models import Model
+from physalis.recording import forward
 from physalis.runtime.progress import progress
 
 ALTERED = "altered.npz"
@@ -28,8 +29,6 @@ SHARE = 0.15
 """Of the tokens are replaced, as in masked language modelling (Devlin et al. 2019)."""
 MOST = 16
 """Times that the training part may be altered."""
-A_PASS = 4096
-"""Tokens that the network reads at once, about."""
 
 
 class Altered(NamedTuple):
@@ -58,7 +57,7 @@ class Altered(NamedTuple):
     def save(self, path: Path) -> None:
         """Into one file of arrays."""
         with path.open("wb") as file:
-            np.savez(file, **self._asdict())  # pyright: ignore[reportArgumentType]
+            np.savez(file, **self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> "Altered | None":
@@ -74,13 +73,8 @@ def alter(stored: Stored, part: Stored, coder: Dictionary, model: Model, *, toke
     """Alter about so many ``tokens`` of a recording's ``part`` and have ``model`` read them: whole contexts drawn by
     chance, each again only when all were taken.
 
-    ``stored`` is the recording, ``coder`` a dictionary of it. Raises BadInput for a dictionary of several models.
+    ``stored`` is the recording, ``coder`` a dictionary of it that reads one model (``check_one_model``).
     """
-    if len({each.model_hash for each in stored.parts[0]}) > 1:
-        raise BadInput(
-            "The dictionary reads several models, and altered text is read by one. Learn its rules from the text as it "
-            "is: leave out --altered."
-        )
     rng = np.random.default_rng([seed, len(part.contexts)])
     text = np.asarray(stored.tokens)
     width = text.shape[1]
@@ -94,28 +88,45 @@ def alter(stored: Stored, part: Stored, coder: Dictionary, model: Model, *, toke
     made = text[contexts].astype(np.int32)
     replaced = kept & (rng.random(made.shape) < SHARE)
     made[replaced] = rng.choice(text.ravel()[part.at], int(replaced.sum()))
-    at, features, values = _read(made, kept, [each.site for each in stored.parts[0]], coder, model)
+    rows, at, features, values = _read(made, kept, stored, coder, model)
     order = np.argsort(features, kind="stable")
     ends = np.searchsorted(features[order], np.arange(coder.config.n_features + 1))
-    return Altered(made, np.flatnonzero(kept), at[order], values[order], ends)
+    return Altered(made, rows, at[order], values[order], ends)
 
 
+def check_one_model(stored: Stored) -> None:
+    """Raises BadInput for a dictionary of several models: altered text is read by one."""
+    if len({each.model_hash for each in stored.parts[0]}) > 1:
+        raise BadInput(
+            "The dictionary reads several models, and altered text is read by one. Learn its rules from the text as it "
+            "is: leave out --altered."
+        )
+
+
+@torch.no_grad()
 def _read(
-    made: Int[np.ndarray, "contexts length"], kept: np.ndarray, sites: Sequence, coder: Dictionary, model: Model
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Place, feature and activation of every firing, in the order of the text."""
+    made: Int[np.ndarray, "contexts length"],
+    kept: Bool[np.ndarray, "contexts length"],
+    stored: Stored,
+    coder: Dictionary,
+    model: Model,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The places that count: of those ``kept``, what the recording's rule keeps of the altered text, where a sink may
+    stand elsewhere. And place, feature and activation of every firing there, in the order of the text."""
+    hygienes = {part.site: part.hygiene for part in stored.parts[0]}
     size = max(1, A_PASS // made.shape[1])
-    found = []
-    with torch.no_grad(), progress("altered text", made.size, "tokens") as advance:
+    rows, found = [], []
+    with progress("altered text", made.size, "tokens") as advance:
         for start in range(0, len(made), size):
-            some, keep = made[start : start + size], torch.from_numpy(kept[start : start + size].ravel())
-            read = model.run(torch.from_numpy(some.astype(np.int64)).to(model.device), read=list(sites))
-            x = torch.cat([read[site] for site in sites], -1).float().flatten(0, 1)[keep.to(model.device)]
-            codes = coder.encode(x)
+            some = made[start : start + size]
+            read = forward.run(model, list(hygienes), some)
+            keep = forward.kept(hygienes, read)[0] & torch.from_numpy(kept[start : start + size]).to(model.device)
+            codes = coder.encode(torch.cat([x[keep] for x in read.values()], -1).float())
+            places = np.flatnonzero(keep.cpu().numpy()) + start * made.shape[1]
             fires = codes.values > 0
-            row = fires.nonzero()[:, 0].cpu()
-            place = start * made.shape[1] + keep.nonzero().ravel()[row]
-            found.append((place.numpy(), codes.ids[fires].cpu().numpy(), codes.values[fires].cpu().numpy()))
+            row = fires.nonzero()[:, 0].cpu().numpy()
+            rows.append(places)
+            found.append((places[row], codes.ids[fires].cpu().numpy(), codes.values[fires].cpu().numpy()))
             advance(some.size)
     at, features, values = (np.concatenate(each) for each in zip(*found, strict=True))
-    return at, features, values.astype(np.float32)
+    return np.concatenate(rows), at, features, values.astype(np.float32)

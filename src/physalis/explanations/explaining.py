@@ -23,7 +23,7 @@ from physalis.artifact import Manifest
 from physalis.codes import StoredCodes, encode
 from physalis.errors import BadInput
 from physalis.explanations import pieces, scores
-from physalis.explanations.altered import ALTERED, MOST, Altered, alter
+from physalis.explanations.altered import ALTERED, MOST, Altered, alter, check_one_model
 from physalis.explanations.explained import COUNTS, FIELDS, KIND, RULES, VOCABULARY, Explanations
 from physalis.explanations.learning import Economy
 from physalis.explanations.similarity import group, token_effects
@@ -90,6 +90,8 @@ def explain(
         raise BadInput(
             f"0 to {most:,} tokens are altered, which is {MOST} times the training part; received {altered:,}."
         )
+    if altered:
+        check_one_model(stored)
     inputs = {**stored.inputs, "dictionary": trained.hash, "model": model.fingerprint}
     job = {"inputs": inputs, "seed": seed, "economy": asdict(economy), "altered": altered} | (
         {} if features is None else {"features": chosen}

@@ -314,7 +314,7 @@ def test_the_earliest_examples_are_taken():
         pages["example_peak"][0, slot] = before
         pages["example_tokens"][0, slot, : before + 1 + after] = 1
     picks = Picks(2, shape, text)
-    picks.add(Profiles(0, pages, places, [], None))  # pyright: ignore[reportArgumentType]
+    picks.add(Profiles(0, pages, places, [], None))
     top, *sampled = picks.ablated(0)
     assert (top.group, top.example, top.start, top.peak, top.share) == (0, 1, 10, 30, 0)
     assert top.tokens.tolist() == list(range(200, 251))

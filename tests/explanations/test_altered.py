@@ -1,6 +1,7 @@
 """Altered text: what the network does on training text in which tokens are replaced, and rules that know it."""
 
 import shutil
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_firings_are_what_the_network_does(altered, tiny, tiny_dictionary, tiny_
         assert np.allclose(values, codes[at, feature], atol=1e-4) and (values > 0).all()
         n += len(at)
     assert n == int((codes[altered.rows] > 0).sum())
+
+
+def test_what_the_rule_of_the_recording_leaves_out_does_not_count(altered, tiny, tiny_dictionary, tiny_activations):
+    """A sink may stand elsewhere once the text is altered."""
+    (part,) = tiny_activations.parts[0]
+    x = tiny.run(torch.from_numpy(altered.tokens.astype(np.int64)), read=[part.site])[part.site].flatten(0, 1)
+    norms = x.norm(dim=1).numpy()
+    limit = float(np.quantile(norms[altered.rows], 0.6))
+    strict = replace(part.hygiene, max_norm=limit)
+    stored = Mock(wraps=tiny_activations, spec=tiny_activations, tokens=tiny_activations.tokens)
+    stored.parts = ([part._replace(hygiene=strict)], [])
+    fewer = alter(stored, tiny_activations.train, dictionaries.load(tiny_dictionary), tiny, tokens=2000, seed=3)
+    assert np.array_equal(fewer.tokens, altered.tokens)
+    assert fewer.rows.tolist() == [row for row in altered.rows.tolist() if norms[row] <= limit]
+    assert set(fewer.at.tolist()) <= set(fewer.rows.tolist()) < set(altered.rows.tolist())
 
 
 def test_it_is_kept_in_a_file(altered, tmp_path):

@@ -1,32 +1,36 @@
 """draw_sizes(): how many leaves rules have, a row a layer."""
 
 import re
-from types import SimpleNamespace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from physalis.artifact import Manifest
 from physalis.atlas.records import Estimate
 from physalis.errors import BadInput
-from physalis.explanations import Explanations, draw_sizes
+from physalis.explanations import KIND, Detection, Explanation, Explanations, draw_sizes
+from physalis.explanations.records import Mean
 
 
-class Rules(Explanations):
-    """Explanations of one site, as far as the picture asks."""
-
-    mean = None  # pyright: ignore
-
-    def __init__(self, site, sizes, f1=0.5, low: float | None = 0.4, high: float | None = 0.6):
-        self.sizes = sizes
-        self.manifest = SimpleNamespace(config={"site": site})  # pyright: ignore
-        self.mean = SimpleNamespace(f1=Estimate(value=f1, low=low, high=high), size=3.0)
-
-    def __iter__(self):
-        return iter([SimpleNamespace(size=size) for size in self.sizes])
+def rules(site, sizes, f1=0.5, low: float | None = 0.4, high: float | None = 0.6):
+    """Explanations of one site, whose rules are so long."""
+    found = Estimate(value=f1, low=low, high=high)
+    detection = Detection(f1=found, precision=None, recall=None, balanced_accuracy=None)
+    every = [
+        Explanation(
+            feature=i, rule="never", size=size, otherwise=0, n_fired=1, n_held_out=1, detection=detection,
+            strong=detection, correlation=None, token=detection, tokens=detection,
+        )
+        for i, size in enumerate(sizes)
+    ]  # fmt: skip
+    mean = Mean(f1=found, f1_strong=found, f1_token=found, at_least_80=0, size=3, features=len(sizes))
+    facts = {"mean": mean.model_dump(), "n_features": len(sizes)}
+    return Explanations(Path(), Manifest(kind=KIND, config={"site": site}, inputs={}, facts=facts), every)
 
 
 def test_each_row_says_its_shares():
-    drawn = draw_sizes([Rules("L9.resid_post", [0, 1, 2, 40]), Rules("L2.mlp_in", [3, 4, 8, 16], low=None, high=None)])
+    drawn = draw_sizes([rules("L9.resid_post", [0, 1, 2, 40]), rules("L2.mlp_in", [3, 4, 8, 16], low=None, high=None)])
     ElementTree.fromstring(drawn)
     said = re.findall(r"<title>(L[^<]*)</title>", drawn)
     shares = {tuple(each.rsplit(": ", 1)[0].split(": ")) + (each.split(": ")[1],) for each in said}
@@ -39,7 +43,7 @@ def test_each_row_says_its_shares():
 
 
 def test_names_are_escaped_and_cut():
-    drawn = draw_sizes([Rules(["L1.resid_post", "L2.resid_post"], [1])], title="<a & b>")
+    drawn = draw_sizes([rules(["L1.resid_post", "L2.resid_post"], [1])], title="<a & b>")
     ElementTree.fromstring(drawn)
     assert "L1.resid_post,…" in drawn and "&lt;a &amp; b&gt;" in drawn
 
@@ -52,5 +56,5 @@ def test_none_is_a_sentence():
 def test_of_real_rules(tiny, tiny_dictionary, tiny_activations, tmp_path):
     from physalis.explanations import explain
 
-    rules = explain(tiny_dictionary, tiny_activations, tiny, tmp_path / "rules", features=range(6))
-    assert f"{rules.manifest.config['site']}: " in draw_sizes([rules])
+    found = explain(tiny_dictionary, tiny_activations, tiny, tmp_path / "rules", features=range(6))
+    assert f"{found.manifest.config['site']}: " in draw_sizes([found])

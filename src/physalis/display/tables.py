@@ -69,7 +69,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 def _pandas() -> Any:
     try:
-        import pandas  # pyright: ignore[reportMissingImports]
+        import pandas
     except ImportError as error:
         raise BadInput("Tables need pandas, which is not installed: pip install 'physalis[tables]'.") from error
     return pandas

@@ -124,7 +124,7 @@ class _Settled(torch.autograd.Function):
 def settled(through: Tensor, value: Tensor, same: Tensor) -> Tensor:
     """``through``, and its gradient everywhere, but where ``same`` the bits of ``value``: what the model itself makes
     of what was not changed."""
-    return _Settled.apply(through, value, same)  # type: ignore[return-value]  # torch does not say what it returns
+    return _Settled.apply(through, value, same)
 
 
 def depth(site: Site) -> tuple[float, int]:

@@ -98,7 +98,7 @@ def test_cost_is_counted_before_anything_is_asked(key, tmp_path, capsys):
         (200, {}, b"<html>garbage"),
         (200, {}, b"{}"),
         (200, {}, b'{"choices": []}'),
-        (200, {}, said("yes")[2][:60]),  # pyright: ignore[reportOptionalSubscript]
+        (200, {}, said("yes")[2][:60]),
         (200, {"content-length": "4000"}, b'{"choices": ['),
         (200, {"content-encoding": "gzip"}, b"not zipped at all"),
     ],

@@ -63,7 +63,7 @@ class Connection(H11Protocol):
 
     crowd: "OpenConnections"
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.host = self.client[0] if self.client else ""
         self.visitor = household(self.host)

@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from physalis.display.svg import FAINT, FONT, INK, PAPER, QUIET, line, words
 from physalis.errors import BadInput
 from physalis.explanations.explained import Explanations
 from physalis.site import Site
@@ -19,8 +20,7 @@ NAMES = ("no rule", "1", "2", "3-4", "5-8", "9-16", "17-32", "33 or more")
 WIDTH, LEFT, COLUMN, ROW, TOP = 720, 120, 58, 62, 84
 LONGEST = 15
 """Letters of a site's name that have room."""
-INK, QUIET, FAINT, FILL = "#222", "#767676", "#e6e3dc", "#2f6db3"
-FONT = "font-family=\"'Source Sans 3', 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif\""
+FILL = "#2f6db3"
 
 
 def draw_sizes(explained: Sequence[Explanations], *, title: str = "How long rules are") -> str:
@@ -39,15 +39,15 @@ def draw_sizes(explained: Sequence[Explanations], *, title: str = "How long rule
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' "
         f"role='img' {FONT}>",
         f"<title>{escape(title)}</title>",
-        f"<rect width='{WIDTH}' height='{height}' fill='#fffefb'/>",
-        _text(24, 32, title, 17, INK),
-        _text(24, 52, "Share of the features whose rule has so many leaves", 12.5, QUIET),
-        _text(LEFT + COLUMN * len(EDGES) + 16, 52, "median, mean F1", 12.5, QUIET),
+        f"<rect width='{WIDTH}' height='{height}' fill='{PAPER}'/>",
+        words(24, 32, title, 17, INK),
+        words(24, 52, "Share of the features whose rule has so many leaves", 12.5, QUIET),
+        words(LEFT + COLUMN * len(EDGES) + 16, 52, "median, mean F1", 12.5, QUIET),
     ]
     for i, (each, share) in enumerate(zip(rows, shares, strict=True)):
         base = TOP + ROW * (i + 1) - 14
-        parts.append(f"<line x1='{LEFT}' x2='{LEFT + COLUMN * len(EDGES)}' y1='{base}' y2='{base}' stroke='{FAINT}'/>")
-        parts.append(_text(LEFT - 12, base - 4, _short(_site(each)), 13, INK, "end"))
+        parts.append(line(LEFT, base, LEFT + COLUMN * len(EDGES), base, FAINT))
+        parts.append(words(LEFT - 12, base - 4, _short(_site(each)), 13, INK, "end"))
         for column, part in enumerate(share):
             tall = (ROW - 24) * float(part / most)
             x = LEFT + COLUMN * column + 4
@@ -55,14 +55,14 @@ def draw_sizes(explained: Sequence[Explanations], *, title: str = "How long rule
             said = f"{_site(each)}: {part:.0%} of the rules, {NAMES[column]}"
             parts.append(f"<rect {bar} fill='{FILL}' fill-opacity='.75'><title>{escape(said)}</title></rect>")
             if part >= 0.005:
-                parts.append(_text(x + COLUMN / 2 - 4, base - tall - 4, f"{part:.0%}", 11, QUIET, "middle"))
+                parts.append(words(x + COLUMN / 2 - 4, base - tall - 4, f"{part:.0%}", 11, QUIET, "middle"))
         f1 = each.mean.f1
         interval = "" if f1.low is None else f" [{f1.low:.2f}, {f1.high:.2f}]"
         at = LEFT + COLUMN * len(EDGES) + 16
-        parts.append(_text(at, base - 4, f"{each.mean.size:g}", 14, INK))
-        parts.append(_text(at + 28, base - 4, f"{f1.value:.2f}{interval}", 11, QUIET))
+        parts.append(words(at, base - 4, f"{each.mean.size:g}", 14, INK))
+        parts.append(words(at + 28, base - 4, f"{f1.value:.2f}{interval}", 11, QUIET))
     for column, name in enumerate(NAMES):
-        parts.append(_text(LEFT + COLUMN * (column + 0.5), height - 22, name, 11.5, QUIET, "middle"))
+        parts.append(words(LEFT + COLUMN * (column + 0.5), height - 22, name, 11.5, QUIET, "middle"))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -83,9 +83,3 @@ def _short(name: str) -> str:
 def _place(name: str) -> tuple[int, str]:
     first = Site.parse(name.split(", ")[0])
     return (-1 if first.layer is None else first.layer, name)
-
-
-def _text(x: float, y: float, text: str, size: float, fill: str, anchor: str = "start") -> str:
-    return (
-        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size}' fill='{fill}' text-anchor='{anchor}'>{escape(text)}</text>"
-    )

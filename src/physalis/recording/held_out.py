@@ -1,9 +1,9 @@
 """held_out: which text is held out: a random sample of documents, spread over the corpus.
 
 Documents are what is independent of each other, so they are what is drawn. One that is longer than an eighth of what is
-to be held out is cut into slices that are drawn instead, and no document gives more than that eighth (or its equal
-share where there are fewer than eight): a single book must not be most of what everything is judged by. Slices keep the
-number of their document: whoever resamples documents resamples books, not chapters.
+to be held out is cut into slices that are drawn instead, and no document gives more than about that eighth (or its
+equal share where there are fewer than eight): a single book must not be most of what everything is judged by. Slices
+keep the number of their document: whoever resamples documents resamples books, not chapters.
 """
 
 from typing import NamedTuple

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
+
+from physalis.display.svg import FAINT, FONT, INK, PAPER, QUIET, line, words
 
 WIDTH, HEIGHT = 720, 460
 LEFT, RIGHT, TOP, BOTTOM = 62, 150, 66, 54
-INK, QUIET, FAINT = "#222", "#767676", "#e6e3dc"
 COLOURS = ("#c1432e", "#2f6db3", "#3f8f5b", "#8d5bb0", "#c98a1b", "#3f8f9b", "#b0557f", "#6b6b6b", "#7a8f2f", "#a0622d")
-FONT = "font-family=\"'Source Sans 3', 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif\""
 GAP = 16  # between labels
 
 
@@ -47,20 +46,20 @@ def draw(curves: Sequence[Curve], *, title: str, about: str) -> str:
     size = f"viewBox='0 0 {WIDTH} {HEIGHT}' width='{WIDTH}' height='{HEIGHT}'"
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' {size} {FONT}>",
-        f"<rect width='{WIDTH}' height='{HEIGHT}' fill='#fffefb'/>",
-        _text(LEFT, 28, title, size=17, fill=INK),
-        _text(LEFT, 47, about, size=12.5, fill=QUIET),
+        f"<rect width='{WIDTH}' height='{HEIGHT}' fill='{PAPER}'/>",
+        words(LEFT, 28, title, size=17, fill=INK),
+        words(LEFT, 47, about, size=12.5, fill=QUIET),
     ]
     n = round((high - low) / step)
     for i in range(n + 1):
         value = low + i * step
-        parts.append(_line(LEFT, y(value), WIDTH - RIGHT, y(value), FAINT))
-        parts.append(_text(LEFT - 8, y(value) + 4, f"{value:.3g}", size=12, fill=QUIET, anchor="end"))
+        parts.append(line(LEFT, y(value), WIDTH - RIGHT, y(value), FAINT))
+        parts.append(words(LEFT - 8, y(value) + 4, f"{value:.3g}", size=12, fill=QUIET, anchor="end"))
     for value in _ticks([d.l0 for d in dots]):
-        parts.append(_line(x(value), HEIGHT - BOTTOM, x(value), HEIGHT - BOTTOM + 4, QUIET))
-        parts.append(_text(x(value), HEIGHT - BOTTOM + 19, f"{value:g}", size=12, fill=QUIET, anchor="middle"))
+        parts.append(line(x(value), HEIGHT - BOTTOM, x(value), HEIGHT - BOTTOM + 4, QUIET))
+        parts.append(words(x(value), HEIGHT - BOTTOM + 19, f"{value:g}", size=12, fill=QUIET, anchor="middle"))
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(_text(middle, HEIGHT - 12, "features that fire on a token (L0)", 12.5, QUIET, "middle"))
+    parts.append(words(middle, HEIGHT - 12, "features that fire on a token (L0)", 12.5, QUIET, "middle"))
     ends = _apart([y(curve.dots[-1].fvu) for curve in curves])
     for i, curve in enumerate(curves):
         colour = COLOURS[i % len(COLOURS)]
@@ -70,8 +69,8 @@ def draw(curves: Sequence[Curve], *, title: str, about: str) -> str:
         parts.append(f"<path d='{_path(along)}' fill='none' stroke='{colour}' stroke-width='1.8'/>")
         parts += [f"<circle cx='{a:.1f}' cy='{b:.1f}' r='3' fill='{colour}'/>" for a, b in along]
         last = along[-1]
-        parts.append(_line(last[0] + 5, last[1], WIDTH - RIGHT + 12, ends[i], colour, 0.6))
-        parts.append(_text(WIDTH - RIGHT + 16, ends[i] + 4, curve.name, size=13, fill=colour))
+        parts.append(line(last[0] + 5, last[1], WIDTH - RIGHT + 12, ends[i], colour, 0.6))
+        parts.append(words(WIDTH - RIGHT + 16, ends[i] + 4, curve.name, size=13, fill=colour))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -101,13 +100,3 @@ def _apart(wanted: Sequence[float]) -> list[float]:
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in points)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> str:
-    at = f"x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}'"
-    return f"<line {at} stroke='{colour}' stroke-width='{width}'/>"
-
-
-def _text(x: float, y: float, text: str, size: float, fill: str, anchor: str = "start") -> str:
-    at = f"x='{x:.1f}' y='{y:.1f}' font-size='{size}' fill='{fill}' text-anchor='{anchor}'"
-    return f"<text {at}>{escape(text)}</text>"

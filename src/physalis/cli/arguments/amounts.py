@@ -99,7 +99,7 @@ def _sized(_: object, value: str | list[str] | None) -> None:
 
 Count = Annotated[int | None, Parameter(converter=as_whole, validator=Range(1, MOST), metavar="N")]
 Amount = Annotated[int | None, Parameter(converter=_convert, validator=Range(1), metavar="AMOUNT")]
-AmountOrNone = Annotated[int | None, Parameter(converter=_convert, validator=Range(0), metavar="AMOUNT")]
+AmountFrom0 = Annotated[int | None, Parameter(converter=_convert, validator=Range(0), metavar="AMOUNT")]
 Seed = Annotated[int | None, Parameter(converter=as_whole, validator=Range(0, LARGEST_SEED), metavar="N")]
 Positive = Annotated[float | None, Parameter(validator=Range(above=0, below=math.inf), metavar="NUMBER")]
 Features = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from physalis.cli.arguments import early
-from physalis.cli.arguments.amounts import MOST, Amount, AmountOrNone, Count, Positive, Range, as_wholes
+from physalis.cli.arguments.amounts import MOST, Amount, AmountFrom0, Count, Positive, Range, as_wholes
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import (
     Dictionary,
@@ -62,7 +62,7 @@ def explain(
         ),
     ] = None,
     altered: Annotated[
-        AmountOrNone,
+        AmountFrom0,
         Parameter(
             help="Also learn from so many training tokens that the model reads again, one in seven of them replaced; "
             "as many as the recording has is plenty."

@@ -260,7 +260,7 @@ NAMES = {
     "export": "a dictionary in files of another tool", "neuronpedia": "files for Neuronpedia",
     "saedashboard": "files for SAEDashboard", "site": "a published site", "lab": "a published lab", "world": "a world",
     "explanations": "rules of features", "words": "words about features", "scores": "scores of explanations",
-    "suite": "an evaluation suite",
+    "suite": "an evaluation suite", "transcoders": "a set of transcoders",
 }  # fmt: skip
 """What a sentence calls an artefact of each kind."""
 

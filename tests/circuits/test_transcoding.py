@@ -32,7 +32,7 @@ def made(text, tmp_path_factory):
 def test_there_is_one_for_each_layer(made):
     model = tiny_model()
     assert list(made) == list(range(model.n_layers)) and len(made) == model.n_layers and model.n_layers not in made
-    assert "64 features each" in repr(made)
+    assert "3 layers of tiny" in repr(made)
     for layer in made:
         config = artifact.read(made.folder / folder_of(layer), "dictionary").config
         assert (config["site"], config["writes"]) == (f"L{layer}.mlp_in", f"L{layer}.mlp_out")

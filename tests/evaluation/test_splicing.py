@@ -10,6 +10,7 @@ from physalis import dictionaries
 from physalis.activations import Activations, Pairs
 from physalis.errors import BadInput
 from physalis.evaluation import LinearMap, Splicer, evaluate, splicing
+from physalis.evaluation import losses as variants
 from physalis.models.tiny import tiny_model
 from physalis.site import Site
 
@@ -176,7 +177,7 @@ def test_short_cuts_change_no_number(model, recorded, monkeypatch):
     assert splicer.shared and splicer.alike
     found, n = splicer.measure({"": pca}, tokens=1_500, seed=0)
     splicer.shared = splicer.alike = False
-    monkeypatch.setattr(splicing, "NUMBERS", 258 * 5)
+    monkeypatch.setattr(variants, "NUMBERS", 258 * 5)
     monkeypatch.setattr(splicing, "TOKENS_A_PASS", CONTEXT)
     again, m = splicer.measure({"": pca}, tokens=1_500, seed=0)
     assert n == m
@@ -208,8 +209,8 @@ def test_a_model_whose_blocks_pass_notes_to_later_ones_is_spliced_too(recorded, 
 
 
 def test_a_splice_that_changes_the_model_stops_everything(model, recorded, tmp_path, monkeypatch):
-    honest = splicing._put
-    monkeypatch.setattr(splicing, "_put", lambda y, keep: honest(1.1 * y, keep))
+    honest = splicing.put
+    monkeypatch.setattr(splicing, "put", lambda y, keep: honest(1.1 * y, keep))
     acts = recorded["L1.resid_post"]
     folder = save(filled("l1", d_in=WIDTH, d_out=WIDTH, n_features=48, k=8), tmp_path / "d", acts, site=str(acts.site))
     with pytest.raises(BadInput, match="L1.resid_post back unchanged moves the loss by"):
@@ -225,5 +226,5 @@ def test_positions_without_a_row_keep_what_the_model_computed(model, recorded):
     assert not keep[:, 0].any() and keep[:, 1:].any(), "the first position holds a BOS token"
     x = torch.randn(*keep.shape, WIDTH)
     rows = torch.randn(int(keep.sum()), WIDTH)
-    written = splicing._put(rows, keep)(x.clone())
+    written = splicing.put(rows, keep)(x.clone())
     assert torch.equal(written[~keep], x[~keep]) and torch.equal(written[keep], rows)

@@ -48,6 +48,25 @@ def through(trunk, states):
     return trunk.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
 
+def test_each_branch_goes_on_from_the_first_site_it_writes(model, tokens):
+    """One trunk for sites of all depths: what a branch writes late it does not compute from the start, and one that
+    writes early and late begins early."""
+    sites = [Site("mlp_out", layer) for layer in range(3)]
+    trunk = Trunk(model, tokens, changed=sites)
+    assert sorted(trunk.before) == [1, 2]
+    for some in (sites[:1], sites[1:2], sites[2:], sites[::2], sites):
+        write = {site: lambda x: x * 0.5 for site in some}
+        wanted = model.run(tokens, read=[LOGITS], write=write)[LOGITS]
+        torch.testing.assert_close(through(trunk, trunk.branch(write)), wanted, rtol=1e-5, atol=1e-5)
+    calls = []
+    handle = model._placed.at(sites[1]).register_forward_pre_hook(lambda *_: calls.append(1))
+    trunk.branch({sites[2]: lambda x: x * 0.5})
+    assert not calls
+    trunk.branch({sites[1]: lambda x: x * 0.5})
+    handle.remove()
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["embed", "L0.mlp_in", "L1.resid_pre", "L1.z", "L1.attn_out", "L1.mlp_out", "L2.resid_post"]
 )
@@ -56,7 +75,7 @@ def test_a_branch_is_what_a_whole_pass_is(model, tokens, name):
     write = {site: lambda x: x * torch.linspace(0.5, 1.5, x.shape[-1])}
     trunk = Trunk(model, tokens, changed=[site], read=[site])
     whole = model.run(tokens, read=[LOGITS, site])
-    assert trunk.skipped == (site.layer or 0) + (site.name == "resid_post")
+    assert max(trunk.before, default=0) == (site.layer or 0) + (site.name == "resid_post")
     torch.testing.assert_close(through(trunk, trunk.states), whole[LOGITS], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(trunk.got[site], whole[site])
     wanted = model.run(tokens, read=[LOGITS], write=write)[LOGITS]

@@ -1,10 +1,23 @@
 """circuits: how features compute each other.
 
 ``transcode`` trains a transcoder for the MLP of every layer of a model in one pass; a ``TranscoderSet`` is the folder
-that it writes.
+that it writes, and ``measure_replacement`` says what the model loses to it. ``trace`` gives the graph of a prompt:
+which features, errors and tokens made its logits, and each other; ``prune`` keeps what influence goes through, and
+``verify`` tries it on the model.
 """
 
+from physalis.circuits.graph import End, Graph, Scores
+from physalis.circuits.local import LocalReplacementModel
+from physalis.circuits.pruning import prune
+from physalis.circuits.replacement import Replaced, Replacement, measure_replacement
+from physalis.circuits.targets import Difference, Direction, Target, Targets, Tokens, TopLogits
+from physalis.circuits.tracing import trace
 from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.circuits.transcoding import transcode
+from physalis.circuits.verifying import Verdict, verify
 
-__all__ = ["TranscoderSet", "transcode"]
+__all__ = [
+    "Difference", "Direction", "End", "Graph", "LocalReplacementModel", "Replaced", "Replacement", "Scores", "Target",
+    "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict", "measure_replacement", "prune", "trace", "transcode",
+    "verify",
+]  # fmt: skip

@@ -4,22 +4,56 @@ Each layer's lies in a folder of its own that every verb takes like another dict
 they are, by their hashes.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from physalis import artifact, dictionaries
+from physalis.activations import Hygiene
 from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
+from physalis.models import Model
+from physalis.site import Site
 
 KIND = "transcoders"
+EVERYWHERE = Hygiene(max_norm=1e30, skip_first=False)
+"""The rule that keeps every position."""
 
 
 def folder_of(layer: int) -> str:
     """What the folder of a layer's transcoder is called inside the set's."""
     return f"L{layer}"
+
+
+def hashes_of(out: Path, layers: Sequence[int]) -> dict[str, str]:
+    """What a set's manifest says its transcoders are."""
+    return {folder_of(layer): artifact.read(out / folder_of(layer), "dictionary").hash for layer in layers}
+
+
+def _about(model: Model, layer: int, dictionary: Dictionary, rule: Hygiene) -> dict[str, Any]:
+    """What the manifest of one layer's transcoder says."""
+    reads, writes, config = Site("mlp_in", layer), Site("mlp_out", layer), dictionary.config
+    if (config.d_in, config.d_out) != (widths := (model.width(reads), model.width(writes))):
+        raise BadInput(
+            f"Layer {layer} of {model.name} reads {widths[0]} numbers and writes {widths[1]}; its transcoder has "
+            f"{config.d_in} and {config.d_out}. Give one that was made for this model."
+        )
+    return {
+        "site": str(reads), "writes": str(writes), "model": model.name, "hygiene": rule.to_dict(),
+        "architecture": type(dictionary).__name__, "dictionary": asdict(config),
+    }  # fmt: skip
+
+
+def _digest(dictionary: Dictionary) -> str:
+    h = hashlib.sha256()
+    for name, value in dictionary.state_dict().items():
+        h.update(name.encode() + value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
 
 
 class TranscoderSet:
@@ -45,12 +79,35 @@ class TranscoderSet:
                 )
         return cls(folder, manifest, device)
 
+    @classmethod
+    def write(
+        cls, out: Path | str, model: Model, transcoders: Mapping[int, Dictionary], *, rule: Hygiene = EVERYWHERE
+    ) -> "TranscoderSet":
+        """A set of transcoders that are there already, each by its layer: hand-set ones, or another tool's. Each reads
+        its layer's ``mlp_in`` and writes its ``mlp_out``, at the positions that ``rule`` keeps, all unless given.
+
+        Raises BadInput for a layer or a width that the model does not have, and for a folder that holds something else.
+        """
+        out, layers = Path(out), sorted(transcoders)
+        each = {layer: _about(model, layer, transcoders[layer], rule) for layer in layers}
+        inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
+        job = {"transcoders": list(each.values()), "weights": [_digest(transcoders[i]) for i in layers], **inputs}
+        with artifact.claim(out, KIND, job) as done:
+            for layer in layers if done is None else ():
+                folder = out / folder_of(layer)
+                with artifact.claim(folder, "dictionary", {"part of": artifact.digest(job), "layer": layer}) as there:
+                    if there is None:
+                        files = [dictionaries.save(transcoders[layer], folder)]
+                        made = Manifest(kind="dictionary", config=each[layer], seed=0, inputs=inputs)
+                        artifact.finish(folder, made, files)
+            if done is None:
+                config = {"model": model.name, "layers": layers}
+                named = {"model": inputs["model"], **hashes_of(out, layers)}
+                artifact.finish(out, Manifest(kind=KIND, config=config, seed=0, inputs=named), [])
+        return cls.open(out)
+
     def __repr__(self) -> str:
-        config = self.manifest.config
-        return (
-            f"TranscoderSet({str(self.folder)!r}, {len(self)} layers of {config['model']}, "
-            f"{config['n_features']:,} features each)"
-        )
+        return f"TranscoderSet({str(self.folder)!r}, {len(self)} layers of {self.manifest.config['model']})"
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -61,12 +118,20 @@ class TranscoderSet:
     def __contains__(self, layer: object) -> bool:
         return layer in self.layers
 
+    def about(self, layer: int) -> Manifest:
+        """What the manifest of one layer's transcoder says. Raises BadInput as to get it does."""
+        self._check(layer)
+        return artifact.read(self.folder / folder_of(layer), "dictionary")
+
     def __getitem__(self, layer: int) -> Dictionary:
         """One layer's transcoder. Raises BadInput for a layer that has none."""
+        self._check(layer)
+        if layer not in self._read:
+            self._read[layer] = dictionaries.load(self.folder / folder_of(layer), device=self.device)
+        return self._read[layer]
+
+    def _check(self, layer: int) -> None:
         if layer not in self.layers:
             raise BadInput(
                 f"There are transcoders of layers {', '.join(map(str, self.layers))}; {layer} is none of them."
             )
-        if layer not in self._read:
-            self._read[layer] = dictionaries.load(self.folder / folder_of(layer), device=self.device)
-        return self._read[layer]

@@ -14,11 +14,13 @@ import torch
 from physalis import artifact, dictionaries
 from physalis.activations import View
 from physalis.artifact import Manifest
-from physalis.circuits.transcoder_set import KIND, TranscoderSet, folder_of
+from physalis.circuits.transcoder_set import KIND, TranscoderSet, folder_of, hashes_of
 from physalis.errors import BadInput
 from physalis.models import Model
+from physalis.placement.origin import Origin
 from physalis.recording import stream
 from physalis.recording.options import Reading
+from physalis.recording.streaming import Stream
 from physalis.runtime.device import chosen
 from physalis.site import Site
 from physalis.training.options import Training, stored
@@ -73,20 +75,36 @@ def transcode(
     }  # fmt: skip
     with artifact.claim(out, KIND, job) as done:
         if done is None:
-            flow = stream(model, source, [r for r, _ in sites], reading, writes=[w for _, w in sites], window=WINDOW)
+            flow = _flow(model, source, sites, reading)
             folders = [out / folder_of(layer) for layer in chosen_layers]
             train([View(flow, *pair) for pair in sites], shapes, folders, training, device=device)
-            made = {
-                folder_of(layer): artifact.read(f, "dictionary").hash
-                for layer, f in zip(chosen_layers, folders, strict=True)
-            }
             config = {
                 "model": model.name, "layers": chosen_layers, "architecture": architecture,
                 "n_features": shapes[0].n_features, "k": k, "skip": skip, "reading": asdict(reading),
             }  # fmt: skip
-            inputs = {"model": model.fingerprint, "text": flow.inputs["activations"]} | made
+            inputs = {"model": model.fingerprint, "text": flow.job_hash, **hashes_of(out, chosen_layers)}
             artifact.finish(out, Manifest(kind=KIND, config=config, seed=training.seed, inputs=inputs), [])
     return TranscoderSet.open(out, device=device)
+
+
+def text_of(model: Model, transcoders: TranscoderSet, source: str) -> Stream:
+    """The text that a set was trained on, and that was held out of it, read again. Raises BadInput for another text, or
+    another model."""
+    origins = [Origin.of(transcoders.about(layer)) for layer in transcoders]
+    for origin in origins:
+        origin.check_model(model)
+    sites = [(origin.reads[0], origin.writes[0]) for origin in origins]
+    flow = _flow(model, source, sites, Reading(**transcoders.manifest.config["reading"]))
+    if flow.job_hash != transcoders.manifest.inputs["text"]:
+        raise BadInput(
+            f"{source} is not the text that the set was trained on: another source, or its files have changed. What "
+            "was held out of it is not known then. Name the source that `physalis transcode` was given."
+        )
+    return flow
+
+
+def _flow(model: Model, source: str, sites: Sequence[tuple[Site, Site]], reading: Reading) -> Stream:
+    return stream(model, source, [r for r, _ in sites], reading, writes=[w for _, w in sites], window=WINDOW)
 
 
 def _layers(model: Model, layers: Sequence[int] | None) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from physalis.activations import Stored
+from physalis.activations import Recorded, Stored
 
 ROWS = 200_000
 CHUNK = 4096
@@ -36,7 +36,7 @@ class LinearMap(NamedTuple):
     @classmethod
     def fit(
         cls,
-        source: Stored,
+        source: Recorded,
         ranks: Sequence[int],
         *,
         rows: int = ROWS,
@@ -63,7 +63,7 @@ class LinearMap(NamedTuple):
 
 
 def _moments(
-    source: Stored, mean_in: Tensor, mean_out: Tensor, rows: int, seed: int
+    source: Recorded, mean_in: Tensor, mean_out: Tensor, rows: int, seed: int
 ) -> tuple[Float64[Tensor, "d_in d_in"], Float64[Tensor, "d_in d_out"], int]:
     """Sums of products of centred inputs with each other and with outputs, on the CPU, and of how many rows."""
     d_in, d_out, n = len(mean_in), len(mean_out), 0

@@ -25,6 +25,7 @@ from physalis.activations import Stored
 from physalis.dictionaries import CrossLayer, Dictionary
 from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap
+from physalis.evaluation.losses import compared, nll, one_for_all
 from physalis.metrics import Splice, Sums
 from physalis.models import Model, Write
 from physalis.models.branching import Trunk
@@ -35,7 +36,6 @@ from physalis.site import Site
 TOLERANCE = 1e-5  # nats; more means that the splice itself changes the model
 OF_ANOTHER_PRODUCT = 0.02  # nats, in 16 bit: the last bit of a logit is worth up to .1 of them
 TOKENS_A_PASS = 1024
-NUMBERS = 1 << 25  # logits held at once: 128 MB of float32
 CHECKED = (2, 128)  # contexts and positions that the identity check reads
 MEAN = "mean"
 RESIDUAL = ("embed", "resid_pre", "resid_mid", "resid_post")
@@ -135,7 +135,7 @@ class Splicer:
             else:
                 writes = self._in_turn(each, keep) if in_turn else self._known(_rebuild(each)(x), keep)
             states.append(trunk.branch(writes))
-        clean, *spliced = _compared(trunk, states, tokens, use)
+        clean, *spliced = compared(trunk, states, tokens, use)
         none = torch.zeros_like(self.frame.mean_out)
         zeroed, averaged = (self._replaced(trunk, value, keep, tokens, use) for value in (none, self.frame.mean_out))
         found = {
@@ -155,7 +155,7 @@ class Splicer:
 
     def _known(self, y: Float[Tensor, "rows d_out"], keep: Bool[Tensor, "n context"]) -> dict[Site, Write]:
         """Writes of predictions that are there."""
-        return {place.site: _put(y[:, place.columns], keep) for place in self.writes}
+        return {place.site: put(y[:, place.columns], keep) for place in self.writes}
 
     def _in_turn(self, subject: Dictionary | LinearMap, keep: Bool[Tensor, "n context"]) -> dict[Site, Write]:
         """Writes of predictions from what is read before each of them, in the same pass."""
@@ -176,15 +176,15 @@ class Splicer:
 
             return read
 
-        def put(place: _Place) -> Write:
+        def predicted(place: _Place) -> Write:
             def write(value: Tensor) -> Tensor:
-                predicted = y if isinstance(subject, CrossLayer) else _rebuild(subject)(x)
-                return _put(predicted[:, place.columns], keep)(value)
+                found = y if isinstance(subject, CrossLayer) else _rebuild(subject)(x)
+                return put(found[:, place.columns], keep)(value)
 
             return write
 
         return {place.site: look(i, place) for i, place in enumerate(self.reads)} | {
-            place.site: put(place) for place in self.writes
+            place.site: predicted(place) for place in self.writes
         }
 
     def _in_order(self) -> bool:
@@ -205,9 +205,9 @@ class Splicer:
         that are alike in all contexts (BOS), one context says what the model predicts in all of them."""
         writes = self._known(value.expand(int(keep.sum()), -1), keep)
         if not self.alike or not self._same_left(trunk, keep):
-            return _compared(trunk, [trunk.branch(writes)], tokens, use)[0].nll
+            return compared(trunk, [trunk.branch(writes)], tokens, use)[0].nll
         writes = self._known(value.expand(int(keep[:1].sum()), -1), keep[:1])
-        return _one_for_all(trunk, trunk.branch(writes, contexts=1)[0], tokens)[use]
+        return one_for_all(trunk, trunk.branch(writes, contexts=1)[0], tokens)[use]
 
     def _same_left(self, trunk: Trunk, keep: Bool[Tensor, "n context"]) -> bool:
         """Whether all contexts leave out the same positions, with the same activations there."""
@@ -223,13 +223,13 @@ class Splicer:
         use = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
         end = Site("logits")
         logits = self.model.run(tokens, read=[end])[end][:, :-1].float()
-        own = _nll(logits.flatten(0, 1), tokens[:, 1:].to(logits.device).flatten()).cpu()
+        own = nll(logits.flatten(0, 1), tokens[:, 1:].to(logits.device).flatten()).cpu()
 
         def gap() -> float:
             try:
                 trunk = self._trunk(tokens)
                 same = trunk.branch(self._known(self._rows(trunk, self.writes, keep), keep))
-                both = _compared(trunk, [trunk.states, same], tokens, use)
+                both = compared(trunk, [trunk.states, same], tokens, use)
             except (RuntimeError, TypeError, AttributeError, IndexError, KeyError):
                 if not self.shared:
                     raise
@@ -271,7 +271,7 @@ def _rebuild(subject: Dictionary | LinearMap) -> Rebuild:
     return rebuild
 
 
-def _put(y: Float[Tensor, "rows d"], keep: Bool[Tensor, "n context"]) -> Write:
+def put(y: Float[Tensor, "rows d"], keep: Bool[Tensor, "n context"]) -> Write:
     """Puts rows at the kept positions, leaves the others alone."""
 
     def write(x: Float[Tensor, "n context d"]) -> Float[Tensor, "n context d"]:
@@ -279,66 +279,3 @@ def _put(y: Float[Tensor, "rows d"], keep: Bool[Tensor, "n context"]) -> Write:
         return x
 
     return write
-
-
-class _Compared(NamedTuple):
-    """Of one variant: nats, on the CPU."""
-
-    nll: Float[Tensor, " predictions"]
-    kl: Float[Tensor, " predictions"]
-    """KL(the first variant || this one)."""
-
-
-def _compared(
-    trunk: Trunk,
-    states: Sequence[Float[Tensor, "n context width"]],
-    tokens: Int[Tensor, "n context"],
-    use: Bool[Tensor, "n context_1"],
-) -> list[_Compared]:
-    """Losses and divergences of variants, from the logits of as many positions at a time as memory is meant for."""
-    there = use.to(trunk.tokens.device)
-    rows = [each[:, :-1][there] for each in states]
-    targets = tokens[:, 1:][use].to(trunk.tokens.device)
-    size = max(1, NUMBERS // trunk.model.vocab_size // len(rows))
-    pieces: list[list[_Compared]] = []
-    for i in range(0, len(targets), size):
-        here = targets[i : i + size]
-        first, *others = trunk.logits(torch.cat([each[i : i + size] for each in rows])).split(len(here))
-        a = first.float()
-        whole = a.logsumexp(-1, keepdim=True)
-        p = (a - whole).exp_()
-        own = _dot(p, a) - whole[:, 0]
-        found = [_Compared(_nll(a, here, whole).cpu(), torch.zeros(len(here)))]
-        for other in others:
-            b = other.float()
-            sum_b = b.logsumexp(-1, keepdim=True)
-            found.append(_Compared(_nll(b, here, sum_b).cpu(), (own - _dot(p, b) + sum_b[:, 0]).cpu()))
-        pieces.append(found)
-    return [
-        _Compared(*(torch.cat(part) for part in zip(*variant, strict=True))) for variant in zip(*pieces, strict=True)
-    ]
-
-
-def _one_for_all(
-    trunk: Trunk, states: Float[Tensor, "context width"], tokens: Int[Tensor, "n context"]
-) -> Float[Tensor, "n context_1"]:
-    """Losses on the next tokens of several contexts in which the model predicts the same."""
-    targets = tokens[:, 1:].to(trunk.tokens.device).T
-    size = max(1, NUMBERS // trunk.model.vocab_size)
-    found = []
-    for i in range(0, len(targets), size):
-        logits = trunk.logits(states[:-1][i : i + size]).float()
-        found.append(logits.logsumexp(-1, keepdim=True) - logits.gather(1, targets[i : i + size]))
-    return torch.cat(found).T.cpu()
-
-
-def _nll(
-    logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], whole: Float[Tensor, "n 1"] | None = None
-) -> Float[Tensor, " n"]:
-    whole = logits.logsumexp(-1, keepdim=True) if whole is None else whole
-    return (whole - logits.gather(1, targets[:, None]))[:, 0]
-
-
-def _dot(a: Float[Tensor, "n vocab"], b: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
-    """Row by row, without a product of their size in memory."""
-    return torch.bmm(a[:, None], b[:, :, None])[:, 0, 0]

@@ -8,6 +8,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,29 +39,37 @@ class Trunk:
         read: Iterable[Site] = (),
         shared: bool = True,
     ) -> None:
-        """One forward pass. ``changed`` are all sites that branches will write, or look at once others are written.
+        """One forward pass. ``changed`` are all sites that branches will write, or look at once others are written; for
+        each of them what comes before it is kept, so that a branch goes on from the first one it writes.
 
         Without ``shared`` each branch computes everything anew. Raises BadInput for a site the model does not have.
         """
         self.model, self.tokens = model, tokens.to(model.device)
-        first = min(changed, key=depth, default=None)
-        self.skipped = _blocks_before(first) if shared and first is not None else 0
-        kept: list[Any] = []
-        blocks = {model._blocks[self.skipped - 1], model._blocks[-1]}  # the last one's says what blocks return
-        handles = [
-            block.register_forward_hook(lambda _, __, out: kept.append(_part(out, None, None))) for block in blocks
-        ]
+        skips = {_blocks_before(site) for site in changed} if shared else set()
+        kept: dict[int, Any] = {}
+        ends = {*skips, len(model._blocks)} - {0}  # the last one's says what blocks return
+
+        def keep(n: int, _: nn.Module, __: tuple, out: Any) -> None:
+            kept[n] = _part(out, None, None)
+
+        handles = [model._blocks[n - 1].register_forward_hook(partial(keep, n)) for n in ends]
         try:
             self.states, self.got = self._states(self.tokens, read=read)
         finally:
             for handle in handles:
                 handle.remove()
-        self.before, self.last = kept[0], _part(kept[-1], 1, 1)
+        self.last = _part(kept[len(model._blocks)], 1, 1)
+        self.before = {n: kept[n] for n in skips if n}
+        """What the first n blocks make of the tokens, by n."""
 
     def branch(self, write: Mapping[Site, Write], *, contexts: int | None = None) -> Float[Tensor, "n context width"]:
         """What the unembedding reads with these sites written; of the first ``contexts`` only, if given."""
         n = len(self.tokens) if contexts is None else contexts
-        with _returning(self.model._blocks[: self.skipped], _part(self.before, n, None)):
+        first = min(write, key=depth, default=None)
+        skipped = 0 if first is None else max((n for n in self.before if n <= _blocks_before(first)), default=0)
+        if not skipped:
+            return self._states(self.tokens[:n], write=write)[0]
+        with _returning(self.model._blocks[:skipped], _part(self.before[skipped], n, None)):
             return self._states(self.tokens[:n], write=write)[0]
 
     @torch.no_grad()

@@ -36,7 +36,7 @@ from physalis.activations import (
 from physalis.artifact import digest
 from physalis.corpora import Trail
 from physalis.errors import BadInput
-from physalis.models import Model
+from physalis.models import Model, Packed
 from physalis.recording.contexts import check_text, in_memory, opened, read_text
 from physalis.recording.forward import collect, pilot
 from physalis.recording.options import Reading, ReadingOptions, check_sizes
@@ -51,8 +51,11 @@ class Stream(Recorded):
     def __init__(
         self, model: Model, reads: Sequence[Site], writes: Sequence[Site], ids: Int32[np.ndarray, "contexts context"],
         spans: list[Span], hygienes: dict[Site, Hygiene], reading: Reading, *, window: int, job: dict[str, Any],
+        held_out_text: Packed,
     ) -> None:  # fmt: skip
         """Use ``stream``."""
+        self.held_out_text = held_out_text
+        """The contexts that are held out of it: their tokens alone, which a model can be run on."""
         self.model, self.reads, self.writes = model, reads, writes
         self.tokens, self.hygienes = ids, hygienes
         self._spans, self._reading, self._window, self._job = spans, reading, window, job
@@ -65,7 +68,7 @@ class Stream(Recorded):
 
     @property
     def train(self) -> "Stream":
-        """Itself: held-out text is not streamed."""
+        """Itself: of held-out text no rows are streamed."""
         return self
 
     @property
@@ -85,7 +88,7 @@ class Stream(Recorded):
             mean, scale = moments(summed, None if offset is None else offset.numpy())
             part = Part(
                 site=site, model=self.model.name, model_hash=self.model.fingerprint,
-                tokenizer_hash=self.model.tokenizer_fingerprint, activations_hash=digest(self._job),
+                tokenizer_hash=self.model.tokenizer_fingerprint, activations_hash=self.job_hash,
                 hygiene=self.hygienes[site], mean=torch.from_numpy(mean), scale=scale,
             )  # fmt: skip
             found.append(part)
@@ -95,7 +98,12 @@ class Stream(Recorded):
     @property
     def inputs(self) -> dict[str, str]:
         """Hashes of what a dictionary trained on this is made from: model, tokenizer, and the stream's options."""
-        return {**inputs_of(*self.parts), "activations": digest(self._job)}
+        return {**inputs_of(*self.parts), "activations": self.job_hash}
+
+    @property
+    def job_hash(self) -> str:
+        """sha256 of the text, the sites and the options: the same rows come where it is the same."""
+        return digest(self._job)
 
     @property
     def n_tokens(self) -> int:
@@ -181,7 +189,8 @@ def stream(
     check_text(model, reading)
     named, texts = model.corpus.named(source), opened(model.corpus, source, reading.field, Trail())
     text = read_text(model, texts, reading)
-    ids = in_memory(text).ids
+    every = in_memory(text)
+    ids = every.ids
     spans = lay_out(len(ids), held_out=text.n_held_out, contexts_per_shard=reading.contexts_per_shard)
     hygienes = pilot(model, sites, ids, bos=reading.bos)
     train = [span for span in spans if not span.held_out]
@@ -190,4 +199,5 @@ def stream(
         "model": model.fingerprint, "text": named, "reads": [str(site) for site in reads],
         "writes": [str(site) for site in writes], "window": window, **asdict(reading),
     }  # fmt: skip
-    return Stream(model, reads, writes, ids, train, hygienes, reading, window=window, job=job)
+    held = Packed(ids=ids[text.n_train :], documents=every.documents[text.n_train :])
+    return Stream(model, reads, writes, ids, train, hygienes, reading, window=window, job=job, held_out_text=held)

@@ -1,0 +1,101 @@
+"""masks: Masks, a model whose MLPs are the features of one prompt, some of them turned down.
+
+Attention and norms are the model's own and live. Each layer writes what the prompt's features write, whose codes follow
+what they read now, and the error as the prompt had it. A mask multiplies the codes of features outside a graph: 0 and a
+feature is silent, 1 and it is as it would be.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from physalis.circuits.graph import Graph
+from physalis.circuits.local import LocalReplacementModel, Place
+from physalis.models import Write
+from physalis.site import Site
+
+STEP = 0.5
+"""How far the adversary moves every mask in a step."""
+LOGITS = Site("logits")
+
+
+class Masks:
+    """What the model makes of a prompt under masks of the features that a graph dropped."""
+
+    def __init__(self, local: LocalReplacementModel, graph: Graph, within: Int64[Tensor, " features"]) -> None:
+        """``within`` says which of its layer's features each of the graph's is."""
+        self.local, self.graph = local, graph
+        self.columns: dict[int, Tensor] = {}
+        """By layer: the mask's number that belongs to each feature, -1 for one that is kept."""
+        self.n = 0
+        """How many features have a mask: all that fire and are not kept."""
+        for layer, place in local.places.items():
+            column = torch.zeros(len(place.features.ids), dtype=torch.long)
+            own = (graph.layer == layer) & graph.kept[: graph.n_features]
+            column[within[own]] = -1
+            free = (column >= 0).nonzero()[:, 0]
+            column[free] = torch.arange(self.n, self.n + len(free))
+            self.columns[layer] = column.to(local.model.device)
+            self.n += len(free)
+
+    def probability(self, masks: Float[Tensor, "variants n"]) -> Float[Tensor, " variants"]:
+        """Of the graph's first token; of another direction, the logistic function of its value, taken with the sign
+        that it has on the prompt. Differentiable."""
+        ones = masks.new_ones(len(masks), 1)
+        return self._probability(torch.cat([masks, ones], 1))
+
+    def none(self) -> Float[Tensor, " 1"]:
+        """The same with every feature silent, those that are kept as well."""
+        return self._probability(torch.zeros(1, self.n + 1, device=self.local.model.device))
+
+    def worst(self, starts: Float[Tensor, "variants n"], steps: int) -> float:
+        """The least probability that gradient ascent on its loss finds, by signs, from each start; never more than
+        where masks are all 0 or all 1."""
+        masks = torch.cat([starts, torch.zeros_like(starts[:1]), torch.ones_like(starts[:1])])
+        found = []
+        for _ in range(steps if self.n else 0):
+            masks = masks.detach().requires_grad_()
+            p = self.probability(masks)
+            found.append(float(p.detach().min()))
+            (slope,) = torch.autograd.grad(p.clamp_min(1e-30).log().sum(), masks)
+            masks = (masks - STEP * slope.sign()).clamp(0, 1)
+        with torch.no_grad():
+            found.append(float(self.probability(masks).min()))
+        return min(found)
+
+    def _probability(self, masks: Float[Tensor, "variants n_1"]) -> Float[Tensor, " variants"]:
+        local, end = self.local, self.graph.ends[0]
+        tokens = local.tokens.expand(len(masks), -1)
+        ends = [LOGITS] if end.token is not None else [local.last, Site("final_norm_scale")]
+        got = local.model.run_with_gradients(tokens, read=ends, write=self._writes(masks), logits_at=slice(-1, None))
+        if end.token is not None:
+            return got[LOGITS][:, -1].float().softmax(-1)[:, end.token]
+        value = got[local.last][:, -1].float() @ self.graph.directions[0].to(masks.device)
+        sign = self.graph.value[self.graph.n_features].sign().item()
+        return (sign * value / got[ends[1]][:, -1, 0].float()).sigmoid()
+
+    def _writes(self, masks: Tensor) -> dict[Site, Write]:
+        live: dict[Site, Tensor] = {}
+
+        def look(site: Site) -> Write:
+            def seen(x: Tensor) -> Tensor:
+                live[site] = x
+                return x
+
+            return seen
+
+        def put(place: Place) -> Write:
+            def write(x: Tensor) -> Tensor:
+                f, at = place.features, live[place.reads]
+                pre = (at[:, f.positions].float() * f.reads).sum(-1) + f.intercepts
+                codes = pre.relu() * masks[:, self.columns[place.layer]]
+                wrote = torch.zeros_like(x, dtype=torch.float32).index_add(1, f.positions, codes[..., None] * f.writes)
+                return (wrote + place.error + self.local.beside(place, at)).to(x.dtype)
+
+            return write
+
+        writes: dict[Site, Write] = {}
+        for place in self.local.places.values():
+            writes[place.writes] = put(place)
+            writes.setdefault(place.reads, look(place.reads))
+        return writes

@@ -105,7 +105,7 @@ def test_fewer_features_are_those_that_matter_and_the_rest_is_stated(model, tran
 
 def test_influence_is_taken_anew_while_features_are_read(model, transcoders, graph, monkeypatch):
     """In small pieces the same graph comes, node by node, once every feature is in it."""
-    monkeypatch.setattr(tracing, "MOST_SWEPT", 7)
+    monkeypatch.setattr(tracing, "ANEW", 7)
     again = trace(model, transcoders, PROMPT, features=10_000)
     assert torch.equal(again.feature, graph.feature) and torch.allclose(again.edges, graph.edges, atol=1e-5)
 

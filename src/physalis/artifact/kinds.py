@@ -261,6 +261,7 @@ NAMES = {
     "saedashboard": "files for SAEDashboard", "site": "a published site", "lab": "a published lab", "world": "a world",
     "explanations": "rules of features", "words": "words about features", "scores": "scores of explanations",
     "suite": "an evaluation suite", "transcoders": "a set of transcoders",
+    "replacement": "a replacement model's losses", "graph": "a graph",
 }  # fmt: skip
 """What a sentence calls an artefact of each kind."""
 

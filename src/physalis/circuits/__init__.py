@@ -3,10 +3,12 @@
 ``transcode`` trains a transcoder for the MLP of every layer of a model in one pass; a ``TranscoderSet`` is the folder
 that it writes, and ``measure_replacement`` says what the model loses to it. ``trace`` gives the graph of a prompt:
 which features, errors and tokens made its logits, and each other; ``prune`` keeps what influence goes through, and
-``verify`` tries it on the model.
+``verify`` tries it on the model. ``head_loadings`` says which heads an edge goes through.
 """
 
 from physalis.circuits.graph import End, Graph, Scores
+from physalis.circuits.graph_verifying import Verdict, verify
+from physalis.circuits.heads import HeadLoadings, head_loadings
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.pruning import prune
 from physalis.circuits.replacement import Replaced, Replacement, measure_replacement
@@ -14,10 +16,9 @@ from physalis.circuits.targets import Difference, Direction, Target, Targets, To
 from physalis.circuits.tracing import trace
 from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.circuits.transcoding import transcode
-from physalis.circuits.verifying import Verdict, verify
 
 __all__ = [
-    "Difference", "Direction", "End", "Graph", "LocalReplacementModel", "Replaced", "Replacement", "Scores", "Target",
-    "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict", "measure_replacement", "prune", "trace", "transcode",
-    "verify",
+    "Difference", "Direction", "End", "Graph", "HeadLoadings", "LocalReplacementModel", "Replaced", "Replacement",
+    "Scores", "Target", "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict", "head_loadings",
+    "measure_replacement", "prune", "trace", "transcode", "verify",
 ]  # fmt: skip

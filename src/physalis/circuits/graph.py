@@ -6,9 +6,10 @@ writes times what that adds, through all that is held as the prompt had it, to w
 left out of the graph and the target's own bias add up to its value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -147,20 +148,21 @@ class Graph:
         """The same graph in which only some nodes and edges count. No node's place changes."""
         return replace(self, kept=self.kept & kept, edges=self.edges * edges)
 
-    def save(self, out: Path | str, *, inputs: dict[str, str] | None = None) -> None:
-        """Write it to a folder. Raises BadInput for one that holds something else."""
+    def save(self, out: Path | str, *, inputs: Mapping[str, str] = {}, facts: Mapping[str, Any] = {}) -> None:
+        """Write it to a folder, with the hashes of what it was made from and what was found out about it. Raises
+        BadInput for one that holds something else."""
         tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self) if _is_tensor(self, f.name)}
         config = {
             "model": self.model, "prompt": self.prompt, "token_strings": list(self.token_strings),
             "layers": list(self.layers), "ends": [end._asdict() for end in self.ends], "n_active": self.n_active,
         }  # fmt: skip
-        out = Path(out)
-        job = {"graph of": config, "inputs": inputs or {}, "value": self.value.double().sum().item()}
+        out, inputs = Path(out), dict(inputs)
+        told = {**facts, "scores": self.scores()._asdict(), "unaccounted": self.unaccounted}
+        job = {"graph of": config, "inputs": inputs, "facts": told}
         with artifact.claim(out, KIND, job) as done:
             if done is None:
                 artifact.write_atomic(out / TENSORS, lambda path: save_file(tensors, path))
-                facts = {"scores": self.scores()._asdict(), "unaccounted": self.unaccounted}
-                made = Manifest(kind=KIND, config=config, seed=0, inputs=inputs or {}, facts=facts)
+                made = Manifest(kind=KIND, config=config, seed=0, inputs=inputs, facts=told)
                 artifact.finish(out, made, [TENSORS])
 
     @classmethod

@@ -5,7 +5,7 @@ that they leave (Ameisen et al. 2025, "Circuit Tracing": the local replacement m
 computes, and what features read is linear in what features, errors and tokens write.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from physalis.placement.origin import Origin
 from physalis.site import Site
 from physalis.types import Codes
 
-EMBED = Site("embed")
+EMBED, LOGITS, SCALE = Site("embed"), Site("logits"), Site("final_norm_scale")
 APART = 1e-3
 """Share of a code by which it may miss what its direction and a constant give: more is not linear."""
 STRETCH = 1 + 2**-7
@@ -66,14 +66,13 @@ class LocalReplacementModel:
         embedded: Float[Tensor, "context d_model"],
         places: Sequence[Place],
         logits: Float[Tensor, " vocab"],
-        scale: Float[Tensor, " context"],
     ) -> None:
         self.model, self.tokens, self.frozen, self.embedded = model, tokens, frozen, embedded
         self.places: dict[int, Place] = {place.layer: place for place in places}
         self.logits = logits
         """Of the token after the prompt, as the model gives them."""
-        self.scale = scale
-        """What the last norm divides by."""
+        self.scale = self.divided_by(frozen.values)[0]
+        """What the last norm divides by, position by position; 1 where there is no norm."""
         self.last = Site("resid_post", model.n_layers - 1)
 
     def __repr__(self) -> str:
@@ -108,12 +107,27 @@ class LocalReplacementModel:
                     f"L{layer}.mlp_out that is written. Train it with `physalis transcode`."
                 )
         sites = {site for origin in origins.values() for site in (*origin.reads, *origin.writes)}
-        ends = [EMBED, Site("final_norm_scale"), Site("logits")]
         frozen = model.freeze(tokens)
-        got = model.run(tokens, read=[*sites, *ends])
+        if blind := [i for i in range(model.n_layers) if Site("attn_pattern", i) not in frozen.values]:
+            raise BadInput(
+                f"Where the heads of layer {blind[0]} of {model.name} look cannot be read, so it cannot be held: what "
+                "follows would not add up. Give a model whose attention physalis can see: `physalis model` lists sites."
+            )
+        got = model.run(tokens, read=[*sites, EMBED, LOGITS])
         places = [_place(layer, origin, transcoders[layer], got) for layer, origin in origins.items()]
-        scale = got[ends[1]][0, :, 0].float()
-        return cls(model, tokens, frozen, got[EMBED][0].float(), places, got[ends[2]][0, -1].float(), scale)
+        return cls(model, tokens, frozen, got[EMBED][0].float(), places, got[LOGITS][0, -1].float())
+
+    @property
+    def ends(self) -> list[Site]:
+        """What has to be read for the graph's ends: the stream behind the last block, and what the last norm divides
+        by, where there is one."""
+        return [self.last, *(site for site in (SCALE,) if site in self.frozen.values)]
+
+    def divided_by(self, got: Mapping[Site, Tensor]) -> Float[Tensor, "contexts context"]:
+        """What the last norm divides by in a pass that read ``ends``."""
+        if SCALE not in self.frozen.values:
+            return torch.ones(1, self.tokens.shape[1], device=self.model.device)
+        return got[SCALE][..., 0].float()
 
     @property
     def n_features(self) -> int:
@@ -127,10 +141,13 @@ class LocalReplacementModel:
         return y.index_add_(0, f.positions, f.codes[:, None] * f.writes)
 
     def run(
-        self, sources: dict[Site, Float[Tensor, "_ context d"]], read: Iterable[Site]
+        self,
+        sources: Mapping[Site, Float[Tensor, "_ context d"]],
+        read: Iterable[Site],
+        write: Mapping[Site, Write] = {},
     ) -> dict[Site, Float[Tensor, "contexts context _"]]:
         """The linear pass: what is read at some sites where ``sources`` stand at the embedding and at what features and
-        errors write. Transcoders' biases and skip paths are part of the pass. Differentiable."""
+        errors write, and others may be written. Transcoders' biases and skip paths are in it. Differentiable."""
         live: dict[Site, Tensor] = {}
 
         def look(site: Site) -> Write:
@@ -143,7 +160,7 @@ class LocalReplacementModel:
         def put(place: Place) -> Write:
             return lambda x: sources[place.writes].expand(x.shape) + self.beside(place, live[place.reads])
 
-        writes: dict[Site, Write] = {EMBED: lambda x: sources[EMBED].expand(x.shape)}
+        writes: dict[Site, Write] = {**write, EMBED: lambda x: sources[EMBED].expand(x.shape)}
         for place in self.places.values():
             writes[place.writes] = put(place)
             writes.setdefault(place.reads, look(place.reads))

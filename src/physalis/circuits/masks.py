@@ -10,13 +10,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from physalis.circuits.graph import Graph
-from physalis.circuits.local import LocalReplacementModel, Place
+from physalis.circuits.local import LOGITS, LocalReplacementModel, Place
 from physalis.models import Write
 from physalis.site import Site
 
 STEP = 0.5
 """How far the adversary moves every mask in a step."""
-LOGITS = Site("logits")
 
 
 class Masks:
@@ -66,13 +65,13 @@ class Masks:
     def _probability(self, masks: Float[Tensor, "variants n_1"]) -> Float[Tensor, " variants"]:
         local, end = self.local, self.graph.ends[0]
         tokens = local.tokens.expand(len(masks), -1)
-        ends = [LOGITS] if end.token is not None else [local.last, Site("final_norm_scale")]
+        ends = [LOGITS] if end.token is not None else local.ends
         got = local.model.run_with_gradients(tokens, read=ends, write=self._writes(masks), logits_at=slice(-1, None))
         if end.token is not None:
             return got[LOGITS][:, -1].float().softmax(-1)[:, end.token]
         value = got[local.last][:, -1].float() @ self.graph.directions[0].to(masks.device)
         sign = self.graph.value[self.graph.n_features].sign().item()
-        return (sign * value / got[ends[1]][:, -1, 0].float()).sigmoid()
+        return (sign * value / local.divided_by(got)[:, -1]).sigmoid()
 
     def _writes(self, masks: Tensor) -> dict[Site, Write]:
         live: dict[Site, Tensor] = {}

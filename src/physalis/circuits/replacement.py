@@ -7,14 +7,16 @@ linear map of as low a rank as features fire, a dictionary of random directions 
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from physalis import metrics
+from physalis import artifact, metrics
 from physalis.activations import View
+from physalis.artifact import Manifest
 from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.circuits.transcoding import text_of
 from physalis.dictionaries import Dictionary, TopK, TopKConfig
@@ -29,10 +31,11 @@ from physalis.placement.origin import Origin
 from physalis.recording.streaming import Stream
 from physalis.runtime.progress import progress
 from physalis.site import Site
-from physalis.types import Codes
+from physalis.types import Batch, Codes
 
 ROWS = 8_192
 """Training rows that baselines are fitted to, and firings counted on."""
+KIND = "replacement"
 OWN, LINEAR, RANDOM, MEAN = "transcoders", "linear maps", "random directions", "means"
 
 Rebuild = Callable[[Float[Tensor, "rows d_in"]], Float[Tensor, "rows d_out"]]
@@ -71,14 +74,26 @@ class Replacement:
         """As plain data."""
         return asdict(self)
 
+    def save(self, out: Path | str, transcoders: TranscoderSet) -> None:
+        """Write it to a folder. Raises BadInput for one that holds something else."""
+        inputs = {"transcoders": transcoders.manifest.hash}
+        with artifact.claim(Path(out), KIND, {"replacement": self.record(), **inputs}) as done:
+            if done is None:
+                config = {"tokens": self.tokens, "model": transcoders.manifest.config["model"]}
+                made = Manifest(kind=KIND, config=config, seed=0, inputs=inputs, facts=self.record())
+                artifact.finish(Path(out), made, [])
+
 
 class _Layer:
     """One layer's transcoder, baselines and sums."""
 
-    def __init__(self, number: int, dictionary: Dictionary, view: View, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, number: int, dictionary: Dictionary, view: View, rows: Batch, device: torch.device, seed: int
+    ) -> None:
+        """``rows`` are training rows of all layers."""
         self.number, self.dictionary = number, dictionary
         self.reads, self.writes = view.reads[0], view.writes[0]
-        raw = next(view.batches(min(ROWS, view.n_tokens), seed=seed))
+        raw = view.of(rows)
         few = raw._replace(x=raw.x.to(device).float(), y=raw.y.to(device).float())
         frame = view.frame.to(device)
         self.mean = frame.mean_out
@@ -86,7 +101,7 @@ class _Layer:
         self.fired = codes.values.new_zeros(dictionary.config.n_features, dtype=torch.bool)
         self.count(codes)
         k = max(1, round(float((codes.values > 0).sum(1).float().mean())))
-        linear = LinearMap.fit(view, [k], rows=ROWS, seed=seed, device=device)[0]
+        linear = LinearMap.of_rows(few, frame, k)
         config = dictionary.config
         random = TopK(TopKConfig(d_in=config.d_in, d_out=config.d_out, n_features=config.n_features, k=k)).to(device)
         random.start_frozen(frame.apply(few), "dec", seed=seed)
@@ -133,12 +148,12 @@ def measure_replacement(
         raise BadInput(
             "Nothing of the text was held out of the set, so it cannot be judged. Train it with --held-out 0.1."
         )
-    layers = []
+    layers, rows = [], next(text.batches(min(ROWS, text.n_tokens), seed=seed))
     for layer in transcoders:
         origin = Origin.of(transcoders.about(layer))
         view = View(text, origin.reads, origin.writes)
         transcoders[layer].to(model.device)
-        layers.append(_Layer(layer, transcoders[layer], view, model.device, seed))
+        layers.append(_Layer(layer, transcoders[layer], view, rows, model.device, seed))
     order = torch.randperm(len(held.ids), generator=torch.Generator().manual_seed(seed)).numpy()
     chosen = order[: max(1, tokens // held.ids.shape[1])]
     own, together = Sums(), {name: Sums() for name in (OWN, LINEAR, RANDOM, MEAN)}

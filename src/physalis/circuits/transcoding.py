@@ -26,6 +26,8 @@ from physalis.site import Site
 from physalis.training.options import Training, stored
 from physalis.training.training import train
 
+READING = Reading()
+TRAINING = Training(epochs=1)
 HELD = 2 << 30
 """Bytes of activations that are held and shuffled at a time, about."""
 WINDOW = 4
@@ -42,8 +44,8 @@ def transcode(
     n_features: int | None = None,
     k: int = dictionaries.TopKConfig.k,
     skip: bool = False,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
-    training: Training = Training(epochs=1),  # noqa: B008 (frozen)
+    reading: Reading = READING,
+    training: Training = TRAINING,
     device: torch.device | str | None = None,
 ) -> TranscoderSet:
     """Train a transcoder of ``n_features`` (8 times the model's width unless given) for the MLP of each of ``layers``,

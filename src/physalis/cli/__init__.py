@@ -19,7 +19,7 @@ from physalis.cli import lab, machine
 from physalis.cli.arguments.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, READ, SHARE, Verb, verb
 from physalis.cli.arguments.sentences import explain
 from physalis.cli.arguments.usage import write_usages
-from physalis.cli.learning import atlases, exchanging, explaining, judging, recording, training
+from physalis.cli.learning import atlases, circuits, exchanging, explaining, judging, recording, training
 from physalis.cli.reading import comparing, searching, serving, steering, verifying
 from physalis.cli.sharing import comments, notes, publishing
 from physalis.cli.shown.jobs import differing
@@ -42,8 +42,8 @@ app = cyclopts.App(
 VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
     MAKE: (
         recording.record, training.train, atlases.evaluate, atlases.build_atlas, atlases.encode, explaining.explain,
-        judging.describe, training.sweep, training.finetune, recording.plan, recording.model, atlases.demo,
-        exchanging.convert,
+        judging.describe, training.sweep, training.finetune, circuits.transcode, circuits.trace, recording.plan,
+        recording.model, atlases.demo, exchanging.convert,
     ),
     READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
     COMPARE: (training.dead_features, judging.score, comparing.app, verifying.verify),

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from physalis.activations import Recorded, Stored
+from physalis.types import Batch, Frame
 
 ROWS = 200_000
 CHUNK = 4096
@@ -51,14 +52,27 @@ class LinearMap(NamedTuple):
         frame = source.frame
         mean_in, mean_out = frame.mean_in.to(device), frame.mean_out.to(device)
         read, both, n = _moments(source, mean_in, mean_out, rows, seed)
-        read, both = read / n, both / n
+        return cls._best(read / n, both / n, mean_in, mean_out, ranks)
+
+    @classmethod
+    def of_rows(cls, batch: Batch, frame: Frame, rank: int) -> "LinearMap":
+        """That of one rank, fitted to a few rows that are there already, raw and float32."""
+        x = (batch.x - frame.mean_in).cpu().double()
+        y = x if batch.y is batch.x else (batch.y - frame.mean_out).cpu().double()
+        moments = x.T @ x / len(x), x.T @ y / len(x)
+        return cls._best(*moments, frame.mean_in, frame.mean_out, [rank])[0]
+
+    @classmethod
+    def _best(
+        cls, read: Tensor, both: Tensor, mean_in: Tensor, mean_out: Tensor, ranks: Sequence[int]
+    ) -> "list[LinearMap]":
         ridge = RIDGE * read.diagonal().mean().clamp_min(1e-300)
         best = torch.linalg.solve(read + ridge * torch.eye(len(read), dtype=read.dtype), both)
         _, components = torch.linalg.eigh(best.T @ read @ best)
         maps = []
         for rank in ranks:
             kept = components[:, -min(rank, len(read)) :]
-            maps.append(cls(mean_in, mean_out, *(part.float().to(device) for part in (best @ kept, kept.T))))
+            maps.append(cls(mean_in, mean_out, *(part.float().to(mean_in.device) for part in (best @ kept, kept.T))))
         return maps
 
 

@@ -33,15 +33,15 @@ def defaults_of(function: str) -> dict[str, str]:
     for name in names:
         node = next(n for n in node.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name)
     found: dict[str, str] = {}
-    for key, value in _defaults(node).items():
+    for key, given in _defaults(node).items():
+        value = constants.get(given.id, given) if isinstance(given, ast.Name) else given
         match value:
-            case ast.Call(func=ast.Name(id=record)) if record in homes:
-                found |= defaults_of(homes[record])
+            case ast.Call(func=ast.Name(id=record), keywords=changed) if record in homes:
+                own = {each.arg: _spelt(each.value) for each in changed if each.arg}
+                found |= defaults_of(homes[record]) | own
                 continue
             case ast.Attribute(value=ast.Name(id=record), attr=field) if record in homes:
                 said = defaults_of(homes[record]).get(field)
-            case ast.Name(id=constant):
-                said = _spelt(constants.get(constant, value))
             case _:
                 said = _spelt(value)
         if said:

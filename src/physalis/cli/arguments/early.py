@@ -69,6 +69,11 @@ def dictionary(folder: Path) -> Manifest:
     return artifact.read(folder, "dictionary")
 
 
+def transcoders(folder: Path) -> Manifest:
+    """The manifest of a folder that `transcode` wrote. Raises BadInput if it holds no set."""
+    return artifact.read(folder, "transcoders")
+
+
 def codes(folders: Iterable[Path] | None) -> None:
     """Raise BadInput for a folder that holds no codes."""
     for each in folders or ():

@@ -6,7 +6,7 @@ from any_model import FAMILIES, PROMPT, any_model, random_set
 
 from physalis.circuits import Difference, LocalReplacementModel, prune, trace, verify
 from physalis.circuits.masks import Masks
-from physalis.circuits.verifying import _Nodes
+from physalis.circuits.nodes import Nodes
 from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model
 from physalis.site import Site
@@ -45,7 +45,7 @@ def test_a_mask_is_a_share_of_a_code(tmp_path):
     transcoders = random_set(model, tmp_path / "set")
     graph = prune(trace(model, transcoders, PROMPT, features=200))
     local = LocalReplacementModel.of(model, transcoders, PROMPT)
-    masks = Masks(local, graph, _Nodes.of(graph, local).within)
+    masks = Masks(local, graph, Nodes.of(graph, local).within)
     live: dict[Site, torch.Tensor] = {}
 
     def silent(layer):

@@ -7,7 +7,7 @@ few steps of gradient ascent find (the adversary of VPD, 2026). What falls then 
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,6 +16,7 @@ from torch import Tensor
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.masks import Masks
+from physalis.circuits.nodes import Nodes
 from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model
@@ -26,7 +27,6 @@ BATCH = 32
 NOTICED = 0.02
 """Share of a feature's code that an effect on it has to have to be compared."""
 LEAST = 1e-10
-SCALE = Site("final_norm_scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def verify(
     if not graph.n_features:
         raise BadInput("The graph has no feature, so there is nothing to try. Trace with --features of at least 1.")
     local = LocalReplacementModel.of(model, transcoders, graph.tokens.tolist())
-    nodes = _Nodes.of(graph, local)
+    nodes = Nodes.of(graph, local)
     n = graph.n_features
     through = graph.influence()[: graph.n_features] * graph.kept[: graph.n_features]
     tried = through.topk(min(sources, int((through > 0).sum()))).indices
@@ -122,31 +122,8 @@ def verify(
     )  # fmt: skip
 
 
-class _Nodes(NamedTuple):
-    """A graph's features among those of the local model."""
-
-    layers: Int64[Tensor, " n"]
-    within: Int64[Tensor, " n"]
-
-    @classmethod
-    def of(cls, graph: Graph, local: LocalReplacementModel) -> "_Nodes":
-        found = torch.full_like(graph.feature, -1)
-        for layer, place in local.places.items():
-            f = place.features
-            index = {key: i for i, key in enumerate(zip(f.positions.tolist(), f.ids.tolist(), strict=True))}
-            for i in (graph.layer == layer).nonzero()[:, 0].tolist():
-                found[i] = index.get((int(graph.position[i]), int(graph.feature[i])), -1)
-        if bool((found < 0).any()):
-            i = int((found < 0).nonzero()[0])
-            raise BadInput(
-                f"{graph.node(i)} does not fire here: the graph was traced with other transcoders, or in another "
-                "dtype. Trace it again with these."
-            )
-        return cls(graph.layer, found)
-
-
 def _knocked_out(
-    graph: Graph, local: LocalReplacementModel, nodes: _Nodes, tried: Int64[Tensor, " n"]
+    graph: Graph, local: LocalReplacementModel, nodes: Nodes, tried: Int64[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n rows"], Float[Tensor, "n rows"]]:
     """How far every row of the graph moves where one feature is silenced: with all else held, and with nothing held."""
     held, free = [], []
@@ -154,16 +131,16 @@ def _knocked_out(
     stood = local.sources()
     codes = torch.cat([graph.value[: graph.n_features], torch.full((len(graph.ends),), torch.inf)])
     with torch.no_grad():
-        as_it_was, plain = local.run(stood, reads), local.model.run(local.tokens, read=[*reads, SCALE])
+        as_it_was, plain = local.run(stood, reads), local.model.run(local.tokens, read=[*reads, *local.ends])
         for part in tried.split(BATCH):
             changes = _silenced(graph, local, nodes, part)
             moved = local.run({site: value + changes.get(site, 0) for site, value in stood.items()}, reads)
             writes = {site: partial(_plus, change) for site, change in changes.items()}
-            live = local.model.run(local.tokens.expand(len(part), -1), read=[*reads, SCALE], write=writes)
+            live = local.model.run(local.tokens.expand(len(part), -1), read=[*reads, *local.ends], write=writes)
             scale = local.scale[-1]
             held.append(_rows(graph, local, nodes, moved, scale) - _rows(graph, local, nodes, as_it_was, scale))
-            change = _rows(graph, local, nodes, live, live[SCALE][:, -1].float())
-            change = change - _rows(graph, local, nodes, plain, plain[SCALE][:, -1].float())
+            change = _rows(graph, local, nodes, live, local.divided_by(live)[:, -1:])
+            change = change - _rows(graph, local, nodes, plain, local.divided_by(plain)[:, -1:])
             free.append(torch.maximum(change, -codes))  # no code falls below 0
     return torch.cat(held), torch.cat(free)
 
@@ -173,7 +150,7 @@ def _plus(change: Tensor, x: Tensor) -> Tensor:
 
 
 def _silenced(
-    graph: Graph, local: LocalReplacementModel, nodes: _Nodes, which: Int64[Tensor, " n"]
+    graph: Graph, local: LocalReplacementModel, nodes: Nodes, which: Int64[Tensor, " n"]
 ) -> dict[Site, Float[Tensor, "n context d"]]:
     """What is to be added where layers write, so that one feature in each context is silent."""
     changes: dict[Site, Tensor] = {}
@@ -187,7 +164,7 @@ def _silenced(
 
 
 def _rows(
-    graph: Graph, local: LocalReplacementModel, nodes: _Nodes, got: dict[Site, Tensor], scale: Tensor
+    graph: Graph, local: LocalReplacementModel, nodes: Nodes, got: dict[Site, Tensor], scale: Tensor
 ) -> Float[Tensor, "n rows"]:
     """What every row of the graph reads in a pass, less intercepts; the ends' ``scale`` may be each context's own."""
     n = len(got[local.last])

@@ -1,9 +1,11 @@
 """Models whose effects are known, two runs of one, and the induction circuit that was set by hand."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from test_families import CASES, opened
 from torch import Tensor, nn
 
 from physalis.lab.compiled import KNOWN, Words, known_transformer
@@ -26,6 +28,16 @@ class Pair:
     @property
     def last(self) -> Site:
         return Site("resid_post", self.model.n_layers - 1)
+
+
+CASE = {case.name: case for case in CASES}
+
+
+@cache
+def pair_of(name: str) -> Pair:
+    """A small model of a family, and two runs that have nothing in common."""
+    clean, corrupted = torch.randint(0, 256, (2, 2, 6), generator=torch.Generator().manual_seed(3))
+    return Pair(name, opened(CASE[name]).model, clean, corrupted)
 
 
 def wrapped(module: Tiny) -> Model:

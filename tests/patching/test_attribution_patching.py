@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from made_models import METRIC, linear_pair, saturating_pair
-from test_families import CASES, opened
+from made_models import CASE, METRIC, linear_pair, saturating_pair
+from test_families import opened
+from test_inner_sites import GATED
 
 from physalis.errors import BadInput
+from physalis.models import tiny_model
 from physalis.patching import (
     Along,
     Node,
@@ -60,39 +62,39 @@ def test_what_saturates_is_missed_by_one_gradient_alone():
     assert float(attribute_by_integrated_activations(*runs, nodes, steps=100).values) == pytest.approx(-1, abs=0.02)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
-def unbiased(request):
-    """A family whose every bias is 0."""
-    subject = opened(request.param)
+def unbiased(name):
+    """A family whose every bias is 0: (the model, tokens)."""
+    subject = opened(CASE[name])
     with torch.no_grad():
-        for name, parameter in subject.model.hf.named_parameters():
-            if name.endswith("bias"):
+        for parameter_name, parameter in subject.model.hf.named_parameters():
+            if parameter_name.endswith("bias"):
                 parameter.zero_()
-    return subject
+    return subject.model, subject.tokens
 
 
-def test_relevance_is_conserved_from_layer_to_layer(unbiased):
+@pytest.mark.parametrize("name", CASE)
+def test_relevance_is_conserved_from_layer_to_layer(name):
     """By RelP's rules each layer's stream times its gradient is the metric itself: no part is lost or counted twice."""
-    model = unbiased.model
+    model, tokens = unbiased(name)
     metric = Along(Site("resid_post", 2), torch.linspace(-1, 1, 32))
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(3))]
-    x, found = model.run(unbiased.tokens, read=sites), relevances(model, unbiased.tokens, metric, sites)
+    x, found = model.run(tokens, read=sites), relevances(model, tokens, metric, sites)
     value = x[sites[-1]][:, -1] @ metric.direction
     for site in sites:
         torch.testing.assert_close((x[site] * found[site]).sum((1, 2)), value, atol=2e-4, rtol=2e-4)
-    plain = gradients(model, unbiased.tokens, metric, sites)
+    plain = gradients(model, tokens, metric, sites)
     assert (
         (x[sites[0]] * plain[sites[0]]).sum((1, 2)) - value
     ).abs().max() > 1e-2  # which gradients as they are are not
 
 
-def test_relevance_of_a_gate_is_half_of_its_mlps(unbiased):
-    if unbiased.model.family.mlp_gate is None:
-        pytest.skip("has no gate")
+@pytest.mark.parametrize("name", GATED)
+def test_relevance_of_a_gate_is_half_of_its_mlps(name):
+    model, tokens = unbiased(name)
     metric = Along(Site("resid_post", 2), torch.linspace(-1, 1, 32))
     site, out = Site("mlp_gate", 2), Site("mlp_out", 2)
-    x = unbiased.model.run(unbiased.tokens, read=[site, out])
-    found = relevances(unbiased.model, unbiased.tokens, metric, [site, out])
+    x = model.run(tokens, read=[site, out])
+    found = relevances(model, tokens, metric, [site, out])
     gate, whole = ((x[each] * found[each]).sum((1, 2)) for each in (site, out))
     torch.testing.assert_close(2 * gate, whole, atol=1e-4, rtol=1e-4)
 
@@ -130,3 +132,12 @@ def test_a_model_that_hides_its_patterns_is_refused(monkeypatch):
     monkeypatch.setattr(pair.model, "sites", lambda: tuple(kept))
     with pytest.raises(BadInput, match="made shows no attention pattern at L"):
         attribute_by_relevance(pair.model, pair.clean, pair.corrupted, METRIC, [Node(Site("embed"))])
+
+
+def test_16_bits_do():
+    fine, coarse = tiny_model(), tiny_model()
+    coarse.hf.to(torch.bfloat16)
+    runs, nodes = torch.arange(24).view(2, 2, 6), graph_nodes(fine)
+    for estimate in (patch_activations, attribute_by_integrated_activations, attribute_by_relevance):
+        exact, rough = (estimate(model, *runs, METRIC, nodes).values for model in (fine, coarse))
+        assert rough.dtype == torch.float32 and (exact - rough).norm() < 0.1 * exact.norm()

@@ -6,8 +6,8 @@ from made_models import induction_pair
 
 from physalis.errors import BadInput
 from physalis.patching import (
-    Graph,
     Node,
+    NodeGraph,
     ablating_edges,
     ablating_nodes,
     attribute_by_integrated_gradients,
@@ -39,7 +39,7 @@ def test_the_two_heads_of_induction_are_found(induction):
 
 def test_so_are_they_by_edges(induction):
     pair, metric = induction
-    edges = Graph(pair.model, metric).edges()
+    edges = NodeGraph(pair.model, metric).edges()
     found = prune(ablating_edges(pair.model, pair.clean, pair.corrupted, metric), edges, threshold=0.05)
     among = {node for edge in found.kept for node in edge if node.site.name == "z"}
     assert among == {heads(pair.model, 0)[0], heads(pair.model, 1)[3]}

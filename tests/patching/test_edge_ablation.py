@@ -8,8 +8,8 @@ from physalis.errors import BadInput
 from physalis.models import tiny_model
 from physalis.patching import (
     Edge,
-    Graph,
     Node,
+    NodeGraph,
     ablating_edges,
     ablating_nodes,
     direct_effect,
@@ -23,7 +23,7 @@ from physalis.site import Site
 
 @pytest.fixture(scope="module")
 def cut(pair):
-    return ablating_edges(pair.model, pair.clean, pair.corrupted, METRIC), Graph(pair.model, METRIC).edges()
+    return ablating_edges(pair.model, pair.clean, pair.corrupted, METRIC), NodeGraph(pair.model, METRIC).edges()
 
 
 def test_all_and_none(pair, cut):

@@ -9,8 +9,8 @@ from physalis.models import tiny_model
 from physalis.patching import (
     Along,
     Edge,
-    Graph,
     Node,
+    NodeGraph,
     ablating_edges,
     attribute_by_gradient,
     attribute_by_integrated_gradients,
@@ -24,7 +24,7 @@ from physalis.site import Site
 
 
 def test_edges_are_from_what_is_written_before(pair):
-    graph = Graph(pair.model, METRIC)
+    graph = NodeGraph(pair.model, METRIC)
     layers, parallel = pair.model.n_layers, graph.parallel[0]
     assert parallel == (pair.name in ("gpt_neox", "phi"))
     reads = [1 + 5 * layer for layer in range(layers)]  # senders before a layer
@@ -80,7 +80,7 @@ def test_an_edge_that_saturates_is_missed_by_one_gradient_alone():
 
 def test_edges_that_end_nowhere_are_refused():
     with pytest.raises(BadInput, match="a metric of L0.resid_post. Measure at logits or L2.resid_post"):
-        Graph(tiny_model(), Along(Site("resid_post", 0), torch.ones(32)))
+        NodeGraph(tiny_model(), Along(Site("resid_post", 0), torch.ones(32)))
     tokens = torch.zeros(1, 4).long()
     for score in (attribute_edges, attribute_edges_by_integrated_gradients, attribute_edges_by_relevance):
         with pytest.raises(BadInput, match="Values of one are written at the same place"):

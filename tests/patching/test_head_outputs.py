@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_models import NORM_BEHIND
+from made_models import NORM_BEHIND, pair_of
 from torch import nn
 
 from physalis.errors import BadInput
@@ -38,9 +38,8 @@ def test_a_multiplier_counts():
     torch.testing.assert_close(HeadOutputs(halved, 0)(z), plain / 2)
 
 
-def test_what_a_norm_behind_adds_is_no_heads(pair):
-    if pair.name != "gemma3_text":
-        pytest.skip("one is enough")
+def test_what_a_norm_behind_adds_is_no_heads():
+    pair = pair_of("gemma3_text")
     block = pair.model.hf.get_submodule("model.layers.1")
     before, norm = block.post_attention_layernorm, nn.LayerNorm(32)
     nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(0))
@@ -55,9 +54,8 @@ def test_what_a_norm_behind_adds_is_no_heads(pair):
     torch.testing.assert_close(rest, norm.bias.expand_as(rest), atol=1e-4, rtol=0)
 
 
-def test_a_norm_that_is_none_is_refused(monkeypatch, pair):
-    if pair.name not in NORM_BEHIND:
-        pytest.skip("has none")
+@pytest.mark.parametrize("name", NORM_BEHIND)
+def test_a_norm_that_is_none_is_refused(monkeypatch, name):
     monkeypatch.setattr("physalis.patching.head_outputs.Norm.of", lambda *_: None)
     with pytest.raises(BadInput, match="attention's output at layer 1 is no norm"):
-        HeadOutputs(pair.model, 1)
+        HeadOutputs(pair_of(name).model, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_models import METRIC, NORM_BEHIND, linear_pair
+from made_models import CASE, METRIC, NORM_BEHIND, linear_pair, pair_of
 
 from physalis.errors import BadInput
 from physalis.patching import Node, direct_effect, gradients, graph_nodes, heads, patch_activations, patch_paths
@@ -38,9 +38,10 @@ def test_a_direct_effect_is_what_the_held_end_makes_of_it(pair):
     torch.testing.assert_close(found, ((there - here) * end).sum((1, 2)), atol=slack, rtol=1e-3)
 
 
-def test_a_head_adds_directly_what_its_projection_makes(pair):
-    if pair.name in NORM_BEHIND:
-        pytest.skip("a norm behind attention divides by what all heads make")
+@pytest.mark.parametrize("name", [name for name in CASE if name not in NORM_BEHIND])
+def test_a_head_adds_directly_what_its_projection_makes(name):
+    """But where a norm behind attention divides by what all heads make."""
+    pair = pair_of(name)
     freeze = pair.model.freeze(pair.clean)
     sender = heads(pair.model, 1)[2]
     found = direct_effect(pair.model, pair.clean, pair.corrupted, METRIC, sender, freeze=freeze)

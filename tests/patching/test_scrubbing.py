@@ -41,7 +41,7 @@ def words(texts):
 
 
 def test_labels_say_what_may_stand_for_each_other():
-    """ "self" is a class: of its occurrences none differs from another, whatever stands before."""
+    """Of the occurrences of "self" none differs from another, whatever stands before."""
     model, contexts = words(["a.self", "b.self", "c.self", "a.b", "b.c", "c.a"])
     direction = torch.zeros(model.d_model)
     direction[[known.name for known in KNOWN].index("self")] = 1.0

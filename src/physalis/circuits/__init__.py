@@ -3,7 +3,8 @@
 ``transcode`` trains a transcoder for the MLP of every layer of a model in one pass; a ``TranscoderSet`` is the folder
 that it writes, and ``measure_replacement`` says what the model loses to it. ``trace`` gives the graph of a prompt:
 which features, errors and tokens made its logits, and each other; ``prune`` keeps what influence goes through, and
-``verify`` tries it on the model. ``head_loadings`` says which heads an edge goes through.
+``verify`` tries it on the model. ``head_loadings`` says which heads an edge goes through, and
+``qk_attribution`` why a head looks where it looks.
 """
 
 from physalis.circuits.graph import End, Graph, Scores
@@ -11,6 +12,7 @@ from physalis.circuits.graph_verifying import Verdict, verify
 from physalis.circuits.heads import HeadLoadings, head_loadings
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.pruning import prune
+from physalis.circuits.qk import Pair, QKAttribution, qk_attribution
 from physalis.circuits.replacement import Replaced, Replacement, measure_replacement
 from physalis.circuits.targets import Difference, Direction, Target, Targets, Tokens, TopLogits
 from physalis.circuits.tracing import trace
@@ -18,7 +20,7 @@ from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.circuits.transcoding import transcode
 
 __all__ = [
-    "Difference", "Direction", "End", "Graph", "HeadLoadings", "LocalReplacementModel", "Replaced", "Replacement",
-    "Scores", "Target", "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict", "head_loadings",
-    "measure_replacement", "prune", "trace", "transcode", "verify",
+    "Difference", "Direction", "End", "Graph", "HeadLoadings", "LocalReplacementModel", "Pair", "QKAttribution",
+    "Replaced", "Replacement", "Scores", "Target", "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict",
+    "head_loadings", "measure_replacement", "prune", "qk_attribution", "trace", "transcode", "verify",
 ]  # fmt: skip

@@ -98,6 +98,8 @@ def verify(
     n = graph.n_features
     through = graph.influence()[: graph.n_features] * graph.kept[: graph.n_features]
     tried = through.topk(min(sources, int((through > 0).sum()))).indices
+    if not len(tried):
+        raise BadInput("Nothing of the graph's influence goes through a feature, so there is nothing to try.")
     held, free = _knocked_out(graph, local, nodes, tried)
     edges, effects = graph.edges[:, tried].T, torch.stack([_foretold(graph, int(i)) for i in tried])
     edge = edges != 0

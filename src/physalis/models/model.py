@@ -296,6 +296,16 @@ class Model:
             sites = [site for site in self._placed if site.name == "attn_pattern" or site.name.endswith("norm_scale")]
         return Frozen(self.run(tokens, read=sites))
 
+    def attention_scale(self, layer: int) -> float:
+        """What a head's query times key is multiplied with before the softmax: as its module says, or one by the root
+        of its width. Raises BadInput for a layer whose queries cannot be read."""
+        site = Site("q", layer)
+        self.check(site)
+        own = getattr(self._placed.at(site), "scaling", None)
+        heads = self.run(torch.zeros(1, 1, dtype=torch.long), read=[Site("attn_pattern", layer)])
+        width = self.width(site) // next(iter(heads.values())).shape[1]
+        return float(own) if isinstance(own, float | int) else width**-0.5
+
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         """What a residual direction adds to each logit on the direct path, up to the final norm's scale: the
         unembedding with the norm's gain (and centring, where it is a LayerNorm) folded in, float32.

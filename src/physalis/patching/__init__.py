@@ -20,7 +20,7 @@ from physalis.patching.edge_ablation import ablating_edges
 from physalis.patching.edges import (
     Edge,
     EdgeScores,
-    Graph,
+    NodeGraph,
     attribute_edges,
     attribute_edges_by_integrated_gradients,
     attribute_edges_by_relevance,
@@ -34,11 +34,12 @@ from physalis.patching.path_patching import direct_effect, patch_paths
 from physalis.patching.scrubbing import Scrubbed, all_different, scrub
 
 __all__ = [
-    "Algorithm", "Along", "Curve", "Edge", "EdgeScores", "Effects", "Graph", "Interchange", "LogProbability",
-    "LogitDifference", "Metric", "Node", "Pruned", "Scrubbed", "ablating_edges", "ablating_nodes", "all_different",
-    "attribute_by_gradient", "attribute_by_integrated_activations", "attribute_by_integrated_gradients",
-    "attribute_by_relevance", "attribute_edges", "attribute_edges_by_integrated_gradients",
-    "attribute_edges_by_relevance", "direct_effect", "each_position", "gradients", "graph_nodes", "heads",
-    "interchange_values", "measure", "measure_faithfulness", "measure_with_gradients", "patch_activations",
-    "patch_paths", "prune", "rank_by_magnitude", "rank_by_score", "relevances", "scrub",
+    "Algorithm", "Along", "Curve", "Edge", "EdgeScores", "Effects", "Interchange", "LogProbability",
+    "LogitDifference", "Metric", "Node", "NodeGraph", "Pruned", "Scrubbed", "ablating_edges", "ablating_nodes",
+    "all_different", "attribute_by_gradient", "attribute_by_integrated_activations",
+    "attribute_by_integrated_gradients", "attribute_by_relevance", "attribute_edges",
+    "attribute_edges_by_integrated_gradients", "attribute_edges_by_relevance", "direct_effect", "each_position",
+    "gradients", "graph_nodes", "heads", "interchange_values", "measure", "measure_faithfulness",
+    "measure_with_gradients", "patch_activations", "patch_paths", "prune", "rank_by_magnitude", "rank_by_score",
+    "relevances", "scrub",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from physalis.errors import BadInput
 from physalis.models import Model, Write
-from physalis.patching.edges import Edge, Graph
+from physalis.patching.edges import Edge, NodeGraph
 from physalis.patching.metric import Copies, Metric, check_alike, measure
 from physalis.patching.nodes import Node
 from physalis.site import Site
@@ -32,9 +32,9 @@ def ablating_edges(
     """A function of the edges that are kept: the metric of the clean run where along all others the corrupted run is
     read. The corrupted run is computed once, here.
 
-    Raises BadInput as ``Graph``, and for runs of different shapes; the function, for an edge that there is not."""
+    Raises BadInput as ``NodeGraph``, and for runs of different shapes; the function, for an edge that there is not."""
     check_alike(clean, corrupted)
-    graph = Graph(model, metric)
+    graph = NodeGraph(model, metric)
     before = graph.sent(corrupted)
     of = {node: i for i, node in enumerate(graph.senders)}, {node: i for i, node in enumerate(graph.receivers)}
 
@@ -43,7 +43,9 @@ def ablating_edges(
         for edge in kept:
             i, j = of[0].get(edge.sender), of[1].get(edge.receiver)
             if i is None or j is None or not graph.exists[i, j]:
-                raise BadInput(f"There is no edge {edge} in {model.name}. Choose among Graph(model, metric).edges().")
+                raise BadInput(
+                    f"There is no edge {edge} in {model.name}. Choose among NodeGraph(model, metric).edges()."
+                )
             chosen[i, j] = True
         return _Pass(graph, before, chosen.to(before.device)).measure(clean, metric)
 
@@ -53,7 +55,7 @@ def ablating_edges(
 class _Pass:
     """One pass of the clean run with some edges kept."""
 
-    def __init__(self, graph: Graph, before: Tensor, kept: Tensor) -> None:
+    def __init__(self, graph: NodeGraph, before: Tensor, kept: Tensor) -> None:
         self.graph, self.before, self.kept = graph, before, kept.float()
         self.copies = 1 + max(map(len, graph.heads))
         self.contexts = before.shape[1]

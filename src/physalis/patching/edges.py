@@ -56,7 +56,7 @@ class EdgeScores:
         return f"EdgeScores({int(self.exists.sum()):,} edges, {len(self.senders)} senders)"
 
     def edges(self) -> tuple[Edge, ...]:
-        """All there are, as in ``Graph.edges``."""
+        """All there are, as in ``NodeGraph.edges``."""
         return _listed(self.senders, self.receivers, self.exists)
 
     def scores(self) -> Float[Tensor, " edges"]:
@@ -68,7 +68,7 @@ def _listed(senders: Sequence[Node], receivers: Sequence[Node], exists: Tensor) 
     return tuple(Edge(senders[i], receivers[j]) for j, i in exists.T.nonzero().tolist())
 
 
-class Graph:
+class NodeGraph:
     """The senders and receivers of a model for a metric, and which edges there are."""
 
     def __init__(self, model: Model, metric: Metric) -> None:
@@ -120,7 +120,7 @@ class Graph:
 def attribute_edges(
     model: Model, clean: Int[Tensor, "contexts context"], corrupted: Int[Tensor, "_ _"], metric: Metric
 ) -> EdgeScores:
-    """EAP: gradients of the clean run. Raises BadInput as ``Graph``, and for runs of different shapes."""
+    """EAP: gradients of the clean run. Raises BadInput as ``NodeGraph``, and for runs of different shapes."""
     return _scored(model, clean, corrupted, metric, [None])
 
 
@@ -159,7 +159,7 @@ def _scored(
     freeze: Frozen = NOTHING,
 ) -> EdgeScores:
     check_alike(clean, corrupted)
-    graph = Graph(model, metric)
+    graph = NodeGraph(model, metric)
     sites = [Site(n, layer) for layer in range(model.n_layers) for n in ("z", "mlp_out")] + [graph.stream]
     inputs: list[Tensor] | None = None
     for point in points:
@@ -175,7 +175,7 @@ def _scored(
 
 
 def _taken_back(
-    graph: Graph, tokens: Tensor, at: dict[Site, Tensor], write: dict[Site, Write], freeze: Frozen
+    graph: NodeGraph, tokens: Tensor, at: dict[Site, Tensor], write: dict[Site, Write], freeze: Frozen
 ) -> Iterator[Tensor]:
     """From gradients at what nodes make to gradients at what they read of the stream, in the receivers' order."""
     layers = range(graph.model.n_layers)

@@ -77,8 +77,8 @@ def held(model: Model, tokens: Int[Tensor, "contexts context"]) -> Frozen:
     blind = [site for site in has if site.name == "z" and Site("attn_pattern", site.layer) not in has]
     if blind:
         raise BadInput(
-            f"{model.name} shows no attention pattern at L{blind[0].layer}, and RelP holds patterns constant. Load it "
-            "with attn_implementation='eager', or use attribute_by_gradient."
+            f"{model.name} shows no attention pattern at L{blind[0].layer}, and RelP holds patterns constant. Use "
+            "attribute_by_gradient or attribute_by_integrated_gradients, which need none."
         )
     return model.freeze(tokens)
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from physalis.corpora.characters import Piece, alone, piece
+from physalis.errors import BadInput
 
 PROBE = "In 1984, Zoë's  naïve test() cost $3.50:\n\n\tfor x in range(10):\n        print('日本 🌱')\r\n"
 """Text whose ids tell tokenizers apart that share a vocabulary: digits, runs of spaces, accents, emoji."""
@@ -126,5 +127,9 @@ def fingerprint(tokenizer: Tokenizer) -> str:
     h = hashlib.sha256()
     for token, i in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         h.update(f"{i}\t{token!r}\n".encode())
-    h.update(repr((tokenizer.bos_token_id, tokenizer.eos_token_id, encode(tokenizer, [PROBE]))).encode())
+    try:
+        probe = encode(tokenizer, [PROBE])
+    except BadInput:  # it reads some words alone, as a compiled program's does: then its vocabulary says what it is
+        probe = None
+    h.update(repr((tokenizer.bos_token_id, tokenizer.eos_token_id, probe)).encode())
     return h.hexdigest()

@@ -14,7 +14,8 @@ import physalis
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "physalis"
 _COMMANDS = (
-    "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/demo_process",
+    "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/circuits",
+    "learning/demo_process",
     "learning/exchanging", "learning/explaining", "learning/judging", "learning/recording", "learning/suites",
     "learning/training", "machine", "reading/comparing", "reading/searching", "reading/serving", "reading/steering",
     "reading/verifying", "sharing/comments", "sharing/notes", "sharing/publishing",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from physalis.activations import Activations, Pairs, View
     from physalis.atlas import Atlas
     from physalis.atlas.build.building import build_atlas
+    from physalis.circuits import Graph, TranscoderSet, trace, transcode
     from physalis.codes import StoredCodes, encode
     from physalis.dead_features import explain_dead_features
     from physalis.dictionaries import BatchTopKConfig, TopKConfig, load
@@ -47,6 +48,7 @@ _HOME = {
     "Explanations": "explanations", "encode": "codes", "evaluate": "evaluation", "explain": "explanations",
     "program_share": "explanations", "reach": "explanations",
     "explain_dead_features": "dead_features",
+    "Graph": "circuits", "TranscoderSet": "circuits", "trace": "circuits", "transcode": "circuits",
     "finetune": "training", "load": "dictionaries", "load_model": "models", "plan": "training", "record": "recording",
     "serve": "web.server.serving", "show": "web.notebooks.showing", "steer": "steering", "stream": "recording",
     "sweep": "sweeping", "table": "display.tables", "train": "training", "verify": "verifying",
@@ -55,11 +57,11 @@ _HOME = {
 """Public name to the module that defines it, imported on first use: ``import physalis`` does not import torch."""
 
 __all__ = [
-    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Pairs", "Scores", "Site",
-    "StoredCodes", "Suite", "TopKConfig", "View", "Words", "build_atlas", "convert", "describe", "dose_response",
-    "encode", "evaluate", "evaluate_suite", "explain", "explain_dead_features", "finetune", "load", "load_model",
-    "plan", "program_share", "reach", "record", "score", "serve", "show", "steer", "stream", "sweep", "table", "train",
-    "verify", "watch",
+    "Activations", "Atlas", "BadInput", "BatchTopKConfig", "Evaluation", "Explanations", "Graph", "Pairs", "Scores",
+    "Site", "StoredCodes", "Suite", "TopKConfig", "TranscoderSet", "View", "Words", "build_atlas", "convert",
+    "describe", "dose_response", "encode", "evaluate", "evaluate_suite", "explain", "explain_dead_features",
+    "finetune", "load", "load_model", "plan", "program_share", "reach", "record", "score", "serve", "show", "steer",
+    "stream", "sweep", "table", "trace", "train", "transcode", "verify", "watch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOME, renamed={"explain_deaths": "explain_dead_features"})

@@ -115,7 +115,7 @@ SMALLER = {"300_000": "3_000", "1404": "104", "340": "34"}
 FROM_NOTHING = {"README": (0,), "pairs": (0,)}
 """Blocks that begin with a model and no folder, and read its layer 9."""
 FROM_FOLDERS = {
-    "comments": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,), "notes": (0, 1, 2),
+    "comments": (0,), "dictionaries": (0,), "finetuning": (0,), "models": (0,), "notes": (0, 1, 2), "patching": (0,),
     "publishing": (0,), "steering": (0,), "verifying": (0,),
 }  # fmt: skip
 """Blocks that go on with what is there. All of these take seconds with a tiny model."""

@@ -1,13 +1,26 @@
 """verify(): edges are true, masks do what they say, and the adversary finds what was hidden from it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from any_model import FAMILIES, PROMPT, any_model, random_set
 
-from physalis.circuits import Difference, LocalReplacementModel, prune, trace, verify
+from physalis.circuits import Difference, LocalReplacementModel, TranscoderSet, prune, trace, verify
 from physalis.circuits.masks import Masks
 from physalis.circuits.nodes import Nodes
 from physalis.errors import BadInput
+from physalis.lab.rasp import (
+    dyck1,
+    elementwise,
+    hidden,
+    histogram,
+    indices,
+    oracle,
+    select,
+    selector_width,
+    two_hop,
+)
 from physalis.models.tiny import tiny_model
 from physalis.site import Site
 
@@ -98,3 +111,51 @@ def test_other_transcoders_are_refused(tmp_path):
     graph = prune(trace(model, random_set(model, tmp_path / "set"), PROMPT, features=60))
     with pytest.raises(BadInput, match="other transcoders"):
         verify(graph, model, random_set(model, tmp_path / "other", n=80, k=2), sources=4)
+
+
+def decoys():
+    """What a program's answer does not depend on, computed beside it."""
+    earlier = select(indices, indices, lambda key, query: key < query)
+    return (elementwise(lambda n: n % 2, selector_width(earlier, name="behind"), name="odd"),)
+
+
+def every_feature_of_the_circuit(graph, local, compiled):
+    """A graph whose nodes are those features that the answer depends on, by the program, and no edges."""
+    behind = {variable.name for variable in compiled.circuit.variables}
+    known = [
+        (layer, int(f.positions[i]), int(f.ids[i]), float(f.codes[i]))
+        for layer, f in ((layer, place.features) for layer, place in local.places.items())
+        for i in range(len(f.ids))
+        if compiled.neurons[layer][int(f.ids[i])].variable in behind
+    ]
+    layer, position, feature, value = (torch.tensor(part) for part in zip(*known, strict=True))
+    n, columns = len(known), len(known) + (len(graph.layers) + 1) * graph.n_tokens
+    none = torch.zeros(n + 1)
+    return replace(
+        graph, layer=layer, position=position, feature=feature, value=torch.cat([value, graph.value[-1:]]), bias=none,
+        left_out=none, left_out_size=none, edges=torch.zeros(n + 1, columns), ends=graph.ends[:1],
+        kept=torch.ones(columns, dtype=torch.bool), directions=graph.directions[:1],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [histogram, dyck1, two_hop], ids=lambda make: make.__name__)
+def test_the_true_circuit_survives_the_adversary(make, tmp_path):
+    """Nothing that was left out of it can undo the answer, hidden or not; a graph with held patterns leaves out what
+    decides where heads look, and of the histogram that is enough to undo it."""
+    task = make()
+    plain = task.compiled(beside=decoys())
+    for name, compiled in (("plain", plain), ("hidden", hidden(plain, seed=1))):
+        given = {layer: oracle(compiled, layer).dictionary() for layer in range(compiled.model.n_layers)}
+        transcoders = TranscoderSet.write(tmp_path / name, compiled.model, given)
+        ids = compiled.encode([task.inputs(3, seed=0)[0]])[0].tolist()
+        graph = trace(compiled.model, transcoders, ids)
+        assert graph.unaccounted < 1e-4 and graph.scores().replacement > 0.95 < graph.scores().completeness
+        local = LocalReplacementModel.of(compiled.model, transcoders, ids)
+        true = every_feature_of_the_circuit(graph, local, compiled)
+        masks = Masks(local, true, Nodes.of(true, local).within)
+        assert masks.n > 0
+        starts = torch.rand(8, masks.n, generator=torch.Generator().manual_seed(0))
+        assert masks.worst(starts, 4) > 0.99
+        if make is histogram:
+            traced = verify(prune(graph), compiled.model, transcoders)
+            assert traced.probability > 0.99 < traced.kept_only and traced.adversarial < 0.01 and not traced.survives

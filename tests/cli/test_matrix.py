@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from any_model import random_set
 from test_disks import mounted
 from test_hostile_models import CODE, edit
 from test_models import save_llama
@@ -35,7 +36,7 @@ NOT_YET: set[str] = set()
 
 OTHER = {
     "acts": "atlas", "sae": "acts", "tuned": "acts", "narrow": "acts", "eval": "sae", "atlas": "eval", "both": "sae",
-    "notes": "acts", "lab": "sae", "rules": "sae",
+    "notes": "acts", "lab": "sae", "rules": "sae", "transcoders": "sae",
 }  # fmt: skip
 """What is given instead of each: an artefact of another kind."""
 ADDING = {"notes export", "notes merge"}
@@ -57,6 +58,7 @@ def small(tiny, tiny_activations, tiny_dictionary, tiny_evaluation, tiny_atlas, 
     for name, source in there.items():
         shutil.copytree(source, folder / name)
     physalis.explain(folder / "sae", folder / "acts", tiny, folder / "rules", features=range(0, 64, 8))
+    random_set(tiny, folder / "transcoders")
     atlas = physalis.Atlas.open(folder / "atlas")
     notes = Notes.open(notes_beside(folder / "atlas"), atlas=atlas.manifest.hash)
     for feature in range(0, len(atlas), 2):
@@ -208,9 +210,12 @@ def test_a_disk_that_takes_nothing(physalis, here, tmp_path, monkeypatch, comman
     assert not (tmp_path / "out").exists()
 
 
-QUICK = {"50k": "320", "TMS-1": "COMP-1", "8x": "4x", "2k": "1k"}
+QUICK = {"50k": "320", "TMS-1": "COMP-1", "8x": "4x", "2k": "1k", "300k": "8k"}
 """For commands that are run to their end: as short as can be."""
-SHORTER = {"evaluate": ["--splice-tokens", "320"], "publish": ["--most", "3"], "build-atlas": ["--causes", "2"]}
+SHORTER = {
+    "evaluate": ["--splice-tokens", "320"], "publish": ["--most", "3"], "build-atlas": ["--causes", "2"],
+    "transcode": ["--batch-size", "512", "--features", "2x", "--judge", "320"],
+}  # fmt: skip
 BESIDE = ("comments invite", "notes import", "notes explanations", "notes quick-list")
 """Commands that write beside the artefact that they are given."""
 FILLING = [each for each in COMMANDS if outs(each) or str(each) in BESIDE]
@@ -322,7 +327,7 @@ def test_files_that_name_a_model_that_wants_its_own_code_run(physalis, small, st
     monkeypatch.chdir(there)
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
     changed = {}
-    for name in ("acts", "sae", "tuned", "narrow", "eval", "atlas", "both"):
+    for name in ("acts", "sae", "tuned", "narrow", "eval", "atlas", "both", "transcoders"):
         file = there / name / artifact.MANIFEST
         was = artifact.read(there / name, artifact.kind_of(there / name) or "").hash
         text = file.read_text().replace('"model": "tiny"', f'"model": "{stranger}"')

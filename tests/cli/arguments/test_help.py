@@ -38,8 +38,9 @@ ROOM = 76
 NOT_OF_THE_FUNCTION = {
     "activations", "all", "article", "atlas", "author", "beside", "by", "device", "dictionary", "dry_run", "dtype",
     "edit", "endpoint", "feature", "features", "field", "from_", "here_file", "host", "json", "judge", "k", "key_from",
-    "message", "model", "origin", "out", "port", "reach", "reader", "reads", "serve", "settings", "share", "side",
-    "site", "site_out", "skip", "strength", "task", "text", "there_file", "tokens", "writes",
+    "layer", "message", "model", "origin", "out", "port", "rather_than",
+    "reach", "reader", "reads", "serve", "settings", "share", "side",
+    "site", "site_out", "skip", "strength", "task", "text", "there_file", "token", "tokens", "writes",
 }  # fmt: skip
 """Options that are not a parameter of the public function by their own name, or that decide nothing by default."""
 

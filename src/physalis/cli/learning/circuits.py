@@ -25,7 +25,7 @@ from physalis.cli.arguments.options import (
     Skip,
     given,
 )
-from physalis.cli.shown.hints import beside, say_next
+from physalis.cli.shown.hints import beside, named_after, say_next
 from physalis.errors import BadInput
 
 
@@ -66,7 +66,8 @@ def transcode(
     """Train a transcoder for the MLP of every layer, in one pass over a text.
 
     None of the activations go to the disk. Then each layer's MLP is replaced by its transcoder, alone and all together,
-    on text that was held out: what the model loses is the price of reading it by features.
+    on text that was held out: what the model loses is the price of reading it by features. That is kept in
+    OUT-replacement.
     """
     early.text(text, reading.field)
     early.dictionary_shape(dictionary, features, k)
@@ -91,7 +92,7 @@ def transcode(
     found = None
     if judge != 0 and read.held_out:
         found = measure_replacement(loaded, made, text, **given(tokens=judge))
-        found.save(beside(out, "replacement"), made)
+        found.save(named_after(out, "replacement"), made)
     circuits.show_set(made, found, json=json)
     if not json:
         say_next("trace", out, "The capital of France is", "--out", beside(out, "graph"))
@@ -127,21 +128,24 @@ def trace(
 
     Edges are exact for the model as the prompt had it, with attention patterns and norms held. What is kept of the
     graph is tried on the model before it is shown: single features silenced, and what was left out turned down by an
-    adversary.
+    adversary. The model computes in float32 unless --dtype says something else: in 16 bit nothing adds up so well.
     """
     early.transcoders(transcoders)
     early.out(out, "graph")
     if rather_than is not None and len(token or ()) != 1:
         raise BadInput(f"--rather-than takes one --token that it is held against; received {len(token or ())}.")
+    from dataclasses import replace
+
     from physalis.circuits import TranscoderSet, prune, verify
     from physalis.circuits import trace as trace_
     from physalis.cli.shown import circuits
 
     opened = TranscoderSet.open(transcoders)
+    exact = loading if loading.dtype else replace(loading, dtype="float32")
     if model is not None:
-        loaded = loading.load(model)
+        loaded = exact.load(model)
     else:
-        loaded = loading.load_found(opened.manifest.config["model"], "The set of transcoders")
+        loaded = exact.load_found(opened.manifest.config["model"], "The set of transcoders")
     ends = circuits.targets(loaded, token or (), rather_than)
     graph = trace_(loaded, opened, prompt, **given(targets=ends, features=features))
     kept = prune(graph, **given(nodes=nodes, edges=edges))

@@ -24,6 +24,9 @@ from physalis.models import Model
 LISTED = 10
 """Nodes that are shown of a graph."""
 
+LOOSE = 1e-3
+"""Share of what enters a node that may be unaccounted for before that is said."""
+
 
 def targets(model: Model, tokens: Sequence[str], rather_than: str | None) -> Targets | None:
     """What was asked to be traced; None where nothing was. Raises BadInput for a text that is not one token."""
@@ -110,6 +113,8 @@ def show_graph(graph: Graph, kept: Graph, verdict: Verdict, *, json: bool) -> No
         f"{graph.n_features:,} of {graph.n_active:,} features; after pruning {scores['kept']['replacement']:.2f} and "
         f"{scores['kept']['completeness']:.2f} with {v.kept:,}."
     )
+    if graph.unaccounted > LOOSE:
+        console.print(f"Nodes are up to {graph.unaccounted:.1%} off what enters them: float32 adds up better.")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("influence", justify="right")
     table.add_column("node")

@@ -17,7 +17,7 @@ def named(option: str, given: Sequence[str | Path] | None) -> list[str | Path]:
     return [word for each in given or () for word in (option, each)]
 
 
-CALLED = {"activations": "acts", "dictionary": "sae", "evaluation": "eval", "atlas": "atlas"}
+CALLED = {"activations": "acts", "dictionary": "sae", "evaluation": "eval", "atlas": "atlas", "graph": "graph"}
 """How README and the docs call the folder of each kind."""
 
 

@@ -37,6 +37,7 @@ def test_there_is_one_for_each_layer(made):
         config = artifact.read(made.folder / folder_of(layer), "dictionary").config
         assert (config["site"], config["writes"]) == (f"L{layer}.mlp_in", f"L{layer}.mlp_out")
         assert made[layer] is made[layer] and made[layer].config.n_features == 64
+    assert made.on(torch.device("cpu")) is made
     with pytest.raises(BadInput, match="layers 0, 1, 2; 7 is none"):
         made[7]
 

@@ -96,7 +96,7 @@ class LocalReplacementModel:
                 f"The set has no transcoder of layer {missing[0]} of {model.name}, and a graph goes through all "
                 f"{model.n_layers}. Train the whole set: `physalis transcode` without --layers."
             )
-        tokens = torch.tensor([list(ids)], device=model.device)
+        tokens, transcoders = torch.tensor([list(ids)], device=model.device), transcoders.on(model.device)
         origins = {layer: Origin.of(transcoders.about(layer)) for layer in transcoders}
         for layer, origin in origins.items():
             origin.check_model(model)

@@ -5,6 +5,8 @@ what they read now, and the error as the prompt had it. A mask multiplies the co
 feature is silent, 1 and it is as it would be.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -18,16 +20,47 @@ STEP = 0.5
 """How far the adversary moves every mask in a step."""
 
 
+class _Laid(NamedTuple):
+    """A layer's features, position by position, with as many places for each as the position with most has."""
+
+    reads: Float[Tensor, "context most d_in"]
+    intercepts: Float[Tensor, "context most"]
+    writes: Float[Tensor, "context most d_out"]
+    columns: Int64[Tensor, "context most"]
+    """Which mask multiplies each; -1 for those that are kept, and for places without a feature."""
+
+    def wrote(
+        self, x: Float[Tensor, "variants context d_in"], masks: Float[Tensor, "variants _"]
+    ) -> Float[Tensor, "variants context d_out"]:
+        """What they write where they read ``x``."""
+        codes = (torch.einsum("btd,tkd->btk", x, self.reads) + self.intercepts).relu() * masks[:, self.columns]
+        return torch.einsum("btk,tkd->btd", codes, self.writes)
+
+
+def _laid(place: Place, column: Int64[Tensor, " n"]) -> _Laid:
+    f, n_tokens = place.features, len(place.error)
+    counts = f.positions.bincount(minlength=n_tokens)
+    slot = torch.arange(len(f.positions), device=f.positions.device) - (counts.cumsum(0) - counts)[f.positions]
+    at, most = (f.positions, slot), max(1, int(counts.max()))
+
+    def spread(values: Tensor, empty: float) -> Tensor:
+        out = values.new_full((n_tokens, most, *values.shape[1:]), empty)
+        out[at] = values
+        return out
+
+    return _Laid(spread(f.reads, 0), spread(f.intercepts, 0), spread(f.writes, 0), spread(column, -1))
+
+
 class Masks:
     """What the model makes of a prompt under masks of the features that a graph dropped."""
 
     def __init__(self, local: LocalReplacementModel, graph: Graph, within: Int64[Tensor, " features"]) -> None:
         """``within`` says which of its layer's features each of the graph's is."""
         self.local, self.graph = local, graph
-        self.columns: dict[int, Tensor] = {}
-        """By layer: the mask's number that belongs to each feature, -1 for one that is kept."""
         self.n = 0
         """How many features have a mask: all that fire and are not kept."""
+        self.columns: dict[int, Tensor] = {}
+        """By layer: the mask's number that belongs to each feature, -1 for one that is kept."""
         for layer, place in local.places.items():
             column = torch.zeros(len(place.features.ids), dtype=torch.long)
             own = (graph.layer == layer) & graph.kept[: graph.n_features]
@@ -36,6 +69,7 @@ class Masks:
             column[free] = torch.arange(self.n, self.n + len(free))
             self.columns[layer] = column.to(local.model.device)
             self.n += len(free)
+        self._laid = {layer: _laid(local.places[layer], column) for layer, column in self.columns.items()}
 
     def probability(self, masks: Float[Tensor, "variants n"]) -> Float[Tensor, " variants"]:
         """Of the graph's first token; of another direction, the logistic function of its value, taken with the sign
@@ -85,10 +119,8 @@ class Masks:
 
         def put(place: Place) -> Write:
             def write(x: Tensor) -> Tensor:
-                f, at = place.features, live[place.reads]
-                pre = (at[:, f.positions].float() * f.reads).sum(-1) + f.intercepts
-                codes = pre.relu() * masks[:, self.columns[place.layer]]
-                wrote = torch.zeros_like(x, dtype=torch.float32).index_add(1, f.positions, codes[..., None] * f.writes)
+                at = live[place.reads]
+                wrote = self._laid[place.layer].wrote(at.float(), masks)
                 return (wrote + place.error + self.local.beside(place, at)).to(x.dtype)
 
             return write

@@ -134,7 +134,7 @@ class _Layer:
 
 @torch.no_grad()
 def measure_replacement(
-    model: Model, transcoders: TranscoderSet, source: str, *, tokens: int = 4_096, seed: int = 0
+    model: Model, transcoders: TranscoderSet, source: str, *, tokens: int = 2_048, seed: int = 0
 ) -> Replacement:
     """What ``model`` loses to ``transcoders`` on ``tokens`` tokens that were held out of ``source``, the text that the
     set was trained on.
@@ -152,8 +152,7 @@ def measure_replacement(
     for layer in transcoders:
         origin = Origin.of(transcoders.about(layer))
         view = View(text, origin.reads, origin.writes)
-        transcoders[layer].to(model.device)
-        layers.append(_Layer(layer, transcoders[layer], view, rows, model.device, seed))
+        layers.append(_Layer(layer, transcoders.on(model.device)[layer], view, rows, model.device, seed))
     order = torch.randperm(len(held.ids), generator=torch.Generator().manual_seed(seed)).numpy()
     chosen = order[: max(1, tokens // held.ids.shape[1])]
     own, together = Sums(), {name: Sums() for name in (OWN, LINEAR, RANDOM, MEAN)}

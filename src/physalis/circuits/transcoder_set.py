@@ -64,6 +64,7 @@ class TranscoderSet:
         self.folder, self.manifest, self.device = folder, manifest, device
         self.layers: tuple[int, ...] = tuple(manifest.config["layers"])
         self._read: dict[int, Dictionary] = {}
+        self._elsewhere: dict[torch.device, TranscoderSet] = {}
 
     @classmethod
     def open(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> "TranscoderSet":
@@ -117,6 +118,14 @@ class TranscoderSet:
 
     def __contains__(self, layer: object) -> bool:
         return layer in self.layers
+
+    def on(self, device: torch.device) -> "TranscoderSet":
+        """The same set on another device: itself where it is there."""
+        if torch.device(self.device) == device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = TranscoderSet(self.folder, self.manifest, device)
+        return self._elsewhere[device]
 
     def about(self, layer: int) -> Manifest:
         """What the manifest of one layer's transcoder says. Raises BadInput as to get it does."""

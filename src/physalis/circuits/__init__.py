@@ -4,10 +4,11 @@
 that it writes, and ``measure_replacement`` says what the model loses to it. ``trace`` gives the graph of a prompt:
 which features, errors and tokens made its logits, and each other; ``prune`` keeps what influence goes through, and
 ``verify`` tries it on the model. ``head_loadings`` says which heads an edge goes through, and
-``qk_attribution`` why a head looks where it looks.
+``qk_attribution`` why a head looks where it looks. ``attribution_json`` is a graph for other tools' pages.
 """
 
 from physalis.circuits.graph import End, Graph, Scores
+from physalis.circuits.graph_json import attribution_json
 from physalis.circuits.graph_verifying import Verdict, verify
 from physalis.circuits.heads import HeadLoadings, head_loadings
 from physalis.circuits.local import LocalReplacementModel
@@ -22,5 +23,6 @@ from physalis.circuits.transcoding import transcode
 __all__ = [
     "Difference", "Direction", "End", "Graph", "HeadLoadings", "LocalReplacementModel", "Pair", "QKAttribution",
     "Replaced", "Replacement", "Scores", "Target", "Targets", "Tokens", "TopLogits", "TranscoderSet", "Verdict",
-    "head_loadings", "measure_replacement", "prune", "qk_attribution", "trace", "transcode", "verify",
+    "attribution_json", "head_loadings", "measure_replacement", "prune", "qk_attribution", "trace", "transcode",
+    "verify",
 ]  # fmt: skip

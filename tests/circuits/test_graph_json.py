@@ -1,4 +1,4 @@
-"""graph_json: attribution_json, the layout that circuit-tracer's pages read, every id of one node, every link between nodes."""
+"""graph_json: the layout that circuit-tracer's pages read, every id of one node, every link between nodes."""
 
 import json
 

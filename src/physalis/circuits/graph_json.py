@@ -1,4 +1,4 @@
-"""graph_json: attribution_json, a graph as the JSON that circuit-tracer writes and that its pages and Neuronpedia's read.
+"""graph_json: attribution_json, a graph as the JSON that circuit-tracer writes, and its pages and Neuronpedia's read.
 
 Ids are theirs: a feature is ``{layer}_{feature}_{position}``, an error ``0_{layer}_{position}``, a token
 ``E_{token}_{position}``, a logit ``{layers + 1}_{token}_{position}``. An error's id is also a feature's where a feature

@@ -4,10 +4,8 @@ error, with exit code 2 (130 where it was stopped), without a traceback, and wit
 The commands are found by walking the app, and called as their ``--help`` shows, in a folder of small artefacts."""
 
 import errno
-import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from any_model import random_set
+from lying import made, state
 from test_disks import mounted
 from test_hostile_models import CODE, edit
 from test_models import save_llama
@@ -98,12 +97,6 @@ def outs(command) -> list[int]:
     words = words_of(command)
     found = [words.index("--out") + 1] if "--out" in words else []
     return [2] if str(command) == "lab publish" else [3] if str(command) == "notes export" else found
-
-
-def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """What lies there, but for locks, which say nothing."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 def into(command, folder: Path) -> list[str]:
@@ -227,17 +220,6 @@ def quick(command, folder: Path) -> list[str]:
     if str(command) in BESIDE:
         words[2] = str(shutil.copytree("atlas", folder / "atlas", dirs_exist_ok=True))
     return words
-
-
-def made(folder: Path) -> dict[str, str]:
-    """What lies there, but for locks and databases, with the times that the lab tells left out."""
-    found = {}
-    for path in (each for each in folder.rglob("*") if each.is_file() and each.suffix not in (".db", ".key")):
-        if path.name != artifact.LOCK:
-            told = re.sub(rb'"seconds": ?[0-9.e-]+', b"", path.read_bytes())
-            told = re.sub(rb"[0-9a-f]{64}", b"", told) if b'"kind": "lab"' in told else told
-            found[str(path.relative_to(folder))] = hashlib.sha256(told).hexdigest()
-    return found
 
 
 @pytest.mark.parametrize("command", FILLING, ids=str)

@@ -7,18 +7,18 @@ which features, errors and tokens made its logits, and each other; ``prune`` kee
 ``qk_attribution`` why a head looks where it looks. ``attribution_json`` is a graph for other tools' pages.
 """
 
+from physalis.circuits.attention.heads import HeadLoadings, head_loadings
+from physalis.circuits.attention.qk import Pair, QKAttribution, qk_attribution
 from physalis.circuits.graph import End, Graph, Scores
 from physalis.circuits.graph_json import attribution_json
 from physalis.circuits.graph_verifying import Verdict, verify
-from physalis.circuits.heads import HeadLoadings, head_loadings
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.pruning import prune
-from physalis.circuits.qk import Pair, QKAttribution, qk_attribution
-from physalis.circuits.replacement import Replaced, Replacement, measure_replacement
+from physalis.circuits.sets.replacement import Replaced, Replacement, measure_replacement
+from physalis.circuits.sets.transcoder_set import TranscoderSet
+from physalis.circuits.sets.transcoding import transcode
 from physalis.circuits.targets import Difference, Direction, Target, Targets, Tokens, TopLogits
 from physalis.circuits.tracing import trace
-from physalis.circuits.transcoder_set import TranscoderSet
-from physalis.circuits.transcoding import transcode
 
 __all__ = [
     "Difference", "Direction", "End", "Graph", "HeadLoadings", "LocalReplacementModel", "Pair", "QKAttribution",

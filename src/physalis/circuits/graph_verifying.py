@@ -17,7 +17,7 @@ from physalis.circuits.graph import Graph
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.masks import Masks
 from physalis.circuits.nodes import Nodes
-from physalis.circuits.transcoder_set import TranscoderSet
+from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.site import Site

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from physalis.circuits.transcoder_set import TranscoderSet
+from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model, Write

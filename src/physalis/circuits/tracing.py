@@ -15,9 +15,9 @@ from torch import Tensor
 from physalis.circuits.graph import End, Graph
 from physalis.circuits.influence import influence
 from physalis.circuits.local import LocalReplacementModel
+from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.circuits.sweep import Active, Sweep
 from physalis.circuits.targets import Target, Targets, TopLogits
-from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.text.prompting import begin

@@ -30,9 +30,9 @@ from physalis.errors import BadInput
 
 
 @verb(
-    of="circuits.transcoding.transcode", dictionary="circuits.transcoding.transcode.architecture",
+    of="circuits.sets.transcoding.transcode", dictionary="circuits.sets.transcoding.transcode.architecture",
     k="dictionaries.architectures.topk.TopKConfig.k",
-    judge="circuits.replacement.measure_replacement.tokens",
+    judge="circuits.sets.replacement.measure_replacement.tokens",
     example="physalis transcode smollm2 --text stdlib --tokens 300k --out transcoders",
 )  # fmt: skip
 def transcode(
@@ -76,7 +76,7 @@ def transcode(
 
     from physalis.circuits import measure_replacement
     from physalis.circuits import transcode as transcode_
-    from physalis.circuits.transcoding import READING, TRAINING
+    from physalis.circuits.sets.transcoding import READING, TRAINING
     from physalis.cli.arguments.amounts import count_features
     from physalis.cli.shown import circuits
     from physalis.site import Site

@@ -14,7 +14,7 @@ import torch
 from physalis import artifact, dictionaries
 from physalis.activations import View
 from physalis.artifact import Manifest
-from physalis.circuits.transcoder_set import KIND, TranscoderSet, folder_of, hashes_of
+from physalis.circuits.sets.transcoder_set import KIND, TranscoderSet, folder_of, hashes_of
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.placement.origin import Origin

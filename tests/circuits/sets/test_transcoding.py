@@ -6,7 +6,7 @@ import torch
 from physalis import artifact
 from physalis.activations import Pairs
 from physalis.circuits import TranscoderSet, transcode
-from physalis.circuits.transcoder_set import folder_of
+from physalis.circuits.sets.transcoder_set import folder_of
 from physalis.dictionaries import TopKConfig
 from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from physalis.circuits import measure_replacement, transcode
-from physalis.circuits.replacement import LINEAR, MEAN, OWN, RANDOM
-from physalis.circuits.transcoding import text_of
+from physalis.circuits.sets.replacement import LINEAR, MEAN, OWN, RANDOM
+from physalis.circuits.sets.transcoding import text_of
 from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model
 from physalis.recording.options import Reading

@@ -16,8 +16,8 @@ from torch import Tensor
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.nodes import Nodes
+from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.circuits.sweep import Active, Sweep
-from physalis.circuits.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.site import Site

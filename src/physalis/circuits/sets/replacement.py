@@ -17,8 +17,8 @@ from torch import Tensor
 from physalis import artifact, metrics
 from physalis.activations import View
 from physalis.artifact import Manifest
-from physalis.circuits.transcoder_set import TranscoderSet
-from physalis.circuits.transcoding import text_of
+from physalis.circuits.sets.transcoder_set import TranscoderSet
+from physalis.circuits.sets.transcoding import text_of
 from physalis.dictionaries import Dictionary, TopK, TopKConfig
 from physalis.errors import BadInput
 from physalis.evaluation.baselines import LinearMap

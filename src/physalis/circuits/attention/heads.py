@@ -16,7 +16,7 @@ from torch import Tensor
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import EMBED, LocalReplacementModel
 from physalis.circuits.nodes import Nodes
-from physalis.circuits.transcoder_set import TranscoderSet
+from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model, Write
 from physalis.models.hooks import depth

@@ -4,7 +4,7 @@
     python benchmarks/circuits.py --json > found.json          # makes one first, of 300,000 tokens; 40 min on 2 cores
 
 One object is printed: ``layers`` (layer, fvu, fvu_linear, fvu_random, loss_added, dead), ``loss_added_all`` by what
-stands in the MLPs' place, ``prompts`` (prompt, answer, probability, nodes, active, seconds, verify_seconds, peak_mb,
+stands in the MLPs' place, ``prompts`` (prompt, token, answer, nodes, active, seconds, verify_seconds, peak_mb,
 replacement, completeness, unaccounted, edge_gap, edge_r, path_r, end_r, kept, dropped, kept_only, stochastic,
 adversarial, none_kept) and ``compiled`` (program, hidden, dictionary, nodes, replacement, completeness, unaccounted).
 """
@@ -66,9 +66,9 @@ def of_prompt(model: Model, transcoders: TranscoderSet, what: str, prompt: str, 
     traced = time.perf_counter()
     kept = prune(graph)
     verdict = verify(kept, model, transcoders)
-    tried = {k: v for k, v in verdict.record().items() if k not in ("sources", "probability")}
+    tried = {k: v for k, v in verdict.record().items() if k not in ("sources", "answer")}
     return {
-        "prompt": prompt, "what": what, "answer": graph.ends[0].name, "probability": verdict.probability,
+        "prompt": prompt, "what": what, "token": graph.ends[0].name, "answer": verdict.answer,
         "tokens": graph.n_tokens, "nodes": graph.n_features, "active": graph.n_active,
         "seconds": traced - began, "verify_seconds": time.perf_counter() - traced,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **graph.scores()._asdict(),

@@ -1,12 +1,13 @@
 """verify(): edges are true, masks do what they say, and the adversary finds what was hidden from it."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from any_model import FAMILIES, PROMPT, any_model, random_set
 
-from physalis.circuits import Difference, LocalReplacementModel, TranscoderSet, prune, trace, verify
+from physalis.circuits import Difference, Direction, LocalReplacementModel, TranscoderSet, prune, trace, verify
 from physalis.circuits.masks import Masks
 from physalis.circuits.nodes import Nodes
 from physalis.errors import BadInput
@@ -34,9 +35,9 @@ def test_every_family_can_be_tried(name, tmp_path):
     graph = prune(trace(model, transcoders, PROMPT, features=200))
     found = verify(graph, model, transcoders, sources=16, samples=4, steps=2)
     assert found.edge_gap < 5e-4 and found.dropped > 0 and found.sources == 16
-    assert found.adversarial <= min(found.kept_only, found.stochastic, found.probability) + 1e-6
+    assert found.adversarial <= min(found.kept_only, found.stochastic, found.answer) + 1e-6
     p = model.run(torch.tensor([PROMPT]), read=[Site("logits")])[Site("logits")][0, -1].softmax(-1)
-    assert found.probability == pytest.approx(float(p[graph.ends[0].token]), abs=1e-5)
+    assert found.answer == pytest.approx(float(p[graph.ends[0].token]), abs=1e-5)
 
 
 def test_nothing_is_dropped_from_all_of_it(tmp_path):
@@ -47,9 +48,9 @@ def test_nothing_is_dropped_from_all_of_it(tmp_path):
     every = graph.n_active - graph.n_features  # those that reach no end
     found = verify(graph, model, transcoders, sources=8, samples=4)
     assert found.dropped == every
-    assert found.kept_only == pytest.approx(found.probability, abs=1e-5)
-    assert found.adversarial == pytest.approx(found.probability, abs=1e-5)
-    assert found.survives and not found.beats_the_model
+    assert found.kept_only == pytest.approx(found.answer, abs=1e-5)
+    assert found.adversarial == pytest.approx(found.answer, abs=1e-5)
+    assert not found.beats_the_model
 
 
 def test_a_mask_is_a_share_of_a_code(tmp_path):
@@ -82,7 +83,7 @@ def test_a_mask_is_a_share_of_a_code(tmp_path):
 
     writes = {site: fn for layer in transcoders for site, fn in silent(layer).items()}
     p = model.run(torch.tensor([PROMPT]), read=[Site("logits")], write=writes)[Site("logits")][0, -1].softmax(-1)
-    found = masks.probability(torch.zeros(1, masks.n))
+    found = masks.answer(torch.zeros(1, masks.n))
     assert float(found) == pytest.approx(float(p[graph.ends[0].token]), abs=1e-6)
 
 
@@ -96,19 +97,39 @@ def test_the_adversary_is_worse_than_chance(tmp_path):
     assert worse.adversarial < chance.adversarial and worse.stochastic == chance.stochastic
 
 
-def test_a_difference_is_tried_by_its_sign(tmp_path):
+def test_another_direction_is_tried_by_its_value(tmp_path):
+    """As a share of that on the prompt, whatever its length: a probability it has none."""
     model = tiny_model()
     transcoders = random_set(model, tmp_path / "set")
+    vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    once, longer = (
+        verify(
+            prune(trace(model, transcoders, PROMPT, targets=Direction("any", length * vector), features=60)),
+            model, transcoders, sources=4, samples=2,
+        )
+        for length in (1, 100)
+    )  # fmt: skip
+    assert once.answer == pytest.approx(1, abs=1e-4) and once.adversarial < once.kept_only
+    assert longer.adversarial == pytest.approx(once.adversarial, abs=1e-3)
     graph = prune(trace(model, transcoders, PROMPT, targets=Difference(200, 85), features=60))
-    found = verify(graph, model, transcoders, sources=4, samples=2)
-    logits = model.run(torch.tensor([PROMPT]), read=[Site("logits")])[Site("logits")][0, -1]
-    gap = abs(float(logits[200] - logits[85]))
-    assert found.probability == pytest.approx(1 / (1 + torch.tensor(-gap).exp().item()), abs=1e-4)
+    assert verify(graph, model, transcoders, sources=4, samples=2).answer == pytest.approx(1, abs=1e-4)
+
+
+def test_what_errors_say_alone_proves_nothing(tmp_path):
+    """Random transcoders leave nearly all to errors: then no graph is said to survive."""
+    model = tiny_model()
+    transcoders = random_set(model, tmp_path / "set", k=1)
+    found = verify(prune(trace(model, transcoders, PROMPT)), model, transcoders, sources=2, samples=2)
+    assert found.none_kept > 0.5 * found.answer and not found.survives
+    assert json.loads(json.dumps(found.record(), allow_nan=False)) == found.record()
 
 
 def test_other_transcoders_are_refused(tmp_path):
     model = tiny_model()
     graph = prune(trace(model, random_set(model, tmp_path / "set"), PROMPT, features=60))
+    for wrong in (dict(sources=0), dict(samples=0), dict(steps=-1)):
+        with pytest.raises(BadInput, match="is at least"):
+            verify(graph, model, random_set(model, tmp_path / "set"), **wrong)
     with pytest.raises(BadInput, match="other transcoders"):
         verify(graph, model, random_set(model, tmp_path / "other", n=80, k=2), sources=4)
 
@@ -158,4 +179,4 @@ def test_the_true_circuit_survives_the_adversary(make, tmp_path):
         assert masks.worst(starts, 4) > 0.99
         if make is histogram:
             traced = verify(prune(graph), compiled.model, transcoders)
-            assert traced.probability > 0.99 < traced.kept_only and traced.adversarial < 0.01 and not traced.survives
+            assert traced.answer > 0.99 < traced.kept_only and traced.adversarial < 0.01 and not traced.survives

@@ -32,6 +32,8 @@ def test_every_feature_left_is_on_a_path_from_something_to_an_end(tmp_path):
     assert not live[:, ~kept.kept].any() and not live[:n][~kept.kept[:n]].any()
     assert live[:, kept.errors].any(0)[kept.kept[kept.errors]].all()
     assert torch.equal(kept.edges[live], graph.edges[live])
+    assert kept.unaccounted < 1e-4 and kept.left_out_share > graph.left_out_share  # what was pruned is counted
+    assert prune(kept, nodes=0.7, edges=0.9).unaccounted < 1e-4
 
 
 def test_refused():

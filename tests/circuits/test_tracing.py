@@ -116,6 +116,19 @@ def test_memory_is_bounded_and_what_that_costs_is_stated(model, transcoders, gra
     assert small.unaccounted < 1e-4 and small.n_active == graph.n_active and small.left_out_share > 0
 
 
+def test_more_than_fire_may_be_asked_for(model, transcoders, graph):
+    """A large number is no reason to leave anything out."""
+    assert torch.equal(trace(model, transcoders, PROMPT, features=10**9).edges, graph.edges)
+
+
+def test_in_16_bit_it_adds_up_as_16_bit_does(transcoders, model, graph):
+    half = tiny_model()
+    half.hf.to(torch.bfloat16)
+    found = trace(half, transcoders, PROMPT, features=10_000)
+    assert 1e-6 < found.unaccounted < 0.1 and found.n_features > 50
+    assert found.ends[0].token in [end.token for end in graph.ends[:3]]
+
+
 def test_what_it_ends_in(model, transcoders, graph):
     right, wrong = graph.ends[0].token, graph.ends[1].token
     both = trace(model, transcoders, PROMPT, targets=Tokens((right, wrong)), features=10_000)
@@ -170,8 +183,17 @@ def test_it_is_kept_in_a_folder(graph, tmp_path):
 
 
 def test_refusals_are_sentences(model, transcoders, tmp_path):
-    with pytest.raises(BadInput, match="no tokens"):
-        trace(model, transcoders, [])
+    for nothing in ([], ""):
+        with pytest.raises(BadInput, match="no tokens"):
+            trace(model, transcoders, nothing)
+    with pytest.raises(BadInput, match="reads ids 0 to 257"):
+        trace(model, transcoders, [1, 999])
+    with pytest.raises(BadInput, match="1 byte of memory"):
+        trace(model, transcoders, PROMPT, memory=0)
+    with pytest.raises(BadInput, match="at least one transcoder"):
+        TranscoderSet.write(tmp_path / "none", model, {})
+    with pytest.raises(BadInput, match="comes twice"):
+        trace(model, transcoders, PROMPT, targets=Tokens((1, 1)))
     with pytest.raises(BadInput, match="at least 1 feature"):
         trace(model, transcoders, PROMPT, features=0)
     with pytest.raises(BadInput, match="one that was made for this model|reads 32"):

@@ -6,6 +6,7 @@ writes times what that adds, through all that is held as the prompt had it, to w
 left out of the graph and the target's own bias add up to its value.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -65,7 +66,7 @@ class Graph:
     """What each row has of itself: of biases, not of any source."""
     edges: Float[Tensor, "rows columns"]
     left_out: Float[Tensor, " rows"]
-    """The sum of all edges from features that fire and are not in the graph."""
+    """The sum of all edges that are not in the graph: from features that were not read, and what was pruned."""
     left_out_size: Float[Tensor, " rows"]
     """The sum of their sizes."""
     n_active: int
@@ -111,7 +112,7 @@ class Graph:
 
     @property
     def left_out_share(self) -> float:
-        """How much of what enters the rows comes from features that are not in the graph, all rows alike."""
+        """How much of what enters the rows comes over edges that are not in the graph, all rows alike."""
         size = self.edges.abs().sum(1)
         return float((self.left_out_size / (size + self.left_out_size).clamp_min(1e-10)).mean())
 
@@ -145,25 +146,37 @@ class Graph:
         return f"token {self.token_strings[at]!r} ({at})"
 
     def kept_only(self, kept: Bool[Tensor, " columns"], edges: Bool[Tensor, "rows columns"]) -> "Graph":
-        """The same graph in which only some nodes and edges count. No node's place changes."""
-        return replace(self, kept=self.kept & kept, edges=self.edges * edges)
+        """The same graph in which only some nodes and edges count; what the others add is left out, and counted so. No
+        node's place changes."""
+        gone = self.edges * ~edges
+        return replace(
+            self, kept=self.kept & kept, edges=self.edges * edges, left_out=self.left_out + gone.sum(1),
+            left_out_size=self.left_out_size + gone.abs().sum(1),
+        )  # fmt: skip
 
-    def save(self, out: Path | str, *, inputs: Mapping[str, str] = {}, facts: Mapping[str, Any] = {}) -> None:
-        """Write it to a folder, with the hashes of what it was made from and what was found out about it. Raises
-        BadInput for one that holds something else."""
-        tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self) if _is_tensor(self, f.name)}
+    def save(self, out: Path | str) -> None:
+        """Write it to a folder. Raises BadInput for one that holds something else."""
+        h = hashlib.sha256()
+        for value in self._tensors().values():
+            h.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        with artifact.claim(Path(out), KIND, {"prompt": self.prompt, "graph": h.hexdigest()}) as done:
+            if done is None:
+                self.finish(Path(out), inputs={}, facts={})
+
+    def finish(self, out: Path, *, inputs: Mapping[str, str], facts: Mapping[str, Any]) -> Manifest:
+        """Write it to a folder that is claimed, with the hashes of what it was made from and what was found out."""
+        tensors = self._tensors()
         config = {
             "model": self.model, "prompt": self.prompt, "token_strings": list(self.token_strings),
             "layers": list(self.layers), "ends": [end._asdict() for end in self.ends], "n_active": self.n_active,
         }  # fmt: skip
-        out, inputs = Path(out), dict(inputs)
+        artifact.write_atomic(out / TENSORS, lambda path: save_file(tensors, path))
         told = {**facts, "scores": self.scores()._asdict(), "unaccounted": self.unaccounted}
-        job = {"graph of": config, "inputs": inputs, "facts": told}
-        with artifact.claim(out, KIND, job) as done:
-            if done is None:
-                artifact.write_atomic(out / TENSORS, lambda path: save_file(tensors, path))
-                made = Manifest(kind=KIND, config=config, seed=0, inputs=inputs, facts=told)
-                artifact.finish(out, made, [TENSORS])
+        made = Manifest(kind=KIND, config=config, seed=0, inputs=dict(inputs), facts=told)
+        return artifact.finish(out, made, [TENSORS])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f.name: getattr(self, f.name).contiguous() for f in fields(self) if _is_tensor(self, f.name)}
 
     @classmethod
     def open(cls, folder: Path | str) -> "Graph":
@@ -172,15 +185,17 @@ class Graph:
         manifest = artifact.read(folder, KIND)
         artifact.check_digest(folder / TENSORS, manifest)
         said = manifest.config
-        tensors = load_file(folder / TENSORS)
-        ends = tuple(End(*(end[name] for name in End._fields)) for end in said["ends"])
         try:
-            return cls(
+            ends = tuple(End(*(end[name] for name in End._fields)) for end in said["ends"])
+            found = cls(
                 model=said["model"], prompt=said["prompt"], token_strings=tuple(said["token_strings"]),
-                layers=tuple(said["layers"]), ends=ends, n_active=said["n_active"], **tensors,
+                layers=tuple(said["layers"]), ends=ends, n_active=said["n_active"], **load_file(folder / TENSORS),
             )  # fmt: skip
-        except TypeError as error:
-            raise BadInput(f"{folder / TENSORS} does not hold what a graph has. {artifact.MISFIT}") from error
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{folder} does not say what a graph does. {artifact.MISFIT}") from error
+        if not found.ends or not found.layers or found.edges.shape[1] != found.embeddings.stop:
+            raise BadInput(f"What {folder} holds does not fit together. {artifact.MISFIT}")
+        return found
 
 
 def _is_tensor(graph: Graph, name: str) -> bool:

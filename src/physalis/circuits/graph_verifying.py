@@ -38,14 +38,16 @@ class Verdict:
     edge_gap: float
     """The largest difference between an edge and the change of its target where its source alone is silenced and all
     else is held, absolute: the graph's arithmetic."""
-    edge_r: float
-    """Correlation of edges into the next layer with what happens there in the model, where nothing is held."""
-    path_r: float
-    """Likewise of effects on features of any later layer, over all paths: errors of what is held add up."""
-    end_r: float
-    """Likewise of effects on the ends."""
-    probability: float
-    """That the model gives the graph's first token (of a difference: to the sign it has)."""
+    edge_r: float | None
+    """Correlation of edges into the next layer with what happens there in the model, where nothing is held. None where
+    fewer than three are to be compared, or all are the same; likewise the next two."""
+    path_r: float | None
+    """Of effects on features of any later layer, over all paths: errors of what is held add up."""
+    end_r: float | None
+    """Of effects on the ends."""
+    answer: float
+    """The probability that the model gives the graph's first token; of another direction, its value as a share of that
+    on the prompt, which is 1."""
     kept_only: float
     """The same where all features that were pruned are silent."""
     stochastic: float
@@ -61,12 +63,14 @@ class Verdict:
     @property
     def beats_the_model(self) -> bool:
         """Whether less does better than all: a sign that the graph leaves out what speaks against its answer."""
-        return self.kept_only > self.probability + 0.01
+        return self.kept_only > self.answer + 0.01
 
     @property
     def survives(self) -> bool:
-        """Whether half of the probability is left against the adversary."""
-        return self.adversarial >= 0.5 * self.probability
+        """Whether against the adversary half is left of what features do: of the answer less what it is without any.
+        Never where that is less than half of the answer: then the graph has nothing to prove."""
+        by_features = self.answer - self.none_kept
+        return by_features >= 0.5 * self.answer and self.adversarial - self.none_kept >= 0.5 * by_features
 
     def record(self) -> dict[str, Any]:
         """As plain data, with what follows from it."""
@@ -91,15 +95,21 @@ def verify(
 
     Raises BadInput for a graph of other tokens than the model has, without a feature, or whose transcoders are others.
     """
+    for name, value, least in (("sources", sources, 1), ("samples", samples, 1), ("steps", steps, 0)):
+        if value < least:
+            raise BadInput(f"{name} is at least {least}; received {value}.")
     if not graph.n_features:
-        raise BadInput("The graph has no feature, so there is nothing to try. Trace with --features of at least 1.")
+        raise BadInput("No feature of the transcoders reaches what the graph ends in, so there is nothing to try.")
     local = LocalReplacementModel.of(model, transcoders, graph.tokens.tolist())
     nodes = Nodes.of(graph, local)
     n = graph.n_features
     through = graph.influence()[: graph.n_features] * graph.kept[: graph.n_features]
     tried = through.topk(min(sources, int((through > 0).sum()))).indices
     if not len(tried):
-        raise BadInput("Nothing of the graph's influence goes through a feature, so there is nothing to try.")
+        raise BadInput(
+            "No feature of the graph was kept, so there is nothing to try. Keep more of its influence (--nodes and "
+            "--edges), or trace more features (--features)."
+        )
     held, free = _knocked_out(graph, local, nodes, tried)
     edges, effects = graph.edges[:, tried].T, torch.stack([_foretold(graph, int(i)) for i in tried])
     edge = edges != 0
@@ -110,15 +120,15 @@ def verify(
     generator = torch.Generator().manual_seed(seed)
     mixed = torch.rand(samples, masks.n, generator=generator).to(model.device)
     with torch.no_grad():
-        all_on, all_off = masks.probability(torch.ones(1, masks.n, device=model.device)), masks.none()
-        kept_only = masks.probability(torch.zeros(1, masks.n, device=model.device))
-        stochastic = masks.probability(mixed).mean()
+        all_on, all_off = masks.answer(torch.ones(1, masks.n, device=model.device)), masks.none()
+        kept_only = masks.answer(torch.zeros(1, masks.n, device=model.device))
+        stochastic = masks.answer(mixed).mean()
     return Verdict(
         sources=len(tried), edge_gap=float((held + edges)[edge].abs().max()) if bool(edge.any()) else 0.0,
         edge_r=_correlation(-effects[:, :n][near], free[:, :n][near]),
         path_r=_correlation(-effects[:, :n][reached], free[:, :n][reached]),
         end_r=_correlation(-effects[:, n:].flatten(), free[:, n:].flatten()),
-        probability=float(all_on), kept_only=float(kept_only), stochastic=float(stochastic),
+        answer=float(all_on), kept_only=float(kept_only), stochastic=float(stochastic),
         adversarial=masks.worst(mixed, steps), none_kept=float(all_off), dropped=masks.n,
         kept=int(graph.kept[:n].sum()),
     )  # fmt: skip
@@ -199,8 +209,8 @@ def _steps(graph: Graph) -> Int64[Tensor, " features"]:
     return torch.bucketize(graph.layer, torch.tensor(graph.layers))
 
 
-def _correlation(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
-    """Pearson's; nan where there is nothing to correlate."""
+def _correlation(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float | None:
+    """Pearson's; None where there is nothing to correlate."""
     if len(a) < 3 or not a.std() or not b.std():
-        return float("nan")
+        return None
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])

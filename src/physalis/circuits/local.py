@@ -91,15 +91,16 @@ class LocalReplacementModel:
         if not ids:
             raise BadInput("The prompt has no tokens. Give a text.")
         model.check_length(len(ids), "The prompt", "Give a shorter one.")
+        tokens, transcoders = torch.tensor([list(ids)], device=model.device), transcoders.on(model.device)
+        origins = {layer: Origin.of(transcoders.about(layer)) for layer in transcoders}
+        for origin in origins.values():
+            origin.check_model(model)
         if missing := [layer for layer in range(model.n_layers) if layer not in transcoders]:
             raise BadInput(
                 f"The set has no transcoder of layer {missing[0]} of {model.name}, and a graph goes through all "
-                f"{model.n_layers}. Train the whole set: `physalis transcode` without --layers."
+                f"{model.n_layers}. Train the whole set: `physalis transcode` without --layer."
             )
-        tokens, transcoders = torch.tensor([list(ids)], device=model.device), transcoders.on(model.device)
-        origins = {layer: Origin.of(transcoders.about(layer)) for layer in transcoders}
         for layer, origin in origins.items():
-            origin.check_model(model)
             if len(origin.reads) != 1 or origin.writes != (Site("mlp_out", layer),):
                 writes = ", ".join(map(str, origin.writes))
                 raise BadInput(
@@ -179,6 +180,7 @@ class LocalReplacementModel:
 
 
 def _without_features(dictionary: Dictionary, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_out"]:
+    x = x.float()
     nothing = Codes(x.new_zeros(len(x), 1), torch.zeros(len(x), 1, dtype=torch.int32, device=x.device))
     return dictionary.rebuild_rows(x, nothing)
 

@@ -71,32 +71,33 @@ class Masks:
             self.n += len(free)
         self._laid = {layer: _laid(local.places[layer], column) for layer, column in self.columns.items()}
 
-    def probability(self, masks: Float[Tensor, "variants n"]) -> Float[Tensor, " variants"]:
-        """Of the graph's first token; of another direction, the logistic function of its value, taken with the sign
-        that it has on the prompt. Differentiable."""
+    def answer(self, masks: Float[Tensor, "variants n"]) -> Float[Tensor, " variants"]:
+        """The probability of the graph's first token; of another direction, its value as a share of that on the prompt.
+        Differentiable."""
         ones = masks.new_ones(len(masks), 1)
-        return self._probability(torch.cat([masks, ones], 1))
+        return self._answer(torch.cat([masks, ones], 1))
 
     def none(self) -> Float[Tensor, " 1"]:
         """The same with every feature silent, those that are kept as well."""
-        return self._probability(torch.zeros(1, self.n + 1, device=self.local.model.device))
+        return self._answer(torch.zeros(1, self.n + 1, device=self.local.model.device))
 
     def worst(self, starts: Float[Tensor, "variants n"], steps: int) -> float:
-        """The least probability that gradient ascent on its loss finds, by signs, from each start; never more than
-        where masks are all 0 or all 1."""
+        """The least that gradient descent on the answer finds, by signs, from each start; never more than where masks
+        are all 0 or all 1."""
         masks = torch.cat([starts, torch.zeros_like(starts[:1]), torch.ones_like(starts[:1])])
         found = []
         for _ in range(steps if self.n else 0):
             masks = masks.detach().requires_grad_()
-            p = self.probability(masks)
+            p = self.answer(masks)
             found.append(float(p.detach().min()))
-            (slope,) = torch.autograd.grad(p.clamp_min(1e-30).log().sum(), masks)
+            loss = p if self.graph.ends[0].token is None else p.clamp_min(1e-30).log()
+            (slope,) = torch.autograd.grad(loss.sum(), masks)
             masks = (masks - STEP * slope.sign()).clamp(0, 1)
         with torch.no_grad():
-            found.append(float(self.probability(masks).min()))
+            found.append(float(self.answer(masks).min()))
         return min(found)
 
-    def _probability(self, masks: Float[Tensor, "variants n_1"]) -> Float[Tensor, " variants"]:
+    def _answer(self, masks: Float[Tensor, "variants n_1"]) -> Float[Tensor, " variants"]:
         local, end = self.local, self.graph.ends[0]
         tokens = local.tokens.expand(len(masks), -1)
         ends = [LOGITS] if end.token is not None else local.ends
@@ -104,8 +105,7 @@ class Masks:
         if end.token is not None:
             return got[LOGITS][:, -1].float().softmax(-1)[:, end.token]
         value = got[local.last][:, -1].float() @ self.graph.directions[0].to(masks.device)
-        sign = self.graph.value[self.graph.n_features].sign().item()
-        return (sign * value / local.divided_by(got)[:, -1]).sigmoid()
+        return value / local.divided_by(got)[:, -1] / self.graph.value[self.graph.n_features].to(value.device)
 
     def _writes(self, masks: Tensor) -> dict[Site, Write]:
         live: dict[Site, Tensor] = {}

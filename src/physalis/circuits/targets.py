@@ -82,8 +82,6 @@ class Difference:
     def of(self, model: Model, logits: Float[Tensor, " vocab"]) -> list[Target]:
         """Raises BadInput for ids that the model does not have, or one id twice."""
         _check(model, (self.right, self.wrong))
-        if self.right == self.wrong:
-            raise BadInput(f"A difference is of two tokens; received {self.right} twice.")
         rows = model.unembedding()
         right, wrong = model.token_strings([self.right, self.wrong])
         return [Target(f"{right} rather than {wrong}", None, 1.0, 1.0, rows[self.right] - rows[self.wrong])]
@@ -110,6 +108,10 @@ class Direction:
 def _check(model: Model, ids: Sequence[int]) -> None:
     if not ids:
         raise BadInput("No token is named to trace. Name at least one.")
+    if again := [i for i in ids if list(ids).count(i) > 1]:
+        raise BadInput(
+            f"Each token is traced once; token {again[0]} ({model.token_strings([again[0]])[0]!r}) comes twice."
+        )
     if wrong := [i for i in ids if not 0 <= i < model.vocab_size]:
         raise BadInput(f"{model.name} has tokens 0 to {model.vocab_size - 1}; received {wrong[0]}.")
 

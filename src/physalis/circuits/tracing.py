@@ -50,12 +50,15 @@ def trace(
     Raises BadInput as ``LocalReplacementModel.of`` does, for a model without a direct path to its logits, and for
     fewer than 1 feature.
     """
-    if features < 1:
-        raise BadInput(f"A graph has at least 1 feature; received {features}.")
+    for name, value in (("feature", features), ("byte of memory", memory)):
+        if value < 1:
+            raise BadInput(f"A graph has at least 1 {name}; received {value}.")
     ids = _ids(model, transcoders, prompt)
+    if wrong := [i for i in ids if not 0 <= i < model.vocab_size]:
+        raise BadInput(f"{model.name} reads ids 0 to {model.vocab_size - 1}; received {wrong[0]}.")
     local = LocalReplacementModel.of(model, transcoders, ids)
     ends = targets.of(model, local.logits)
-    active = Active.of(local, features + len(ends), memory)
+    active = Active.of(local, min(features, local.n_features) + len(ends), memory)
     sweep = Sweep(local, active)
     rows, chosen = [sweep.ends(ends)], torch.empty(0, dtype=torch.long, device=model.device)
     wanted = min(features, len(active.codes))
@@ -81,7 +84,9 @@ def _ids(model: Model, transcoders: TranscoderSet, prompt: str | Sequence[int]) 
     if not isinstance(prompt, str):
         return list(prompt)
     rules = Origin.of(transcoders.about(transcoders.layers[0])).hygienes
-    return begin(model, model.encode([prompt])[0], bos=any(rule.skip_first for rule in rules))
+    if not (text := model.encode([prompt])[0]):
+        raise BadInput("The prompt has no tokens. Give a text.")
+    return begin(model, text, bos=any(rule.skip_first for rule in rules))
 
 
 def _influence(

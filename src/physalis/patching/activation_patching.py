@@ -18,7 +18,7 @@ from physalis.errors import BadInput
 from physalis.models import Frozen, Model, Write
 from physalis.models.freezing import NOTHING
 from physalis.models.model import EVERYWHERE
-from physalis.patching.metric import Copies, Metric, alike, check_alike, measure
+from physalis.patching.metric import Copies, Metric, alike, check_alike, check_positions, check_tokens, measure
 from physalis.patching.nodes import Node, check_nodes, read_nodes
 from physalis.site import Site
 
@@ -81,6 +81,8 @@ def patch_activations(
     ``freeze`` is held in the patched passes (``model.freeze(base)``: direct and linear effects only). Raises BadInput
     for runs of different shapes and for a node that the model does not have."""
     check_alike(base, source)
+    check_tokens(model, source)
+    check_positions(positions, base)
     check_nodes(model, nodes)
     values = read_nodes(model, source, nodes)
     before = measure(model, metric, base, freeze=freeze)

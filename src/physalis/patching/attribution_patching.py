@@ -26,7 +26,14 @@ from physalis.models import Frozen, Model, Write
 from physalis.models.freezing import NOTHING
 from physalis.patching.activation_patching import TOGETHER, Effects
 from physalis.patching.linearising import held, linear_mlps
-from physalis.patching.metric import Metric, check_alike, measure, measure_with_gradients
+from physalis.patching.metric import (
+    Metric,
+    check_alike,
+    check_positions,
+    check_tokens,
+    measure,
+    measure_with_gradients,
+)
 from physalis.patching.nodes import Node, check_nodes, read_nodes
 from physalis.site import Site
 
@@ -96,7 +103,7 @@ def attribute_by_gradient(
     freeze: Frozen = NOTHING,
 ) -> Effects:
     """AtP: two passes forward and one back. Raises BadInput as ``patch_activations``."""
-    _check(model, base, source, nodes)
+    _check(model, base, source, nodes, positions)
     found = gradients(model, base, metric, {node.site for node in nodes}, freeze=freeze)
     return _effects(model, base, source, metric, nodes, positions, found)
 
@@ -113,7 +120,7 @@ def attribute_by_integrated_gradients(
 ) -> Effects:
     """Integrated gradients along the embeddings: ``steps`` passes, each in the middle of its part of the way. Raises
     BadInput as ``patch_activations``, and for no steps."""
-    _check(model, base, source, nodes)
+    _check(model, base, source, nodes, positions)
     sites = {node.site for node in nodes}
     start, end = (model.run(tokens, read=[EMBED])[EMBED] for tokens in (base, source))
     mixes = mixed(start, end, steps)
@@ -133,7 +140,7 @@ def attribute_by_integrated_activations(
 ) -> Effects:
     """Integrated gradients along each site's own values: ``steps`` passes for each site. Raises BadInput as
     ``patch_activations``, and for no steps."""
-    _check(model, base, source, nodes)
+    _check(model, base, source, nodes, positions)
     sites = {node.site for node in nodes}
     start, end = (model.run(tokens, read=sites) for tokens in (base, source))
     found: dict[Site, Tensor] = {}
@@ -153,7 +160,7 @@ def attribute_by_relevance(
     positions: Sequence[slice] = TOGETHER,
 ) -> Effects:
     """RelP: three passes forward and one back. Raises BadInput as ``patch_activations`` and ``relevances``."""
-    _check(model, base, source, nodes)
+    _check(model, base, source, nodes, positions)
     found = relevances(model, base, metric, {node.site for node in nodes})
     return _effects(model, base, source, metric, nodes, positions, found)
 
@@ -173,8 +180,11 @@ class _Constant:
         return self.value
 
 
-def _check(model: Model, base: Tensor, source: Tensor, nodes: Sequence[Node]) -> None:
+def _check(model: Model, base: Tensor, source: Tensor, nodes: Sequence[Node], positions: Sequence[slice]) -> None:
     check_alike(base, source)
+    check_tokens(model, base)
+    check_tokens(model, source)
+    check_positions(positions, base)
     check_nodes(model, nodes)
 
 

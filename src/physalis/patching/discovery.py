@@ -36,6 +36,8 @@ def _ranked(parts: Sequence[Part], scores: Tensor) -> tuple[Part, ...]:
         raise BadInput(
             f"There are {len(parts)} parts; received scores of shape {tuple(scores.shape)}. Give one for each."
         )
+    if not bool(scores.isfinite().all()):
+        raise BadInput(f"{int((~scores.isfinite()).sum())} of the scores are no finite numbers, and have no rank.")
     return tuple(parts[i] for i in scores.argsort(descending=True, stable=True).tolist())
 
 

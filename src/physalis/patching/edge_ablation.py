@@ -18,7 +18,7 @@ from torch import Tensor
 from physalis.errors import BadInput
 from physalis.models import Model, Write
 from physalis.patching.edges import Edge, NodeGraph
-from physalis.patching.metric import Copies, Metric, check_alike, measure
+from physalis.patching.metric import Copies, Metric, check_alike, check_tokens, measure
 from physalis.patching.nodes import Node
 from physalis.site import Site
 
@@ -34,6 +34,8 @@ def ablating_edges(
 
     Raises BadInput as ``NodeGraph``, and for runs of different shapes; the function, for an edge that there is not."""
     check_alike(clean, corrupted)
+    check_tokens(model, clean)
+    check_tokens(model, corrupted)
     graph = NodeGraph(model, metric)
     before = graph.sent(corrupted)
     of = {node: i for i, node in enumerate(graph.senders)}, {node: i for i, node in enumerate(graph.receivers)}

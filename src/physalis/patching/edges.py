@@ -27,7 +27,7 @@ from physalis.models.freezing import NOTHING
 from physalis.patching.attribution_patching import EMBED, STEPS, gradients, mixed
 from physalis.patching.head_outputs import HeadOutputs
 from physalis.patching.linearising import held, linear_mlps
-from physalis.patching.metric import LOGITS, Metric, check_alike
+from physalis.patching.metric import LOGITS, Metric, check_alike, check_tokens
 from physalis.patching.nodes import Node, graph_nodes, heads
 from physalis.site import Site
 
@@ -135,6 +135,8 @@ def attribute_edges_by_integrated_gradients(
     """EAP-IG's inputs: mean gradients of runs whose embeddings are mixed (arXiv 2403.17806), which do not miss what
     saturates. Raises BadInput as ``attribute_edges``, and for no steps."""
     check_alike(clean, corrupted)
+    check_tokens(model, clean)
+    check_tokens(model, corrupted)
     start, end = (model.run(tokens, read=[EMBED])[EMBED] for tokens in (corrupted, clean))
     return _scored(model, clean, corrupted, metric, mixed(start, end, steps))
 
@@ -145,6 +147,8 @@ def attribute_edges_by_relevance(
     """RelP: gradients of the clean run with norms, patterns, nonlinearities and gates held (arXiv 2508.21258). Raises
     BadInput as ``attribute_edges`` and ``relevances``."""
     check_alike(clean, corrupted)
+    check_tokens(model, clean)
+    check_tokens(model, corrupted)
     freeze = held(model, clean)
     with linear_mlps(model):
         return _scored(model, clean, corrupted, metric, [None], freeze)
@@ -159,6 +163,8 @@ def _scored(
     freeze: Frozen = NOTHING,
 ) -> EdgeScores:
     check_alike(clean, corrupted)
+    check_tokens(model, clean)
+    check_tokens(model, corrupted)
     graph = NodeGraph(model, metric)
     sites = [Site(n, layer) for layer in range(model.n_layers) for n in ("z", "mlp_out")] + [graph.stream]
     inputs: list[Tensor] | None = None

@@ -16,7 +16,7 @@ from torch import Tensor
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.model import EVERYWHERE
-from physalis.patching.metric import LAST, LOGITS, check_alike
+from physalis.patching.metric import LAST, LOGITS, check_alike, check_tokens
 from physalis.patching.nodes import Node, check_nodes, read_nodes
 
 
@@ -75,6 +75,8 @@ def interchange_values(
     Raises BadInput for runs of different shapes, for a node that the model does not have, a subspace of another width
     or whose rows depend on each other, and an algorithm that does not give one value for each context."""
     check_alike(base, source)
+    check_tokens(model, base)
+    check_tokens(model, source)
     check_nodes(model, [node])
     if not -base.shape[1] <= at < base.shape[1]:
         raise BadInput(f"The contexts have {base.shape[1]} tokens; received position {at} to answer at.")

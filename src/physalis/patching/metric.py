@@ -4,7 +4,7 @@ A metric is a small record that names a site and a position and is called on the
 differentiable; ``measure`` and ``measure_with_gradients`` run a model for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from typing import Protocol, runtime_checkable
@@ -58,6 +58,8 @@ class LogitDifference:
         return LOGITS
 
     def __call__(self, x: Float[Tensor, "contexts width"], /) -> Float[Tensor, " contexts"]:
+        if bool((torch.as_tensor(self.right) == torch.as_tensor(self.wrong)).all()):
+            raise BadInput(f"A difference is of two tokens; received {self.right} twice.")
         return _picked(x.float(), self.right) - _picked(x.float(), self.wrong)
 
 
@@ -153,6 +155,7 @@ def measure_with_gradients(
     freeze: Frozen = NOTHING,
 ) -> Float[Tensor, " contexts"]:
     """``measure``, to be differentiated with respect to what ``write`` put there."""
+    check_tokens(model, tokens)
     n = tokens.shape[1]
     if not -n <= metric.position < n:
         raise BadInput(
@@ -172,8 +175,34 @@ def measure_with_gradients(
     return metric(got[:, 0] if narrow else got[:, at])
 
 
+def check_tokens(model: Model, tokens: Tensor) -> None:
+    """Raise BadInput for what is no row of token ids for each context, all of the model's."""
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2:
+        got = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise BadInput(f"Contexts are a tensor of token ids, [contexts, context]; received {got}.")
+    model.check_length(tokens.shape[1], "A context", "Give shorter ones.")
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < model.vocab_size:
+        raise BadInput(
+            f"{model.name} reads ids 0 to {model.vocab_size - 1}; received ids from {int(tokens.min())} to "
+            f"{int(tokens.max())}."
+        )
+
+
+def check_positions(positions: Sequence[slice], tokens: Tensor) -> None:
+    """Raise BadInput for groups of positions that are not slices, or of which one has no token of the contexts."""
+    n = tokens.shape[1]
+    if not positions:
+        raise BadInput("No group of positions was given. Give at least one slice, or leave them out.")
+    for at in positions:
+        if not isinstance(at, slice) or not len(range(n)[at]):
+            raise BadInput(f"The contexts have {n} tokens, and {at} is none of them. Give slices, as slice(3, 4).")
+
+
 def check_alike(first: Int[Tensor, "contexts context"], second: Tensor) -> None:
     """Raise BadInput for two runs whose positions do not stand for each other."""
+    for each in (first, second):
+        if not isinstance(each, Tensor) or each.dim() != 2:
+            raise BadInput(f"Contexts are a tensor of token ids, [contexts, context]; received {each!r:.80}.")
     if first.shape != second.shape:
         raise BadInput(
             f"The two runs have {first.shape[0]} contexts of {first.shape[1]} tokens and shape {tuple(second.shape)}. "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from physalis.errors import BadInput
 from physalis.models import Model
-from physalis.patching.metric import Metric, check_alike, measure
+from physalis.patching.metric import Metric, check_alike, check_tokens, measure
 from physalis.patching.nodes import Node, check_nodes, read_nodes, write_nodes
 
 
@@ -28,6 +28,8 @@ def ablating_nodes(
     Raises BadInput for runs of different shapes and for a node that the model does not have; the function, for a kept
     node that is not among ``nodes``."""
     check_alike(clean, corrupted)
+    check_tokens(model, clean)
+    check_tokens(model, corrupted)
     check_nodes(model, nodes)
     values, known = read_nodes(model, corrupted, nodes), set(nodes)
 

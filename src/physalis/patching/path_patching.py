@@ -17,7 +17,7 @@ from physalis.errors import BadInput
 from physalis.models import Frozen, Model
 from physalis.models.freezing import NOTHING
 from physalis.models.model import EVERYWHERE
-from physalis.patching.metric import Metric, check_alike, measure
+from physalis.patching.metric import Metric, check_alike, check_tokens, measure
 from physalis.patching.nodes import Node, check_nodes, graph_nodes, read_nodes, turn, write_nodes
 
 
@@ -72,6 +72,8 @@ def _held(
     """The sender's values of the source run at some positions, and the base run's of all nodes that stay as they
     were."""
     check_alike(base, source)
+    check_tokens(model, base)
+    check_tokens(model, source)
     check_nodes(model, [sender])
     open_sites = {sender.site, *(each.site for each in free)}  # heads of one layer do not read each other
     others = [

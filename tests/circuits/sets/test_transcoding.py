@@ -94,8 +94,9 @@ def test_refusals_are_sentences(made, text, tmp_path):
     for layers in ([3], [-1], []):
         with pytest.raises(BadInput, match="has layers 0 to 2"):
             transcode(tiny_model(), text, tmp_path / "set", layers=layers, **SIZE)
-    with pytest.raises(BadInput, match="several sites"):
-        transcode(tiny_model(), text, tmp_path / "set", architecture="crosscoder", **SIZE)
+    for name in ("crosscoder", "crosslayer", "matchingpursuit"):
+        with pytest.raises(BadInput, match="Choose topk"):
+            transcode(tiny_model(), text, tmp_path / "set", architecture=name, **SIZE)
     assert not (tmp_path / "set").exists()
     with pytest.raises(BadInput):
         transcode(tiny_model(), text, made.folder, **{**SIZE, "k": 5})

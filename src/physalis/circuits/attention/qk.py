@@ -52,6 +52,8 @@ class QKAttribution:
 
     def top(self, n: int = 10) -> list[Pair]:
         """The largest pairs, by size."""
+        if n < 1:
+            raise BadInput(f"At least 1 pair is listed; received {n}.")
         size, at = self.pairs.abs().flatten().topk(min(n, self.pairs.numel()))
         rows, columns = at // self.pairs.shape[1], at % self.pairs.shape[1]
         found = zip(rows.tolist(), columns.tolist(), strict=True)

@@ -74,14 +74,21 @@ class Replacement:
         """As plain data."""
         return asdict(self)
 
-    def save(self, out: Path | str, transcoders: TranscoderSet) -> None:
-        """Write it to a folder. Raises BadInput for one that holds something else."""
+    @classmethod
+    def kept(
+        cls, out: Path | str, model: Model, transcoders: TranscoderSet, source: str, *, tokens: int, seed: int = 0
+    ) -> "Replacement":
+        """``measure_replacement``, kept in a folder: what is measured already is read. Raises BadInput as it does, and
+        for a folder that holds something else."""
         inputs = {"transcoders": transcoders.manifest.hash}
-        with artifact.claim(Path(out), KIND, {"replacement": self.record(), **inputs}) as done:
+        with artifact.claim(Path(out), KIND, {"judge": tokens, "seed": seed, **inputs}) as done:
             if done is None:
-                config = {"tokens": self.tokens, "model": transcoders.manifest.config["model"]}
-                made = Manifest(kind=KIND, config=config, seed=0, inputs=inputs, facts=self.record())
-                artifact.finish(Path(out), made, [])
+                found = measure_replacement(model, transcoders, source, tokens=tokens, seed=seed)
+                config = {"tokens": found.tokens, "model": transcoders.manifest.config["model"]}
+                made = Manifest(kind=KIND, config=config, seed=seed, inputs=inputs, facts=found.record())
+                done = artifact.finish(Path(out), made, [])
+        layers = tuple(Replaced(**each) for each in done.facts["layers"])
+        return cls(**{**done.facts, "layers": layers})
 
 
 class _Layer:
@@ -142,6 +149,8 @@ def measure_replacement(
     Positions that the set's rules leave out keep what the model computes. Takes one pass of the model for each layer.
     Raises BadInput where nothing is held out, for a set of another model, and for another text.
     """
+    if tokens < 1:
+        raise BadInput(f"At least 1 token is read; received {tokens}.")
     text = text_of(model, transcoders, source)
     held = text.held_out_text
     if not len(held.ids):

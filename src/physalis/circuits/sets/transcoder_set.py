@@ -72,11 +72,20 @@ class TranscoderSet:
         was written."""
         folder = Path(folder)
         manifest = artifact.read(folder, KIND)
+        said = manifest.config.get("layers")
+        if not isinstance(said, list) or not said or said != sorted({i for i in said if isinstance(i, int)}):
+            raise BadInput(
+                f"{folder / artifact.MANIFEST} does not say of which layers its transcoders are. {artifact.MISFIT}"
+            )
+        if not isinstance(manifest.config.get("model"), str):
+            raise BadInput(f"{folder / artifact.MANIFEST} does not name a model. {artifact.MISFIT}")
         for layer in manifest.config["layers"]:
-            own = artifact.read(folder / folder_of(layer), "dictionary")
-            if own.hash != manifest.inputs[folder_of(layer)]:
+            own = folder / folder_of(layer)
+            there = (own / artifact.MANIFEST).exists()
+            if not there or artifact.read(own, "dictionary").hash != manifest.inputs.get(folder_of(layer)):
                 raise BadInput(
-                    f"{folder / folder_of(layer)} is not the transcoder that the set was made of. Run transcode again."
+                    f"{own} is not the transcoder that the set was made of: it is missing, or was changed. Put it "
+                    f"back, or delete {folder} and run transcode again: what is finished is not made anew."
                 )
         return cls(folder, manifest, device)
 
@@ -90,6 +99,8 @@ class TranscoderSet:
         Raises BadInput for a layer or a width that the model does not have, and for a folder that holds something else.
         """
         out, layers = Path(out), sorted(transcoders)
+        if not layers:
+            raise BadInput("A set has at least one transcoder; received none.")
         each = {layer: _about(model, layer, transcoders[layer], rule) for layer in layers}
         inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
         job = {"transcoders": list(each.values()), "weights": [_digest(transcoders[i]) for i in layers], **inputs}

@@ -61,6 +61,7 @@ def transcode(
     ``train`` do.
     """
     out, device = Path(out), chosen(device)
+    _check_architecture(architecture)
     chosen_layers = _layers(model, layers)
     sites = [(Site("mlp_in", layer), Site("mlp_out", layer)) for layer in chosen_layers]
     shapes = []
@@ -72,7 +73,7 @@ def transcode(
     reading = replace(reading, shard_rows=_shard_rows(reading, row))
     job: dict[str, Any] = {
         "model": model.fingerprint, "source": source, "layers": chosen_layers, "architecture": architecture,
-        "dictionaries": [asdict(shape) for shape in shapes], "reading": asdict(reading),
+        "n_features": [shape.n_features for shape in shapes], "k": k, "skip": skip, "reading": asdict(reading),
         "training": stored(asdict(training)),
     }  # fmt: skip
     with artifact.claim(out, KIND, job) as done:
@@ -87,6 +88,20 @@ def transcode(
             inputs = {"model": model.fingerprint, "text": flow.job_hash, **hashes_of(out, chosen_layers)}
             artifact.finish(out, Manifest(kind=KIND, config=config, seed=training.seed, inputs=inputs), [])
     return TranscoderSet.open(out, device=device)
+
+
+def _check_architecture(name: str) -> None:
+    fields = dictionaries.architecture(name).__init__.__annotations__["config"].__dataclass_fields__
+    if "sites" in fields or "layers" in fields:
+        raise BadInput(
+            f"A {name} is of several layers at once, and a set has one transcoder for each. Choose topk, batchtopk, "
+            "jumprelu, l1 or matryoshka."
+        )
+    if dictionaries.architecture(name) is dictionaries.MatchingPursuit:
+        raise BadInput(
+            "Matching pursuit reads and writes along the same directions, so it cannot be a transcoder. Choose topk, "
+            "batchtopk, jumprelu, l1 or matryoshka."
+        )
 
 
 def text_of(model: Model, transcoders: TranscoderSet, source: str) -> Stream:

@@ -1,5 +1,6 @@
 """The commands `physalis transcode` and `physalis trace`: a transcoder for every layer, and the graph of a prompt."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from cyclopts import Parameter
 from physalis.cli.arguments import early
 from physalis.cli.arguments.amounts import MOST, AmountFrom0, Count, Features, Range, as_wholes
 from physalis.cli.arguments.asked import AskedReading
+from physalis.cli.arguments.defaults import defaults_of
 from physalis.cli.arguments.help import verb
 from physalis.cli.arguments.options import (
     Architecture,
@@ -74,7 +76,7 @@ def transcode(
     early.out(out, "transcoders")
     from dataclasses import replace
 
-    from physalis.circuits import measure_replacement
+    from physalis.circuits import Replacement
     from physalis.circuits import transcode as transcode_
     from physalis.circuits.sets.transcoding import READING, TRAINING
     from physalis.cli.arguments.amounts import count_features
@@ -91,10 +93,12 @@ def transcode(
     made = transcode_(loaded, text, out, reading=read, training=trained, **options)
     found = None
     if judge != 0 and read.held_out:
-        found = measure_replacement(loaded, made, text, **given(tokens=judge))
-        found.save(named_after(out, "replacement"), made)
+        tokens = judge or int(defaults_of("circuits.sets.replacement.measure_replacement")["tokens"].replace(",", ""))
+        found = Replacement.kept(named_after(out, "replacement"), loaded, made, text, tokens=tokens)
+    elif judge:
+        print("Nothing is held out, so what the model loses is not measured.", file=sys.stderr)
     circuits.show_set(made, found, json=json)
-    if not json:
+    if not json and len(made) == loaded.n_layers:
         say_next("trace", out, "The capital of France is", "--out", beside(out, "graph"))
 
 
@@ -136,7 +140,8 @@ def trace(
         raise BadInput(f"--rather-than takes one --token that it is held against; received {len(token or ())}.")
     from dataclasses import replace
 
-    from physalis.circuits import TranscoderSet, prune, verify
+    from physalis import artifact
+    from physalis.circuits import Graph, TranscoderSet, prune, verify
     from physalis.circuits import trace as trace_
     from physalis.cli.shown import circuits
 
@@ -146,9 +151,15 @@ def trace(
         loaded = exact.load(model)
     else:
         loaded = exact.load_found(opened.manifest.config["model"], "The set of transcoders")
-    ends = circuits.targets(loaded, token or (), rather_than)
-    graph = trace_(loaded, opened, prompt, **given(targets=ends, features=features))
-    kept = prune(graph, **given(nodes=nodes, edges=edges))
-    verdict = verify(kept, loaded, opened)
-    kept.save(out, inputs={"transcoders": opened.manifest.hash}, facts={"verdict": verdict.record()})
-    circuits.show_graph(graph, kept, verdict, json=json)
+    job = {
+        "transcoders": opened.manifest.hash, "dtype": str(loaded.dtype), "prompt": prompt, "token": token,
+        "rather_than": rather_than, "features": features, "nodes": nodes, "edges": edges,
+    }  # fmt: skip
+    with artifact.claim(out, "graph", job) as done:
+        if done is None:
+            ends = circuits.targets(loaded, token or (), rather_than)
+            graph = trace_(loaded, opened, prompt, **given(targets=ends, features=features))
+            kept = prune(graph, **given(nodes=nodes, edges=edges))
+            facts = {"verdict": verify(kept, loaded, opened).record(), "traced": circuits.traced(graph)}
+            done = kept.finish(out, inputs={"transcoders": opened.manifest.hash}, facts=facts)
+    circuits.show_graph(Graph.open(out), done.facts, json=json)

@@ -1,7 +1,8 @@
 """What the command line shows of circuits: a set of transcoders layer by layer, and a graph with its verdict first."""
 
 import json as json_
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -12,7 +13,6 @@ from physalis.circuits import (
     Targets,
     Tokens,
     TranscoderSet,
-    Verdict,
 )
 from physalis.cli.shown.console import make_console
 from physalis.corpora.characters import plain
@@ -67,7 +67,8 @@ def show_set(made: TranscoderSet, found: Replacement | None, *, json: bool) -> N
             f"{each.dead:.1%}",
         )  # fmt: skip
     console.print(table)
-    console.print(f"\nLoss added where all layers are replaced at once, to the model's {found.loss['value']:.3f} nats:")
+    several = "all of these layers" if len(made) > 1 else "the layer"
+    console.print(f"\nLoss added where {several} are replaced at once, to the model's {found.loss['value']:.3f} nats:")
     for name, value in found.together.items():
         console.print(f"  {name}  {_in_brackets(value)}")
     console.print(f"On {found.tokens:,} held-out tokens; dead features counted on {found.rows:,} training rows too.")
@@ -78,46 +79,64 @@ def _in_brackets(value: Interval) -> str:
     return f"{value['value']:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
 
 
-def show_graph(graph: Graph, kept: Graph, verdict: Verdict, *, json: bool) -> None:
-    """Print a graph as it was traced and what pruning kept of it, its verdict first."""
-    scores = {"traced": graph.scores()._asdict(), "kept": kept.scores()._asdict()}
+def traced(graph: Graph) -> dict[str, Any]:
+    """What is to be known of a graph before it is pruned."""
+    return {
+        "features": graph.n_features, "active": graph.n_active, "left_out": graph.left_out_share,
+        "unaccounted": graph.unaccounted, **graph.scores()._asdict(),
+    }  # fmt: skip
+
+
+def show_graph(kept: Graph, facts: Mapping[str, Any], *, json: bool) -> None:
+    """Print what pruning kept of a graph, with what was found out about it, the verdict first."""
+    verdict, whole, scores = facts["verdict"], facts["traced"], kept.scores()
     through = kept.influence() * kept.kept
     first = through.topk(min(LISTED, int((through > 0).sum()))).indices.tolist()
     if json:
         told = {
-            "prompt": graph.prompt, "ends": [end._asdict() for end in graph.ends], "verdict": verdict.record(),
-            "features": graph.n_features, "active": graph.n_active, "left_out": graph.left_out_share,
-            "unaccounted": graph.unaccounted, "scores": scores, "kept": int(kept.kept[: kept.n_features].sum()),
-            "edges": int((kept.edges != 0).sum()),
+            "prompt": kept.prompt, "ends": [end._asdict() for end in kept.ends], "verdict": verdict, "traced": whole,
+            "kept": {"edges": int((kept.edges != 0).sum()), **scores._asdict()},
             "nodes": [{"node": kept.node(i), "influence": float(through[i])} for i in first],
         }  # fmt: skip
-        print(json_.dumps(told, indent=1))
+        print(json_.dumps(told, indent=1, allow_nan=False))
         return
-    console = make_console()
-    v = verdict
+    console, v, end = make_console(), verdict, kept.ends[0]
+    of = f"p({plain(end.name)})" if end.token is not None else f"{plain(end.name)}, as a share of what it is"
     console.print(
-        f"p({plain(graph.ends[0].name)!r}) = {v.probability:.3f}; with the {v.kept:,} features of the graph alone "
-        f"{v.kept_only:.3f}, the other {v.dropped:,} at random shares {v.stochastic:.3f}, at the worst that an "
-        f"adversary found {v.adversarial:.3f}, with no feature at all {v.none_kept:.3f}."
+        f"{of} = {_share(v['answer'])}; with the {v['kept']:,} features of the graph alone {_share(v['kept_only'])}, "
+        f"the other {v['dropped']:,} at random shares {_share(v['stochastic'])}, at the worst that an adversary found "
+        f"{_share(v['adversarial'])}, with no feature at all {_share(v['none_kept'])}."
     )
-    if not v.survives:
+    if v["survives"]:
+        console.print("What was left out cannot undo it: half of what features do is left at the worst.")
+    elif v["none_kept"] > 0.5 * v["answer"]:
+        console.print("Errors and biases say nearly as much without any feature: the graph has nothing to prove here.")
+    else:
         console.print("So it is not established that the model answers by these nodes: what was left out can undo it.")
-    if v.beats_the_model:
+    if v["beats_the_model"]:
         console.print("The graph alone does better than the model: it leaves out what speaks against the answer.")
     console.print(
-        f"{v.sources} features silenced one by one: next-layer effects as the edges say r = {v.edge_r:.2f}, later ones "
-        f"{v.path_r:.2f}, on the ends {v.end_r:.2f}."
+        f"{v['sources']} features silenced one by one; correlation with what the edges say: in the next layer "
+        f"{_r(v['edge_r'])}, in later ones {_r(v['path_r'])}, on the ends {_r(v['end_r'])}."
     )
     console.print(
-        f"Replacement {scores['traced']['replacement']:.2f}, completeness {scores['traced']['completeness']:.2f} with "
-        f"{graph.n_features:,} of {graph.n_active:,} features; after pruning {scores['kept']['replacement']:.2f} and "
-        f"{scores['kept']['completeness']:.2f} with {v.kept:,}."
+        f"Replacement {whole['replacement']:.2f}, completeness {whole['completeness']:.2f} with {whole['features']:,} "
+        f"of {whole['active']:,} features ({whole['left_out']:.1%} of what enters nodes comes from the others); after "
+        f"pruning {scores.replacement:.2f} and {scores.completeness:.2f} with {v['kept']:,}."
     )
-    if graph.unaccounted > LOOSE:
-        console.print(f"Nodes are up to {graph.unaccounted:.1%} off what enters them: float32 adds up better.")
+    if whole["unaccounted"] > LOOSE:
+        console.print(f"Nodes are up to {whole['unaccounted']:.1%} off what enters them: float32 adds up better.")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("influence", justify="right")
     table.add_column("node")
     for i in first:
         table.add_row(f"{float(through[i]):.3f}", plain(kept.node(i)))
     console.print(table)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def _r(value: float | None) -> str:
+    return "too few to say" if value is None else f"{value:.2f}"

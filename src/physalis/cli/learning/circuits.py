@@ -65,7 +65,7 @@ def transcode(
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Train a transcoder for the MLP of every layer, in one pass over a text.
+    """Train a transcoder for every layer in one pass over a text.
 
     None of the activations go to the disk. Then each layer's MLP is replaced by its transcoder, alone and all together,
     on text that was held out: what the model loses is the price of reading it by features. That is kept in
@@ -128,7 +128,7 @@ def trace(
     loading: Loading = Loading(),  # noqa: B008 (frozen)
     json: Json = False,
 ) -> None:
-    """Trace a prompt: which features, errors and tokens made its logits, and each other.
+    """Trace which features and tokens made a prompt's next token.
 
     Edges are exact for the model as the prompt had it, with attention patterns and norms held. What is kept of the
     graph is tried on the model before it is shown: single features silenced, and what was left out turned down by an

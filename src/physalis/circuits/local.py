@@ -5,7 +5,7 @@ that they leave (Ameisen et al. 2025, "Circuit Tracing": the local replacement m
 computes, and what features read is linear in what features, errors and tokens write.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -149,6 +149,16 @@ class LocalReplacementModel:
     ) -> dict[Site, Float[Tensor, "contexts context _"]]:
         """The linear pass: what is read at some sites where ``sources`` stand at the embedding and at what features and
         errors write, and others may be written. Transcoders' biases and skip paths are in it. Differentiable."""
+        writes = {
+            **write, EMBED: lambda x: sources[EMBED].expand(x.shape),
+            **self.writes(lambda place, _: sources[place.writes]),
+        }  # fmt: skip
+        n = max(len(each) for each in sources.values())
+        return self.model.run_with_gradients(self.tokens.expand(n, -1), read=read, write=writes, freeze=self.frozen)
+
+    def writes(self, written: Callable[[Place, Tensor], Tensor]) -> dict[Site, Write]:
+        """Writes that put in each MLP's place what ``written`` says of it and of what it reads in this pass, "contexts
+        context d_in", and what the transcoder writes beside its features."""
         live: dict[Site, Tensor] = {}
 
         def look(site: Site) -> Write:
@@ -159,21 +169,21 @@ class LocalReplacementModel:
             return seen
 
         def put(place: Place) -> Write:
-            return lambda x: sources[place.writes].expand(x.shape) + self.beside(place, live[place.reads])
+            def write(x: Tensor) -> Tensor:
+                at = live[place.reads]
+                return (written(place, at) + self._beside(place, at)).expand(x.shape)
 
-        writes: dict[Site, Write] = {**write, EMBED: lambda x: sources[EMBED].expand(x.shape)}
-        for place in self.places.values():
-            writes[place.writes] = put(place)
-            writes.setdefault(place.reads, look(place.reads))
-        n = max(len(each) for each in sources.values())
-        return self.model.run_with_gradients(self.tokens.expand(n, -1), read=read, write=writes, freeze=self.frozen)
+            return write
+
+        looks = {place.reads: look(place.reads) for place in self.places.values()}
+        return looks | {place.writes: put(place) for place in self.places.values()}
 
     def sources(self) -> dict[Site, Float[Tensor, "1 context d"]]:
         """What stood there on the prompt: with these the pass gives what the model computed."""
         stood = {place.writes: (self.written(place) + place.error)[None] for place in self.places.values()}
         return {EMBED: self.embedded[None], **stood}
 
-    def beside(self, place: Place, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d_out"]:
+    def _beside(self, place: Place, x: Float[Tensor, "contexts context d"]) -> Float[Tensor, "contexts context d_out"]:
         """What a transcoder writes that no feature does, from what it reads in this pass: bias and skip path."""
         y = _without_features(place.dictionary, x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return y * place.keep[:, None]

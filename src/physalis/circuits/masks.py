@@ -1,7 +1,8 @@
 """masks: Masks, a model whose MLPs are the features of one prompt, some of them turned down.
 
 Attention and norms are the model's own and live. Each layer writes what the prompt's features write, whose codes follow
-what they read now, and the error as the prompt had it. A mask multiplies the codes of features outside a graph: 0 and a
+what they read now, and the error as the prompt had it; features that do not fire on the prompt stay silent, and
+thresholds between codes and 0 are not asked again. A mask multiplies the codes of features outside a graph: 0 and a
 feature is silent, 1 and it is as it would be.
 """
 
@@ -13,8 +14,6 @@ from torch import Tensor
 
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import LOGITS, LocalReplacementModel, Place
-from physalis.models import Write
-from physalis.site import Site
 
 STEP = 0.5
 """How far the adversary moves every mask in a step."""
@@ -101,32 +100,9 @@ class Masks:
         local, end = self.local, self.graph.ends[0]
         tokens = local.tokens.expand(len(masks), -1)
         ends = [LOGITS] if end.token is not None else local.ends
-        got = local.model.run_with_gradients(tokens, read=ends, write=self._writes(masks), logits_at=slice(-1, None))
+        writes = local.writes(lambda place, x: self._laid[place.layer].wrote(x.float(), masks) + place.error)
+        got = local.model.run_with_gradients(tokens, read=ends, write=writes, logits_at=slice(-1, None))
         if end.token is not None:
             return got[LOGITS][:, -1].float().softmax(-1)[:, end.token]
         value = got[local.last][:, -1].float() @ self.graph.directions[0].to(masks.device)
         return value / local.divided_by(got)[:, -1] / self.graph.value[self.graph.n_features].to(value.device)
-
-    def _writes(self, masks: Tensor) -> dict[Site, Write]:
-        live: dict[Site, Tensor] = {}
-
-        def look(site: Site) -> Write:
-            def seen(x: Tensor) -> Tensor:
-                live[site] = x
-                return x
-
-            return seen
-
-        def put(place: Place) -> Write:
-            def write(x: Tensor) -> Tensor:
-                at = live[place.reads]
-                wrote = self._laid[place.layer].wrote(at.float(), masks)
-                return (wrote + place.error + self.local.beside(place, at)).to(x.dtype)
-
-            return write
-
-        writes: dict[Site, Write] = {}
-        for place in self.local.places.values():
-            writes[place.writes] = put(place)
-            writes.setdefault(place.reads, look(place.reads))
-        return writes

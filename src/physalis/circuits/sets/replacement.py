@@ -185,14 +185,14 @@ def _measure(
 ) -> None:  # fmt: skip
     """Add some contexts."""
     sites = [site for layer in layers for site in (layer.reads, layer.writes)]
-    got = model.run(tokens, read=sites)
+    trunk = Trunk(model, tokens, changed=sites, read=sites)
+    got = trunk.got
     keep = torch.stack([text.hygienes[site].keep(got[site]) for site in sites]).all(0)
     for layer in layers:
         x, y = (got[site][keep].float() for site in (layer.reads, layer.writes))
         layer.rebuilt(x, y, documents[keep.cpu()])
     use = documents[:, 1:] == documents[:, :-1]
     at = documents[:, 1:][use]
-    trunk = Trunk(model, tokens, changed=sites)
     alone = [
         trunk.branch({layer.writes: put(layer.rebuilds[OWN](got[layer.reads][keep].float()), keep.cpu())})
         for layer in layers

@@ -16,11 +16,11 @@ LAYERED = ("resid_pre", "resid_mid", "resid_post", "attn_out", "z", "mlp_in", "m
 
 INNER = (
     "attn_norm_scale", "q", "k", "v", "attn_pattern", "attn_post_norm_scale", "mlp_norm_scale", "mlp_gate",
-    "mlp_post_norm_scale",
+    "mlp_neurons", "mlp_post_norm_scale",
 )  # fmt: skip
 """Places inside attention, MLP and norms, of blocks whose modules show them. ``q`` and ``k`` are what attention
 compares (after norms and rotary positions), ``v`` what it mixes, heads side by side; ``attn_pattern`` its weights,
-"heads query key"; ``mlp_gate`` what a gated MLP multiplies its neurons with; a ``scale`` is the number by which a norm
+"heads query key"; ``mlp_gate`` what a gated MLP multiplies its neurons with, ``mlp_neurons`` what its last projection reads; a ``scale`` is the number by which a norm
 divides."""
 
 GLOBAL = ("embed", "final_norm_scale", "logits")

@@ -64,6 +64,8 @@ def test_a_mask_is_a_share_of_a_code(tmp_path):
 
     def silent(layer):
         place = local.places[layer]
+        every = torch.arange(len(place.features.ids))
+        reads, wrote_each = place.reads_of(every), place.writes_of(every)[place.writes]
 
         def look(x):
             live[place.reads] = x
@@ -71,12 +73,12 @@ def test_a_mask_is_a_share_of_a_code(tmp_path):
 
         def write(x):
             x = x.clone()
-            codes = (live[place.reads][0, place.features.positions] * place.features.reads).sum(-1)
+            codes = (live[place.reads][0, place.features.positions] * reads).sum(-1)
             codes = (codes + place.features.intercepts).relu()
             wrote = torch.zeros_like(x[0])
             off = masks.columns[layer] >= 0
             for j in (~off).nonzero()[:, 0].tolist():
-                wrote[place.features.positions[j]] += codes[j] * place.features.writes[j]
+                wrote[place.features.positions[j]] += codes[j] * wrote_each[j]
             return (wrote + place.error + transcoders[layer].b_dec)[None]
 
         return {place.reads: look, place.writes: write}

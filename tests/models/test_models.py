@@ -259,7 +259,12 @@ def test_an_architecture_without_a_row_is_found_or_named(tmp_path: Path) -> None
         z="self_attn.o_proj", mlp_in="mlp", mlp_out="mlp", resid_mid="post_attention_layernorm",
     )  # fmt: skip
     found = load_model(str(tmp_path)).family
-    inside = dict(attn_norm="input_layernorm", mlp_norm="post_attention_layernorm", mlp_gate="mlp.act_fn")
+    inside = dict(
+        attn_norm="input_layernorm",
+        mlp_norm="post_attention_layernorm",
+        mlp_gate="mlp.act_fn",
+        mlp_neurons="mlp.down_proj",
+    )
     assert found == replace(mine, **inside) and load_model(str(tmp_path), family=mine).family == mine
     with pytest.raises(BadInput, match=r"at L0.mlp_out, .*from physalis.models import Family"):
         load_model(str(tmp_path), family=replace(mine, mlp_out="mlp.up_proj"))

@@ -69,6 +69,8 @@ class Graph:
     """The sum of all edges that are not in the graph: from features that were not read, and what was pruned."""
     left_out_size: Float[Tensor, " rows"]
     """The sum of their sizes."""
+    basis: str = "features"
+    """What its features are: those of a transcoder for each layer, "cross-layer features", or "neurons"."""
     n_active: int
     """Features that fire on the prompt, counted at each position."""
     kept: Bool[Tensor, " columns"]
@@ -138,7 +140,8 @@ class Graph:
         """What a column is, in words."""
         if column < self.n_features:
             at = int(self.position[column])
-            return f"L{int(self.layer[column])} #{int(self.feature[column])} at {self.token_strings[at]!r} ({at})"
+            what = "neuron " if self.basis == "neurons" else "#"
+            return f"L{int(self.layer[column])} {what}{int(self.feature[column])} at {self.token_strings[at]!r} ({at})"
         if column < self.errors.stop:
             layer, at = divmod(column - self.n_features, self.n_tokens)
             return f"error of L{self.layers[layer]} at {self.token_strings[at]!r} ({at})"
@@ -169,6 +172,7 @@ class Graph:
         config = {
             "model": self.model, "prompt": self.prompt, "token_strings": list(self.token_strings),
             "layers": list(self.layers), "ends": [end._asdict() for end in self.ends], "n_active": self.n_active,
+            "basis": self.basis,
         }  # fmt: skip
         artifact.write_atomic(out / TENSORS, lambda path: save_file(tensors, path))
         told = {**facts, "scores": self.scores()._asdict(), "unaccounted": self.unaccounted}
@@ -189,7 +193,8 @@ class Graph:
             ends = tuple(End(*(end[name] for name in End._fields)) for end in said["ends"])
             found = cls(
                 model=said["model"], prompt=said["prompt"], token_strings=tuple(said["token_strings"]),
-                layers=tuple(said["layers"]), ends=ends, n_active=said["n_active"], **load_file(folder / TENSORS),
+                layers=tuple(said["layers"]), ends=ends, n_active=said["n_active"],
+                basis=said.get("basis", "features"), **load_file(folder / TENSORS),
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise BadInput(f"{folder} does not say what a graph does. {artifact.MISFIT}") from error

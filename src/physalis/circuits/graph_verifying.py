@@ -5,6 +5,7 @@ what is left answers as well, or better. So what was dropped is not only set to 
 few steps of gradient ascent find (the adversary of VPD, 2026). What falls then was not as irrelevant as it was called.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +14,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from physalis.circuits.bases.basis import Basis
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.masks import Masks
 from physalis.circuits.nodes import Nodes
-from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.site import Site
@@ -80,7 +81,7 @@ class Verdict:
 def verify(
     graph: Graph,
     model: Model,
-    transcoders: TranscoderSet,
+    basis: Basis,
     *,
     sources: int = 64,
     samples: int = 16,
@@ -93,14 +94,14 @@ def verify(
     was dropped are tried, and each is where an adversary begins, who takes ``steps``. Errors and positions that the
     set's rules leave out stay as the prompt had them: ``Verdict.none_kept`` says how much they know by themselves.
 
-    Raises BadInput for a graph of other tokens than the model has, without a feature, or whose transcoders are others.
+    Raises BadInput for a graph of other tokens than the model has, without a feature, or whose basis is another.
     """
     for name, value, least in (("sources", sources, 1), ("samples", samples, 1), ("steps", steps, 0)):
         if value < least:
             raise BadInput(f"{name} is at least {least}; received {value}.")
     if not graph.n_features:
         raise BadInput("No feature of the transcoders reaches what the graph ends in, so there is nothing to try.")
-    local = LocalReplacementModel.of(model, transcoders, graph.tokens.tolist())
+    local = LocalReplacementModel.of(model, basis, graph.tokens.tolist())
     nodes = Nodes.of(graph, local)
     n = graph.n_features
     through = graph.influence()[: graph.n_features] * graph.kept[: graph.n_features]
@@ -139,21 +140,28 @@ def _knocked_out(
 ) -> tuple[Float[Tensor, "n rows"], Float[Tensor, "n rows"]]:
     """How far every row of the graph moves where one feature is silenced: with all else held, and with nothing held."""
     held, free = [], []
-    reads = [*{place.reads for place in local.places.values()}, local.last]
+    places = local.places.values()
+    reads, watches = [*{p.reads for p in places}, local.last], [*{p.watches for p in places}, *local.ends]
     stood = local.sources()
-    codes = torch.cat([graph.value[: graph.n_features], torch.full((len(graph.ends),), torch.inf)])
+    within = {layer: nodes.within[graph.layer == layer].to(local.model.device) for layer in local.places}
+    lowest = torch.full_like(graph.value, -torch.inf)
+    for layer, place in local.places.items():
+        rows = (graph.layer == layer).nonzero()[:, 0]
+        lowest[rows] = place.least - graph.value[rows]
     with torch.no_grad():
-        as_it_was, plain = local.run(stood, reads), local.model.run(local.tokens, read=[*reads, *local.ends])
+        got, plain = local.run(stood, reads), local.model.run(local.tokens, read=watches)
+        scale = local.scale[-1]
+        linear = _rows(graph, local, _linear(local, within, got), got, scale)
+        was = _rows(graph, local, _watched(local, within, plain), plain, local.divided_by(plain)[:, -1:])
         for part in tried.split(BATCH):
             changes = _silenced(graph, local, nodes, part)
             moved = local.run({site: value + changes.get(site, 0) for site, value in stood.items()}, reads)
+            held.append(_rows(graph, local, _linear(local, within, moved), moved, scale) - linear)
             writes = {site: partial(_plus, change) for site, change in changes.items()}
-            live = local.model.run(local.tokens.expand(len(part), -1), read=[*reads, *local.ends], write=writes)
-            scale = local.scale[-1]
-            held.append(_rows(graph, local, nodes, moved, scale) - _rows(graph, local, nodes, as_it_was, scale))
-            change = _rows(graph, local, nodes, live, local.divided_by(live)[:, -1:])
-            change = change - _rows(graph, local, nodes, plain, local.divided_by(plain)[:, -1:])
-            free.append(torch.maximum(change, -codes))  # no code falls below 0
+            live = local.model.run(local.tokens.expand(len(part), -1), read=watches, write=writes)
+            codes = _watched(local, within, live)
+            change = _rows(graph, local, codes, live, local.divided_by(live)[:, -1:]) - was
+            free.append(torch.maximum(change, lowest))
     return torch.cat(held), torch.cat(free)
 
 
@@ -167,27 +175,46 @@ def _silenced(
     """What is to be added where layers write, so that one feature in each context is silent."""
     changes: dict[Site, Tensor] = {}
     for j, i in enumerate(which.tolist()):
-        place = local.places[int(graph.layer[i])]
-        if place.writes not in changes:
-            changes[place.writes] = torch.zeros(len(which), *place.error.shape, device=local.model.device)
-        f, w = place.features, int(nodes.within[i])
-        changes[place.writes][j, int(graph.position[i])] -= f.codes[w] * f.writes[w]
+        place, within = local.places[int(graph.layer[i])], nodes.within[i]
+        for site, writes in place.writes_of(within[None]).items():
+            if site not in changes:
+                changes[site] = torch.zeros(len(which), graph.n_tokens, writes.shape[1], device=local.model.device)
+            changes[site][j, int(graph.position[i])] -= place.features.codes[within] * writes[0]
     return changes
 
 
 def _rows(
-    graph: Graph, local: LocalReplacementModel, nodes: Nodes, got: dict[Site, Tensor], scale: Tensor
-) -> Float[Tensor, "n rows"]:
-    """What every row of the graph reads in a pass, less intercepts; the ends' ``scale`` may be each context's own."""
-    n = len(got[local.last])
-    out = torch.zeros(n, len(graph.value))
-    for layer, place in local.places.items():
-        rows = (graph.layer == layer).nonzero()[:, 0]
-        x = got[place.reads][:, graph.position[rows]].float()
-        out[:, rows] = (x * place.features.reads[nodes.within[rows]]).sum(-1).cpu()
+    graph: Graph, local: LocalReplacementModel, codes: Mapping[int, Float[Tensor, "n _"]],
+    got: Mapping[Site, Tensor], scale: Tensor,
+) -> Float[Tensor, "n rows"]:  # fmt: skip
+    """Every row of the graph in a pass, up to constants: codes by layer, and the ends, whose ``scale`` may be each
+    context's own."""
+    out = torch.zeros(len(got[local.last]), len(graph.value))
+    for layer, values in codes.items():
+        out[:, (graph.layer == layer).nonzero()[:, 0]] = values.cpu()
     ends = got[local.last][:, -1].float() @ graph.directions.to(local.model.device).T
     out[:, graph.n_features :] = (ends / scale).cpu()
     return out
+
+
+def _linear(
+    local: LocalReplacementModel, within: Mapping[int, Int64[Tensor, " _"]], got: Mapping[Site, Tensor]
+) -> dict[int, Float[Tensor, "n _"]]:
+    """What features read in the linear pass, by layer."""
+    found = {}
+    for layer, which in within.items():
+        place = local.places[layer]
+        x = got[place.reads][:, place.features.positions[which]].float()
+        found[layer] = (x * place.reads_of(which)).sum(-1)
+    return found
+
+
+def _watched(
+    local: LocalReplacementModel, within: Mapping[int, Int64[Tensor, " _"]], got: Mapping[Site, Tensor]
+) -> dict[int, Float[Tensor, "n _"]]:
+    """Their codes in a pass of the model itself, by layer."""
+    places = local.places
+    return {layer: places[layer].watched(got[places[layer].watches], which) for layer, which in within.items()}
 
 
 def _foretold(graph: Graph, source: int) -> Float[Tensor, " rows"]:
@@ -199,7 +226,8 @@ def _foretold(graph: Graph, source: int) -> Float[Tensor, " rows"]:
     for layer in graph.layers:
         rows = (graph.layer == layer).nonzero()[:, 0]
         out[rows] = graph.edges[rows] @ share
-        share[rows] += out[rows] / graph.value[rows].clamp_min(LEAST)
+        value = graph.value[rows]
+        share[rows] += out[rows] / value.where(value.abs() > LEAST, LEAST)
     out[n:] = graph.edges[n:] @ share
     return out
 

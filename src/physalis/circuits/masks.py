@@ -6,48 +6,16 @@ thresholds between codes and 0 are not asked again. A mask multiplies the codes 
 feature is silent, 1 and it is as it would be.
 """
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from physalis.circuits.bases.place import Place
 from physalis.circuits.graph import Graph
-from physalis.circuits.local import LOGITS, LocalReplacementModel, Place
+from physalis.circuits.local import LOGITS, LocalReplacementModel
 
 STEP = 0.5
 """How far the adversary moves every mask in a step."""
-
-
-class _Laid(NamedTuple):
-    """A layer's features, position by position, with as many places for each as the position with most has."""
-
-    reads: Float[Tensor, "context most d_in"]
-    intercepts: Float[Tensor, "context most"]
-    writes: Float[Tensor, "context most d_out"]
-    columns: Int64[Tensor, "context most"]
-    """Which mask multiplies each; -1 for those that are kept, and for places without a feature."""
-
-    def wrote(
-        self, x: Float[Tensor, "variants context d_in"], masks: Float[Tensor, "variants _"]
-    ) -> Float[Tensor, "variants context d_out"]:
-        """What they write where they read ``x``."""
-        codes = (torch.einsum("btd,tkd->btk", x, self.reads) + self.intercepts).relu() * masks[:, self.columns]
-        return torch.einsum("btk,tkd->btd", codes, self.writes)
-
-
-def _laid(place: Place, column: Int64[Tensor, " n"]) -> _Laid:
-    f, n_tokens = place.features, len(place.error)
-    counts = f.positions.bincount(minlength=n_tokens)
-    slot = torch.arange(len(f.positions), device=f.positions.device) - (counts.cumsum(0) - counts)[f.positions]
-    at, most = (f.positions, slot), max(1, int(counts.max()))
-
-    def spread(values: Tensor, empty: float) -> Tensor:
-        out = values.new_full((n_tokens, most, *values.shape[1:]), empty)
-        out[at] = values
-        return out
-
-    return _Laid(spread(f.reads, 0), spread(f.intercepts, 0), spread(f.writes, 0), spread(column, -1))
 
 
 class Masks:
@@ -68,7 +36,7 @@ class Masks:
             column[free] = torch.arange(self.n, self.n + len(free))
             self.columns[layer] = column.to(local.model.device)
             self.n += len(free)
-        self._laid = {layer: _laid(local.places[layer], column) for layer, column in self.columns.items()}
+        self._laid = {layer: local.places[layer].laid(column) for layer, column in self.columns.items()}
 
     def answer(self, masks: Float[Tensor, "variants n"]) -> Float[Tensor, " variants"]:
         """The probability of the graph's first token; of another direction, its value as a share of that on the prompt.
@@ -100,7 +68,16 @@ class Masks:
         local, end = self.local, self.graph.ends[0]
         tokens = local.tokens.expand(len(masks), -1)
         ends = [LOGITS] if end.token is not None else local.ends
-        writes = local.writes(lambda place, x: self._laid[place.layer].wrote(x.float(), masks) + place.error)
+        codes: dict[int, Tensor] = {}
+
+        def written(place: Place, x: Tensor) -> Tensor:
+            codes[place.layer] = self._laid[place.layer].codes(x.float(), masks)
+            wrote = place.error
+            for layer, each in codes.items():
+                wrote = wrote + self._laid[layer].wrote(each, place.writes)
+            return wrote
+
+        writes = local.writes(written)
         got = local.model.run_with_gradients(tokens, read=ends, write=writes, logits_at=slice(-1, None))
         if end.token is not None:
             return got[LOGITS][:, -1].float().softmax(-1)[:, end.token]

@@ -43,7 +43,7 @@ class Active(NamedTuple):
         positions, ids, codes, intercepts = (
             torch.cat([getattr(f, name) for _, f in each]) for name in ("positions", "ids", "codes", "intercepts")
         )
-        sizes = torch.cat([f.codes * f.writes.norm(dim=1) for _, f in each])
+        sizes = torch.cat([place.sizes() for place in local.places.values()])
         keep = sizes.topk(min(room, len(sizes))).indices.sort().values
         return cls(layers[keep], positions[keep], ids[keep], codes[keep], intercepts[keep], within[keep], len(sizes))
 
@@ -78,7 +78,7 @@ class Sweep:
             rows = (layers == layer).nonzero()[:, 0]
             grad = torch.zeros(len(which), *self.seen[place.reads].shape, device=self.local.model.device)
             own = which[rows]
-            grad[rows, 0, self.active.positions[own]] = place.features.reads[self.active.within[own]]
+            grad[rows, 0, self.active.positions[own]] = place.reads_of(self.active.within[own])
             wanted[place.reads] = grad
         return self.rows(wanted, len(which))
 
@@ -99,17 +99,17 @@ class Sweep:
             [grad.to(out.dtype) for grad, out in zip(wanted.values(), outputs, strict=True)],
             retain_graph=True, allow_unused=True, is_grads_batched=True,
         )  # fmt: skip
-        gradients = dict(zip(sites, found, strict=True))
         n_tokens, active = self.local.tokens.shape[1], len(self.active.codes)
         rows = torch.zeros(n, active + (len(self.local.places) + 1) * n_tokens + 2, device=self.local.model.device)
-        rows[:, -2 - n_tokens : -2] = torch.einsum("ntd,td->nt", gradients[EMBED][:, 0].float(), self.local.embedded)
+        slopes = {
+            site: torch.zeros(n, *leaf.shape[1:], device=rows.device) if grad is None else grad[:, 0].float()
+            for (site, leaf), grad in zip(self.leaves.items(), found, strict=True)
+        }
+        rows[:, -2 - n_tokens : -2] = torch.einsum("ntd,td->nt", slopes[EMBED], self.local.embedded)
         for i, (layer, place) in enumerate(self.local.places.items()):
-            if (grad := gradients[place.writes]) is None:
-                continue
-            grad, f = grad[:, 0].float(), place.features
             start = active + i * n_tokens
-            rows[:, start : start + n_tokens] = torch.einsum("ntd,td->nt", grad, place.error)
-            edges = _products(grad, f.positions, f.writes) * f.codes
+            rows[:, start : start + n_tokens] = torch.einsum("ntd,td->nt", slopes[place.writes], place.error)
+            edges = place.edges(slopes)
             rows[:, self.columns[layer]] = edges[:, self.active.within[self.columns[layer]]]
             others = edges[:, self.left[layer]]
             rows[:, -2] += others.sum(1)
@@ -121,17 +121,3 @@ def _others(n: int, kept: Tensor) -> Tensor:
     left = torch.ones(n, dtype=torch.bool, device=kept.device)
     left[kept] = False
     return left
-
-
-def _products(
-    grad: Float[Tensor, "n context d"], positions: Int64[Tensor, " m"], writes: Float[Tensor, "m d"]
-) -> Float[Tensor, "n m"]:
-    """Each row's gradient at a feature's position times what the feature writes."""
-    out = grad.new_empty(len(grad), len(positions))
-    counts = positions.bincount(minlength=grad.shape[1]).tolist()
-    start = 0
-    for at, count in enumerate(counts):  # features are in the order of positions
-        stop = start + count
-        out[:, start:stop] = grad[:, at] @ writes[start:stop].T
-        start = stop
-    return out

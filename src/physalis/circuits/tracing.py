@@ -12,16 +12,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from physalis.circuits.bases.basis import Basis, begins, kind
 from physalis.circuits.graph import End, Graph
 from physalis.circuits.influence import influence
 from physalis.circuits.local import LocalReplacementModel
-from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.circuits.sweep import Active, Sweep
 from physalis.circuits.targets import Target, Targets, TopLogits
 from physalis.errors import BadInput
 from physalis.models import Model
 from physalis.models.text.prompting import begin
-from physalis.placement.origin import Origin
 from physalis.runtime.progress import progress
 
 ANEW = 256
@@ -30,7 +29,7 @@ ANEW = 256
 
 def trace(
     model: Model,
-    transcoders: TranscoderSet,
+    basis: Basis,
     prompt: str | Sequence[int],
     *,
     targets: Targets = TopLogits(),  # noqa: B008 (frozen)
@@ -38,10 +37,10 @@ def trace(
     memory: int = 2 << 30,
 ) -> Graph:
     """The graph of ``prompt``, a text or token ids, from ``targets`` back to its tokens, with at most ``features``
-    nodes that are features: those through which most influence goes.
+    nodes that are features: those through which most influence goes. ``basis`` is what features are: a set of
+    transcoders, a cross-layer transcoder, or the model's own ``Neurons()``.
 
-    Memory: ``memory`` bytes of edges at most, and 8 bytes a dimension for each feature that fires: 4 MB a token for
-    SmolLM2 with 32 features a token and layer. Where more fire than edges from all of them have room for, those that
+    Memory: ``memory`` bytes of edges, about. Where more fire than edges from all of them have room for, those that
     write least are left out, and the graph says how much of what enters its nodes they are.
 
     Exact: edges, what was left out and biases add up to each node's value (``Graph.unaccounted``), to float32's
@@ -53,10 +52,10 @@ def trace(
     for name, value in (("feature", features), ("byte of memory", memory)):
         if value < 1:
             raise BadInput(f"A graph has at least 1 {name}; received {value}.")
-    ids = _ids(model, transcoders, prompt)
+    ids = _ids(model, basis, prompt)
     if wrong := [i for i in ids if not 0 <= i < model.vocab_size]:
         raise BadInput(f"{model.name} reads ids 0 to {model.vocab_size - 1}; received {wrong[0]}.")
-    local = LocalReplacementModel.of(model, transcoders, ids)
+    local = LocalReplacementModel.of(model, basis, ids)
     ends = targets.of(model, local.logits)
     active = Active.of(local, min(features, local.n_features) + len(ends), memory)
     sweep = Sweep(local, active)
@@ -77,16 +76,15 @@ def trace(
             rows += [sweep.features(part) for part in more.split(sweep.batch)]
             chosen = torch.cat([chosen, more])
             advance(len(more))
-    return _graph(local, active, sweep, ends, torch.cat(rows), chosen, prompt)
+    return _graph(local, active, sweep, ends, torch.cat(rows), chosen, prompt, kind(basis))
 
 
-def _ids(model: Model, transcoders: TranscoderSet, prompt: str | Sequence[int]) -> list[int]:
+def _ids(model: Model, basis: Basis, prompt: str | Sequence[int]) -> list[int]:
     if not isinstance(prompt, str):
         return list(prompt)
-    rules = Origin.of(transcoders.about(transcoders.layers[0])).hygienes
     if not (text := model.encode([prompt])[0]):
         raise BadInput("The prompt has no tokens. Give a text.")
-    return begin(model, text, bos=any(rule.skip_first for rule in rules))
+    return begin(model, text, bos=begins(basis))
 
 
 def _influence(
@@ -101,7 +99,7 @@ def _influence(
 
 def _graph(
     local: LocalReplacementModel, active: Active, sweep: Sweep, ends: Sequence[Target], rows: Tensor,
-    chosen: Int64[Tensor, " n"], prompt: str | Sequence[int],
+    chosen: Int64[Tensor, " n"], prompt: str | Sequence[int], basis: str,
 ) -> Graph:  # fmt: skip
     """The nodes that were chosen, in the order of layers, positions and ids, and the edges between them."""
     order = chosen.argsort()  # active features stand in that order
@@ -124,7 +122,7 @@ def _graph(
         feature=active.ids[columns].cpu(), directions=torch.stack([end.direction for end in ends]).cpu(),
         value=value.cpu(), bias=bias.cpu(), edges=edges,
         left_out=(ordered[:, -2] + others.sum(1)).cpu(), left_out_size=(ordered[:, -1] + others.abs().sum(1)).cpu(),
-        n_active=active.n, kept=torch.ones(edges.shape[1], dtype=torch.bool),
+        basis=basis, n_active=active.n, kept=torch.ones(edges.shape[1], dtype=torch.bool),
     )  # fmt: skip
 
 
@@ -137,7 +135,7 @@ def _own(
         here = (active.layers[columns] == layer).nonzero()[:, 0]
         which = columns[here]
         there = sweep.alone[place.reads][0, active.positions[which]].float()
-        own[here] += (there * place.features.reads[active.within[which]]).sum(1)
+        own[here] += (there * place.reads_of(active.within[which])).sum(1)
     return own
 
 

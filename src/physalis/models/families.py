@@ -12,7 +12,7 @@ Paths = str | tuple[str, ...] | None
 PLACES = ("attn_out", "z", "mlp_in", "mlp_out", "resid_mid")
 """The sites that are at a module of a block."""
 
-PARTS = ("attn_norm", "mlp_norm", "mlp_gate")
+PARTS = ("attn_norm", "mlp_norm", "mlp_gate", "mlp_neurons")
 """Modules of a block that have places inside, where the block has them."""
 
 
@@ -46,6 +46,8 @@ class Family:
     """The norm before the MLP, where it is not the one before attention."""
     mlp_gate: Paths = None
     """The nonlinearity of a gated MLP: what it makes is multiplied, neuron by neuron, with another projection."""
+    mlp_neurons: Paths = None
+    """The MLP's last projection: its input are the neurons."""
     parallel_if: str | None = None
     """The config flag under which a model has no ``resid_mid`` although the row names one."""
     attn_scale: float = 1.0
@@ -73,6 +75,7 @@ LLAMA = Family(
     attn_norm="input_layernorm",
     mlp_norm="post_attention_layernorm",
     mlp_gate="mlp.act_fn",
+    mlp_neurons="mlp.down_proj",
 )
 
 PHI3 = replace(LLAMA, model_types=("phi3",), mlp_gate="mlp.activation_fn")
@@ -89,6 +92,7 @@ GEMMA = Family(  # a second norm stands after attention and after the MLP, befor
     attn_norm="input_layernorm",
     mlp_norm="pre_feedforward_layernorm",
     mlp_gate="mlp.act_fn",
+    mlp_neurons="mlp.down_proj",
 )
 
 GEMMA3 = replace(  # with its vision tower, as on the hub from 4B up: the text model is one level deeper
@@ -106,6 +110,7 @@ GPT2 = Family(
     resid_mid="ln_2",
     attn_norm="ln_1",
     mlp_norm="ln_2",
+    mlp_neurons="mlp.c_proj",
 )
 
 GPT_NEOX = Family(
@@ -120,6 +125,7 @@ GPT_NEOX = Family(
     parallel_if="use_parallel_residual",
     attn_norm="input_layernorm",
     mlp_norm="post_attention_layernorm",
+    mlp_neurons="mlp.dense_4h_to_h",
 )
 
 PHI = Family(
@@ -132,6 +138,7 @@ PHI = Family(
     mlp_out="mlp",
     resid_mid=None,
     attn_norm="input_layernorm",
+    mlp_neurons="mlp.fc2",
 )
 
 TINY = Family(
@@ -145,6 +152,7 @@ TINY = Family(
     resid_mid="mlp_norm",
     attn_norm="attn_norm",
     mlp_norm="mlp_norm",
+    mlp_neurons="mlp.2",
 )
 
 FAMILIES: tuple[Family, ...] = (LLAMA, PHI3, GEMMA, GEMMA3, GPT2, GPT_NEOX, PHI, TINY)

@@ -26,7 +26,8 @@ class OfTokens(Protocol):
 
 IN_A_BLOCK = (
     "resid_pre", "attn_norm_scale", "q", "k", "v", "attn_pattern", "z", "attn_post_norm_scale", "attn_out",
-    "resid_mid", "mlp_norm_scale", "mlp_in", "mlp_gate", "mlp_post_norm_scale", "mlp_out", "resid_post",
+    "resid_mid", "mlp_norm_scale", "mlp_in", "mlp_gate", "mlp_neurons", "mlp_post_norm_scale", "mlp_out",
+    "resid_post",
 )  # fmt: skip
 ORDER = {name: i for i, name in enumerate(IN_A_BLOCK)}
 """The order in which a block reaches its sites."""

@@ -210,7 +210,7 @@ class Model:
     def _inner_widths(self) -> dict[Site, int]:
         """Those that no weight says: they are looked up in a pass of one token."""
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        inside = [site for site in self._placed.modules if site.name in (*ATTENTION[:3], "mlp_gate")]
+        inside = [site for site in self._placed.modules if site.name in (*ATTENTION[:3], "mlp_gate", "mlp_neurons")]
         return {site: x.shape[-1] for site, x in self.run(token, read=inside).items()}
 
     def run(

@@ -32,6 +32,8 @@ class Mlp(NamedTuple):
     """The parts of one layer's MLP."""
 
     layer: int
+    module: nn.Module
+    """The whole of it."""
     act: nn.Module
     """Its nonlinearity."""
     down: nn.Module
@@ -87,6 +89,7 @@ def held(model: Model, tokens: Int[Tensor, "contexts context"]) -> Frozen:
 def mlps(model: Model) -> list[Mlp]:
     """The parts of every layer's MLP, found in a pass of one token. Raises BadInput as ``linear_mlps`` does."""
     blocks = list(module_of(model.hf, model.family.blocks, model.family).children())
+    wholes: dict[int, nn.Module] = {}
     calls: dict[int, list[_Call]] = {}
     handles = []
     try:
@@ -94,8 +97,8 @@ def mlps(model: Model) -> list[Mlp]:
             path = path_of(model.family, block, "mlp_in")
             if path is None:
                 continue
-            calls[layer] = []
-            for part in block.get_submodule(path).modules():
+            wholes[layer], calls[layer] = block.get_submodule(path), []
+            for part in wholes[layer].modules():
                 if not list(part.children()):
                     handles.append(part.register_forward_hook(_Listener(calls[layer])))
         if calls:
@@ -104,7 +107,7 @@ def mlps(model: Model) -> list[Mlp]:
     finally:
         for handle in handles:
             handle.remove()
-    return [_found(model, layer, each) for layer, each in calls.items()]
+    return [_found(model, layer, wholes[layer], each) for layer, each in calls.items()]
 
 
 class _Call(NamedTuple):
@@ -122,7 +125,7 @@ class _Listener:
             self.calls.append(_Call(module, args[0].clone(), out.clone()))
 
 
-def _found(model: Model, layer: int, calls: list[_Call]) -> Mlp:
+def _found(model: Model, layer: int, whole: nn.Module, calls: list[_Call]) -> Mlp:
     acts = [i for i, call in enumerate(calls) if _is_nonlinearity(call)]
     if len(acts) != 1:
         raise BadInput(
@@ -140,7 +143,7 @@ def _found(model: Model, layer: int, calls: list[_Call]) -> Mlp:
             "attribute_by_integrated_gradients."
         )
     gated = not torch.equal(down.given.reshape(-1), act.out.reshape(-1))
-    return Mlp(layer, act.module, down.module, gated)
+    return Mlp(layer, whole, act.module, down.module, gated)
 
 
 def _is_nonlinearity(call: _Call) -> bool:

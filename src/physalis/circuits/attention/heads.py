@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from physalis.circuits.bases.basis import Basis
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import EMBED, LocalReplacementModel
 from physalis.circuits.nodes import Nodes
-from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.errors import BadInput
 from physalis.models import Model, Write
 from physalis.models.hooks import depth
@@ -38,13 +38,11 @@ class HeadLoadings:
     0."""
 
 
-def head_loadings(
-    graph: Graph, model: Model, transcoders: TranscoderSet, target: int, sources: Sequence[int]
-) -> HeadLoadings:
+def head_loadings(graph: Graph, model: Model, basis: Basis, target: int, sources: Sequence[int]) -> HeadLoadings:
     """Loadings of the edges into row ``target`` of the graph (a feature, or one of its ends) from columns ``sources``.
 
     Two passes of the model. Raises BadInput for rows and columns that the graph does not have, for a model whose heads'
-    outputs are not side by side before a projection, and as ``verify`` does for other transcoders.
+    outputs are not side by side before a projection, and as ``verify`` does for another basis.
     """
     rows, columns = graph.edges.shape
     if not 0 <= target < rows or not sources or not all(0 <= i < columns for i in sources):
@@ -52,7 +50,7 @@ def head_loadings(
             f"The graph has rows 0 to {rows - 1} and columns 0 to {columns - 1}; received row {target} and columns "
             f"{', '.join(map(str, sources)) or 'none'}."
         )
-    local = LocalReplacementModel.of(model, transcoders, graph.tokens.tolist())
+    local = LocalReplacementModel.of(model, basis, graph.tokens.tolist())
     nodes = Nodes.of(graph, local)
     moved = _moved(graph, local, nodes, sources)
     slopes = _slopes(graph, local, nodes, target)
@@ -110,8 +108,8 @@ def _moved(
     for i, column in enumerate(sources):
         if column < graph.n_features:
             place, within = local.places[int(graph.layer[column])], nodes.within[column]
-            f = place.features
-            alone[place.writes][i, int(graph.position[column])] = f.codes[within] * f.writes[within]
+            for site, writes in place.writes_of(within[None]).items():
+                alone[site][i, int(graph.position[column])] = place.features.codes[within] * writes[0]
         elif column < graph.errors.stop:
             number, at = divmod(column - graph.n_features, graph.n_tokens)
             place = local.places[graph.layers[number]]
@@ -143,8 +141,8 @@ def _slopes(
         direction = graph.directions[target - graph.n_features].to(x.device)
         value = x[-1] @ direction / local.scale[-1]
     else:
-        f = local.places[int(graph.layer[target])].features
-        value = x[int(graph.position[target])] @ f.reads[nodes.within[target]]
+        place = local.places[int(graph.layer[target])]
+        value = x[int(graph.position[target])] @ place.reads_of(nodes.within[target][None])[0]
     grads = torch.autograd.grad(value, list(added.values()), allow_unused=True)
     return {
         site: torch.zeros_like(leaf[0]) if grad is None else grad[0]

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physalis.circuits.bases.basis import Basis
 from physalis.circuits.graph import Graph
 from physalis.circuits.local import LocalReplacementModel
 from physalis.circuits.nodes import Nodes
-from physalis.circuits.sets.transcoder_set import TranscoderSet
 from physalis.circuits.sweep import Active, Sweep
 from physalis.errors import BadInput
 from physalis.models import Model
@@ -71,14 +71,14 @@ class QKAttribution:
 
 
 def qk_attribution(
-    graph: Graph, model: Model, transcoders: TranscoderSet, *, layer: int, head: int, query: int, key: int
+    graph: Graph, model: Model, basis: Basis, *, layer: int, head: int, query: int, key: int
 ) -> QKAttribution:
     """Why head ``head`` of ``layer`` looks from position ``query`` to position ``key`` of the graph's prompt.
 
     Raises BadInput for a layer, head or position that there is not, for a key behind its query, and for heads that
     normalise their queries or keys (Qwen3's, Gemma 3's): these are not linear in what is read.
     """
-    local = LocalReplacementModel.of(model, transcoders, graph.tokens.tolist())
+    local = LocalReplacementModel.of(model, basis, graph.tokens.tolist())
     nodes = Nodes.of(graph, local)
     _check(graph, local, layer, head, query, key)
     sites = Site("q", layer), Site("k", layer)

@@ -49,7 +49,8 @@ def _about(model: Model, layer: int, dictionary: Dictionary, rule: Hygiene) -> d
     }  # fmt: skip
 
 
-def _digest(dictionary: Dictionary) -> str:
+def weights_hash(dictionary: Dictionary) -> str:
+    """Of all that a dictionary was trained to."""
     h = hashlib.sha256()
     for name, value in dictionary.state_dict().items():
         h.update(name.encode() + value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
@@ -103,7 +104,7 @@ class TranscoderSet:
             raise BadInput("A set has at least one transcoder; received none.")
         each = {layer: _about(model, layer, transcoders[layer], rule) for layer in layers}
         inputs = {"model": model.fingerprint, "tokenizer": model.tokenizer_fingerprint}
-        job = {"transcoders": list(each.values()), "weights": [_digest(transcoders[i]) for i in layers], **inputs}
+        job = {"transcoders": list(each.values()), "weights": [weights_hash(transcoders[i]) for i in layers], **inputs}
         with artifact.claim(out, KIND, job) as done:
             for layer in layers if done is None else ():
                 folder = out / folder_of(layer)

@@ -54,6 +54,7 @@ class Places:
     attn_norm: list[str] = field(default_factory=list)
     mlp_norm: list[str] = field(default_factory=list)
     mlp_gate: list[str] = field(default_factory=list)
+    mlp_neurons: list[str] = field(default_factory=list)
     attn_scale: float = 1.0
     mlp_scale: float = 1.0
 
@@ -107,6 +108,7 @@ def places(pre: Tensor, post: Tensor, calls: list[Call]) -> Places:
         entry = next((c.given for c in calls if c.path in found.mlp_in), None)
         found.mlp_norm = [path for path in _norms(entry, mid, calls) if path not in found.attn_norm]
         found.mlp_gate = _gates(branch, calls)
+        found.mlp_neurons = _projections(branch, calls)
     return found
 
 
@@ -243,13 +245,15 @@ def _same(call: Call, calls: Sequence[Call]) -> list[str]:
 
 
 def _projections(branch: Call, calls: Sequence[Call]) -> list[str]:
-    """The linear maps that attention ends in."""
+    """The linear maps that attention, or an MLP, ends in."""
     found = []
     for call in calls:
         weight = getattr(call.module, "weight", None)
         if not isinstance(weight, Tensor) or weight.dim() != 2 or call.out is None or call.given is None:
             continue
-        if branch.out is not None and _outermost(branch, calls).contains(call) and proportional(call.out, branch.out):
+        if branch.out is None or call.out.shape != branch.out.shape:  # an expert sees some of the tokens
+            continue
+        if _outermost(branch, calls).contains(call) and proportional(call.out, branch.out):
             found.append(call.path)
     return found[-1:]
 

@@ -112,7 +112,7 @@ class Placed:
         if site.name == "resid_post":
             return block.register_forward_hook(partial(passing.leaving, site))
         module = self.at(site)
-        if site.name in ("z", "mlp_in"):
+        if site.name in ("z", "mlp_in", "mlp_neurons"):
             return module.register_forward_pre_hook(partial(passing.entering, site), with_kwargs=True)
         if site.name == "resid_mid":
             return module.register_forward_pre_hook(partial(passing.entering_mid, site), with_kwargs=True)

@@ -21,7 +21,7 @@ SCALES = {
 }
 """Scales of norms, and the path of a Family that leads to the norm, if it is one."""
 
-AT_A_MODULE = (*PLACES, *SCALES, *ATTENTION, "mlp_gate")
+AT_A_MODULE = (*PLACES, *SCALES, *ATTENTION, "mlp_gate", "mlp_neurons")
 """Sites that a block has where it has the module: all but those of the stream."""
 assert {*PLACES, *PARTS} >= {*SCALES.values()}
 
@@ -85,8 +85,9 @@ STREAM: Mapping[str, Sequence[str]] = {
     "attn_out": ("resid_mid",),
     "resid_mid": ("mlp_norm_scale", "mlp_in", "resid_post"),
     "mlp_norm_scale": ("mlp_in",),
-    "mlp_in": ("mlp_gate", "mlp_post_norm_scale", "mlp_out"),
-    "mlp_gate": ("mlp_post_norm_scale", "mlp_out"),
+    "mlp_in": ("mlp_gate", "mlp_neurons"),
+    "mlp_gate": ("mlp_neurons",),
+    "mlp_neurons": ("mlp_post_norm_scale", "mlp_out"),
     "mlp_post_norm_scale": ("mlp_out",),
     "mlp_out": ("resid_post",),
     "resid_post": (),

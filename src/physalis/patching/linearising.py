@@ -148,18 +148,19 @@ def _found(model: Model, layer: int, whole: nn.Module, calls: list[_Call]) -> Ml
 
 def _is_nonlinearity(call: _Call) -> bool:
     """Whether a module works on each number alone, leaves 0 where it is and does not only add up or scale."""
-    if call.given.shape != call.out.shape or call.given.shape[-1] < 2:
+    if call.given.shape != call.out.shape:
         return False
     width = call.given.shape[-1]
-    x = torch.linspace(-2, 2, width, device=call.given.device)[None, None]  # in 16 bit sums would not be exact
+    x = torch.linspace(-2, 2, 4 * width, device=call.given.device)  # in 16 bit sums would not be exact
+    x = x.view(1, 4, width)
     try:
-        made, turned, none = (call.module.forward(each) for each in (x, x.roll(1, -1), torch.zeros_like(x)))
+        made, turned, none = (call.module.forward(each) for each in (x, x.roll(1), torch.zeros_like(x)))
         alone = call.module.forward(torch.where(x > 0, x, 0))
         doubled = call.module.forward(x) + call.module.forward(1 - x)
         ones = call.module.forward(torch.ones_like(x))
     except (RuntimeError, TypeError):
         return False
-    same = torch.allclose(turned, made.roll(1, -1), atol=1e-5) and torch.allclose(
+    same = torch.allclose(turned, made.roll(1), atol=1e-5) and torch.allclose(
         torch.where(x > 0, alone - made, 0), torch.zeros_like(x), atol=1e-5
     )
     return same and bool(none.abs().max() < 1e-6) and not torch.allclose(doubled, ones, atol=1e-3)

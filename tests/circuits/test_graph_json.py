@@ -7,8 +7,9 @@ import torch
 from any_model import PROMPT, random_set
 from test_graph import by_hand
 
-from physalis.circuits import Difference, attribution_json, prune, trace
+from physalis.circuits import Difference, Supernode, Supernodes, attribution_json, prune, trace
 from physalis.circuits.graph_json import cantor
+from physalis.circuits.supernodes import Member
 from physalis.errors import BadInput
 from physalis.models.tiny import tiny_model
 
@@ -41,7 +42,9 @@ def test_by_hand():
 def test_a_real_one_is_whole(tmp_path):
     model = tiny_model()
     graph = prune(trace(model, random_set(model, tmp_path / "set", n=80), PROMPT))
-    group = {"some": graph.kept[: graph.n_features].nonzero()[:3, 0].tolist()}
+    columns = graph.kept[: graph.n_features].nonzero()[:3, 0].tolist()
+    members = [Member(int(graph.layer[i]), int(graph.position[i]), int(graph.feature[i])) for i in columns]
+    group = Supernodes((Supernode("some", tuple(members)),))
     said = attribution_json(graph, slug="real-1", scan="tiny", supernodes=group)
     names = [node["node_id"] for node in said["nodes"]]
     assert len(set(names)) == len(names) == int(graph.kept.sum()) + len(graph.ends)
@@ -72,8 +75,10 @@ def test_refused():
     for slug in ("", "a b", "../x"):
         with pytest.raises(BadInput, match="A slug has"):
             attribution_json(graph, slug=slug, scan="none")
-    with pytest.raises(BadInput, match="which is no node"):
-        attribution_json(graph, slug="a", scan="none", supernodes={"x": [7]})
+    with pytest.raises(BadInput, match="which is no feature"):
+        other = Supernodes((Supernode("x", (Member(0, 0, 7),)),))
+        attribution_json(graph, slug="a", scan="none", supernodes=other)
     gone = graph.kept_only(torch.tensor([False, True, True]), torch.ones(2, 3, dtype=torch.bool))
-    with pytest.raises(BadInput, match="which is no node"):
-        attribution_json(gone, slug="a", scan="none", supernodes={"x": [0]})
+    with pytest.raises(BadInput, match="was pruned from it"):
+        own = Supernodes((Supernode("x", (Member(0, 0, 0),)),))
+        attribution_json(gone, slug="a", scan="none", supernodes=own)

@@ -178,7 +178,7 @@ def test_the_true_circuit_survives_the_adversary(make, tmp_path):
         masks = Masks(local, true, Nodes.of(true, local).within)
         assert masks.n > 0
         starts = torch.rand(8, masks.n, generator=torch.Generator().manual_seed(0))
-        assert masks.worst(starts, 4) > 0.99
+        assert masks.attack(starts, 4).answer > 0.99
         if make is histogram:
             traced = verify(prune(graph), compiled.model, transcoders)
             assert traced.answer > 0.99 < traced.kept_only and traced.adversarial < 0.01 and not traced.survives

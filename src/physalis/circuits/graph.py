@@ -7,6 +7,7 @@ left out of the graph and the target's own bias add up to its value.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -175,7 +176,10 @@ class Graph:
             "basis": self.basis,
         }  # fmt: skip
         artifact.write_atomic(out / TENSORS, lambda path: save_file(tensors, path))
-        told = {**facts, "scores": self.scores()._asdict(), "unaccounted": self.unaccounted}
+        known = self.unaccounted
+        told = {
+            **facts, "scores": self.scores()._asdict(), "unaccounted": known if math.isfinite(known) else None,
+        }  # fmt: skip
         made = Manifest(kind=KIND, config=config, seed=0, inputs=dict(inputs), facts=told)
         return artifact.finish(out, made, [TENSORS])
 

@@ -5,13 +5,13 @@ Ids are theirs: a feature is ``{layer}_{feature}_{position}``, an error ``0_{lay
 of layer 0 has the number of a layer; only then it is written ``0_{layer}_{position}_error``, for an id is of one node.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from physalis import __version__
 from physalis.circuits.graph import Graph
+from physalis.circuits.supernodes.supernodes import Supernodes
 from physalis.errors import BadInput
 
 VIRTUAL = 1_000_000
@@ -19,21 +19,24 @@ VIRTUAL = 1_000_000
 
 
 def attribution_json(
-    graph: Graph, *, slug: str, scan: str, supernodes: Mapping[str, Sequence[int]] = {}, description: str = ""
+    graph: Graph,
+    *,
+    slug: str,
+    scan: str,
+    supernodes: Supernodes = Supernodes(),  # noqa: B008 (frozen)
+    description: str = "",
 ) -> dict[str, Any]:
     """The graph in that layout, to be written with ``json.dump``: nodes that were kept and edges that are not 0.
 
-    ``slug`` names the graph and ``scan`` the model, as their pages know it (``gemma-2-2b``). ``supernodes`` are groups
-    of columns by their label. A node's ``influence`` is the share that it and all with more of it hold, as there.
-    Raises BadInput for a slug with other characters than letters, digits, - and _, and for a group with a column that
-    is not in the graph.
+    ``slug`` names the graph and ``scan`` the model, as their pages know it (``gemma-2-2b``). A node's ``influence`` is
+    the share that it and all with more of it hold, as there. ``read_attribution_json`` reads it again. Raises BadInput
+    for a slug with other characters than letters, digits, - and _, and for supernodes of features that the graph does
+    not have, or not any more.
     """
     if not slug or not all(c.isalnum() or c in "-_" for c in slug):
         raise BadInput(f"A slug has letters, digits, - and _, as it is part of an address; received {slug!r}.")
     ids = _ids(graph)
-    for label, columns in supernodes.items():
-        if wrong := [i for i in columns if not 0 <= i < len(graph.kept) or not graph.kept[i]]:
-            raise BadInput(f"The group {label!r} has column {wrong[0]}, which is no node that was kept.")
+    groups = [[name, *(ids[i] for i in columns)] for name, columns in supernodes.columns(graph).items()]
     n, rows = graph.n_features, graph.edges.shape[0]
     shares = _cumulative(graph)
     nodes = [_node(graph, i, ids[i], shares[i]) for i in graph.kept.nonzero()[:, 0].tolist()]
@@ -48,7 +51,6 @@ def attribution_json(
         "prompt": graph.prompt, "schema_version": 1,
         "info": {"description": description, "generator": {"name": "physalis", "version": __version__}},
     }  # fmt: skip
-    groups = [[label, *(ids[i] for i in columns)] for label, columns in supernodes.items()]
     about = {"pinnedIds": [], "supernodes": groups, "linkType": "both", "clickedId": "", "sg_pos": ""}
     return {"metadata": metadata, "qParams": about, "nodes": nodes, "links": links}
 

@@ -101,6 +101,11 @@ def verify(
             raise BadInput(f"{name} is at least {least}; received {value}.")
     if not graph.n_features:
         raise BadInput("No feature of the transcoders reaches what the graph ends in, so there is nothing to try.")
+    if graph.directions.shape[1] != model.d_model:
+        raise BadInput(
+            f"The graph's ends read {graph.directions.shape[1]} numbers and {model.name} has {model.d_model}: it is of "
+            "another model, or was read from a file that does not say what its ends read. Trace the prompt here."
+        )
     local = LocalReplacementModel.of(model, basis, graph.tokens.tolist())
     nodes = Nodes.of(graph, local)
     n = graph.n_features
@@ -130,7 +135,7 @@ def verify(
         path_r=_correlation(-effects[:, :n][reached], free[:, :n][reached]),
         end_r=_correlation(-effects[:, n:].flatten(), free[:, n:].flatten()),
         answer=float(all_on), kept_only=float(kept_only), stochastic=float(stochastic),
-        adversarial=masks.worst(mixed, steps), none_kept=float(all_off), dropped=masks.n,
+        adversarial=masks.attack(mixed, steps).answer, none_kept=float(all_off), dropped=masks.n,
         kept=int(graph.kept[:n].sum()),
     )  # fmt: skip
 

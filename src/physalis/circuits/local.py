@@ -55,6 +55,11 @@ class LocalReplacementModel:
         """
         if not ids:
             raise BadInput("The prompt has no tokens. Give a text.")
+        if min(ids) < 0:
+            raise BadInput(
+                "The graph was read from a file that does not say all of its tokens, so it cannot be tried. Trace the "
+                "prompt here."
+            )
         model.check_length(len(ids), "The prompt", "Give a shorter one.")
         tokens = torch.tensor([list(ids)], device=model.device)
         places = places_of(model, basis, tokens)

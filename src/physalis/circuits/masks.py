@@ -6,6 +6,8 @@ thresholds between codes and 0 are not asked again. A mask multiplies the codes 
 feature is silent, 1 and it is as it would be.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -16,6 +18,15 @@ from physalis.circuits.local import LOGITS, LocalReplacementModel
 
 STEP = 0.5
 """How far the adversary moves every mask in a step."""
+
+
+class Attack(NamedTuple):
+    """The worst masks that an adversary found."""
+
+    answer: float
+    masks: Float[Tensor, " n"]
+    slopes: Float[Tensor, " n"]
+    """What the answer grows by there, per mask: its logarithm, where it is a probability."""
 
 
 class Masks:
@@ -48,21 +59,21 @@ class Masks:
         """The same with every feature silent, those that are kept as well."""
         return self._answer(torch.zeros(1, self.n + 1, device=self.local.model.device))
 
-    def worst(self, starts: Float[Tensor, "variants n"], steps: int) -> float:
-        """The least that gradient descent on the answer finds, by signs, from each start; never more than where masks
-        are all 0 or all 1."""
+    def attack(self, starts: Float[Tensor, "variants n"], steps: int) -> "Attack":
+        """The worst that gradient descent on the answer finds, by signs, from each start and from all 0 and all 1."""
         masks = torch.cat([starts, torch.zeros_like(starts[:1]), torch.ones_like(starts[:1])])
-        found = []
-        for _ in range(steps if self.n else 0):
+        worst = Attack(torch.inf, masks[0], torch.zeros_like(masks[0]))
+        for left in range(steps if self.n else 0, -1, -1):
             masks = masks.detach().requires_grad_()
             p = self.answer(masks)
-            found.append(float(p.detach().min()))
             loss = p if self.graph.ends[0].token is None else p.clamp_min(1e-30).log()
-            (slope,) = torch.autograd.grad(loss.sum(), masks)
-            masks = (masks - STEP * slope.sign()).clamp(0, 1)
-        with torch.no_grad():
-            found.append(float(self.answer(masks).min()))
-        return min(found)
+            slope = torch.autograd.grad(loss.sum(), masks)[0] if self.n else torch.zeros_like(masks)
+            p, least = p.detach(), int(p.argmin())
+            if float(p[least]) < worst.answer:
+                worst = Attack(float(p[least]), masks[least].detach(), slope[least])
+            if left:
+                masks = (masks - STEP * slope.sign()).clamp(0, 1)
+        return worst
 
     def _answer(self, masks: Float[Tensor, "variants n_1"]) -> Float[Tensor, " variants"]:
         local, end = self.local, self.graph.ends[0]

@@ -1,12 +1,14 @@
 """basis: Basis, what a graph can be read in, and what each says of a prompt."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxtyping import Int64
 from torch import Tensor
 
+from physalis import artifact
 from physalis.circuits.bases.cross_layer import CrossLayerSet, cross_layer_places
-from physalis.circuits.bases.neurons import Neurons, neuron_places
+from physalis.circuits.bases.mlp_neurons import Neurons, neuron_places
 from physalis.circuits.bases.per_layer import transcoder_places
 from physalis.circuits.bases.place import Place
 from physalis.circuits.sets.transcoder_set import TranscoderSet
@@ -15,6 +17,14 @@ from physalis.placement.origin import Origin
 
 Basis = TranscoderSet | CrossLayerSet | Neurons
 """A set of transcoders, a cross-layer transcoder, or the model's own neurons."""
+
+
+def open_basis(folder: Path | str) -> TranscoderSet | CrossLayerSet:
+    """What `physalis transcode` wrote, or a cross-layer transcoder that was trained. Raises BadInput for a folder that
+    holds neither."""
+    if artifact.kind_of(Path(folder)) == "dictionary":
+        return CrossLayerSet.open(folder)
+    return TranscoderSet.open(folder)
 
 
 def places_of(model: Model, basis: Basis, tokens: Int64[Tensor, "1 context"]) -> Sequence[Place]:

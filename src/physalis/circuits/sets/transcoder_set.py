@@ -18,6 +18,7 @@ from physalis.artifact import Manifest
 from physalis.dictionaries import Dictionary
 from physalis.errors import BadInput
 from physalis.models import Model
+from physalis.placement.origin import Origin
 from physalis.site import Site
 
 KIND = "transcoders"
@@ -117,6 +118,51 @@ class TranscoderSet:
                 config = {"model": model.name, "layers": layers}
                 named = {"model": inputs["model"], **hashes_of(out, layers)}
                 artifact.finish(out, Manifest(kind=KIND, config=config, seed=0, inputs=named), [])
+        return cls.open(out)
+
+    @classmethod
+    def gather(cls, out: Path | str, folders: Sequence[Path | str]) -> "TranscoderSet":
+        """A set of transcoders that lie in folders of their own, one a layer: what ``convert`` makes of another tool's
+        set, or what ``train`` made one by one. They are copied, with what their manifests say.
+
+        Raises BadInput for a folder that holds no transcoder of one layer's MLP, for two of a layer, for transcoders of
+        several models, and where ``out`` holds something else.
+        """
+        out, given = Path(out), [Path(folder) for folder in folders]
+        if not given:
+            raise BadInput("A set has at least one transcoder; received none.")
+        manifests = [artifact.read(folder, "dictionary") for folder in given]
+        by_layer: dict[int, Path] = {}
+        for folder, manifest in zip(given, manifests, strict=True):
+            origin = Origin.of(manifest)
+            layer = origin.writes[0].layer if len(origin.writes) == 1 else None
+            if origin.is_autoencoder or layer is None or len(origin.reads) != 1:
+                raise BadInput(f"{folder} is no transcoder of one layer's MLP. Leave it out.")
+            if layer in by_layer:
+                raise BadInput(f"{folder} and {by_layer[layer]} are both of layer {layer}. Give one of them.")
+            by_layer[layer] = folder
+        models = {manifest.inputs.get("model") or str(manifest.config.get("model")) for manifest in manifests}
+        names = sorted({str(manifest.config.get("model")) for manifest in manifests})
+        if len(models) > 1:
+            raise BadInput(f"The transcoders are of several models ({', '.join(names)}), and a set is of one.")
+        layers = sorted(by_layer)
+        job = {"gathered": [artifact.read(by_layer[layer], "dictionary").hash for layer in layers], "layers": layers}
+        with artifact.claim(out, KIND, job) as done:
+            for layer in layers if done is None else ():
+                folder, source = out / folder_of(layer), by_layer[layer]
+                with artifact.claim(folder, "dictionary", {"part of": artifact.digest(job), "layer": layer}) as there:
+                    if there is None:
+                        found = artifact.read(source, "dictionary")
+                        about = Manifest(
+                            kind="dictionary", config=found.config, seed=found.seed, inputs=found.inputs,
+                            facts=found.facts,
+                        )  # fmt: skip
+                        artifact.finish(folder, about, [dictionaries.save(dictionaries.load(source), folder)])
+            if done is None:
+                inputs = {**hashes_of(out, layers)}
+                inputs |= {"model": known} if (known := manifests[0].inputs.get("model")) else {}
+                made = Manifest(kind=KIND, config={"model": names[0], "layers": layers}, seed=0, inputs=inputs)
+                artifact.finish(out, made, [])
         return cls.open(out)
 
     def __repr__(self) -> str:

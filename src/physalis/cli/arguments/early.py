@@ -69,9 +69,15 @@ def dictionary(folder: Path) -> Manifest:
     return artifact.read(folder, "dictionary")
 
 
-def transcoders(folder: Path) -> Manifest:
-    """The manifest of a folder that `transcode` wrote. Raises BadInput if it holds no set."""
-    return artifact.read(folder, "transcoders")
+def is_artifact(name: str) -> bool:
+    """Whether it is a folder that physalis writes, and not a model's name or folder."""
+    return any((Path(name) / file).exists() for file in (artifact.MANIFEST, artifact.JOB))
+
+
+def basis(name: str) -> None:
+    """Raise BadInput for a folder of physalis' that holds neither transcoders nor a dictionary."""
+    if is_artifact(name) and artifact.kind_of(Path(name)) != "dictionary":
+        artifact.read(Path(name), "transcoders")
 
 
 def codes(folders: Iterable[Path] | None) -> None:

@@ -107,7 +107,12 @@ def transcode(
     example="physalis trace transcoders 'The capital of France is' --out graph",
 )  # fmt: skip
 def trace(
-    transcoders: Annotated[Path, Parameter(help="Folder that `transcode` wrote.")],
+    basis: Annotated[
+        str,
+        Parameter(
+            help="Folder that `transcode` wrote, or of a cross-layer transcoder; or a model, to trace its neurons."
+        ),
+    ],
     prompt: Annotated[str, Parameter(help="Text whose next token is to be traced.")],
     /,
     *,
@@ -134,25 +139,28 @@ def trace(
     graph is tried on the model before it is shown: single features silenced, and what was left out turned down by an
     adversary. The model computes in float32 unless --dtype says something else: in 16 bit nothing adds up so well.
     """
-    early.transcoders(transcoders)
+    early.basis(basis)
     early.out(out, "graph")
     if rather_than is not None and len(token or ()) != 1:
         raise BadInput(f"--rather-than takes one --token that it is held against; received {len(token or ())}.")
     from dataclasses import replace
 
     from physalis import artifact
-    from physalis.circuits import Graph, TranscoderSet, prune, verify
+    from physalis.circuits import Graph, Neurons, prune, verify
     from physalis.circuits import trace as trace_
+    from physalis.circuits.bases.basis import open_basis
     from physalis.cli.shown import circuits
 
-    opened = TranscoderSet.open(transcoders)
     exact = loading if loading.dtype else replace(loading, dtype="float32")
-    if model is not None:
-        loaded = exact.load(model)
+    if early.is_artifact(basis):
+        opened = open_basis(basis)
+        named, inputs = opened.manifest.config["model"], {**opened.manifest.inputs, "transcoders": opened.manifest.hash}
+        loaded = exact.load(model) if model is not None else exact.load_found(named, "The set of transcoders")
     else:
-        loaded = exact.load_found(opened.manifest.config["model"], "The set of transcoders")
+        opened, loaded = Neurons(), exact.load(basis)
+        inputs = {"model": loaded.fingerprint}
     job = {
-        "transcoders": opened.manifest.hash, "dtype": str(loaded.dtype), "prompt": prompt, "token": token,
+        "basis": inputs, "dtype": str(loaded.dtype), "prompt": prompt, "token": token,
         "rather_than": rather_than, "features": features, "nodes": nodes, "edges": edges,
     }  # fmt: skip
     with artifact.claim(out, "graph", job) as done:
@@ -161,5 +169,7 @@ def trace(
             graph = trace_(loaded, opened, prompt, **given(targets=ends, features=features))
             kept = prune(graph, **given(nodes=nodes, edges=edges))
             facts = {"verdict": verify(kept, loaded, opened).record(), "traced": circuits.traced(graph)}
-            done = kept.finish(out, inputs={"transcoders": opened.manifest.hash}, facts=facts)
+            done = kept.finish(out, inputs=inputs, facts=facts)
     circuits.show_graph(Graph.open(out), done.facts, json=json)
+    if not json:
+        say_next("serve", out)

@@ -1,4 +1,4 @@
-"""neurons: Neurons, a model's own MLP neurons as a graph's nodes: nothing is trained, and nothing is left as error.
+"""mlp_neurons: Neurons, a model's own MLP neurons as a graph's nodes: nothing is trained, and nothing is left as error.
 
 What a neuron reads is taken by two rules of RelP (Jafari et al. 2025, arXiv 2508.21258): the nonlinearity counts as a
 constant times its input, and each factor of a gate has half of their product. So its value is a sum over what was

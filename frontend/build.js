@@ -4,7 +4,7 @@ import { copyFileSync, readdirSync, rmSync } from 'node:fs';
 import { build } from 'vite';
 
 await build({ logLevel: 'warn' });
-for (const mode of ['compare', 'contents']) await build({ mode, logLevel: 'warn' });
+for (const mode of ['compare', 'contents', 'graph']) await build({ mode, logLevel: 'warn' });
 for (const mode of ['lab', 'site', 'watch']) {
   await build({ mode, logLevel: 'warn' });
   copyFileSync(`${mode}.html`, `../src/physalis/static/${mode}/index.html`);

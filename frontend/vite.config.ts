@@ -1,5 +1,5 @@
-// Four products from the same views: the pages of the servers (default: of an atlas; `--mode compare`, `--mode contents`), one module a view for notebooks
-// (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
+// Four products from the same views: the pages of the servers (default: of an atlas; `--mode compare`, `contents`,
+// `graph`), one module a view for notebooks (`--mode widgets`, with VIEW naming which), and the scripts that the lab's pages (`--mode lab`) and the pages of a
 // published atlas (`--mode site`) share.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -61,7 +61,7 @@ export default defineConfig(({ mode }) => {
     };
   }
   // Apart, so that each page is one script and one style: two inputs would share a third.
-  const other = ['compare', 'contents'].includes(mode);
+  const other = ['compare', 'contents', 'graph'].includes(mode);
   return {
     base: '/static/',
     plugins: [svelte(), licences([...FONTS, ...BUNDLED])],

@@ -3,7 +3,7 @@
 //
 // | trait | |
 // | --- | --- |
-// | view | "summary", "list", "feature", "map", "experiment", "panels", "check", "comparison" or "forest" |
+// | view | "summary", "list", "feature", "map", "experiment", "panels", "check", "comparison", "forest" or "graph" |
 // | records | the view's records, as the server's pages have them |
 // | map | the whole map, apart because it is large and stays |
 // | path | written here: "/features/12", "/features?query=import", "/map?query=import" |

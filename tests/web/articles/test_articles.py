@@ -199,7 +199,7 @@ REFUSED = {
     "# T\n\n::: feature 1 2\n:::": (3, "number of one feature"),
     "# T\n\n::: list\n:::": (3, "number of features"),
     "# T\n\n::: list 1 -2\n:::": (3, "number of features"),
-    "# T\n\n::: movie x\n:::": (3, "no block 'movie'. There are: feature, list, experiment, image, note"),
+    "# T\n\n::: movie x\n:::": (3, "no block 'movie'. There are: feature, list, experiment, graph, image, note"),
     "# T\n\n::: feature 1\nnever ended": (3, "::: feature 1 never ends"),
     "# T\n\n:::: feature 1\n::: list 2\n:::\n::::": (4, "a list cannot stand inside a feature"),
     "# T\n\n::: feature 1 #a\n:::\n\n::: feature 2 #a\n:::": (6, "#a is taken"),

@@ -1,5 +1,6 @@
 // Articles as physalis.web.articles.articles and physalis.web.articles.shelf write them, and features as physalis.web.server.packing packs them.
 import type { Check, Page as Experiment } from './lab';
+import type { GraphPage } from './graph';
 import type { Example, Feature, FeatureRow } from './atlas';
 
 /** Document, position, tokens with a character between them, and the codes that are not 0, each after its place. */
@@ -14,7 +15,8 @@ export type Packed = Omit<Feature, 'groups'> & {
 export type Figure =
   | { kind: 'feature'; feature: Packed }
   | { kind: 'list'; rows: FeatureRow[] }
-  | { kind: 'experiment'; page: Experiment; check: Check | null };
+  | { kind: 'experiment'; page: Experiment; check: Check | null }
+  | { kind: 'graph'; graph: GraphPage };
 
 /** What an atlas's other pages tell of an article. */
 export interface Told {

@@ -9,7 +9,7 @@ export interface Picture {
 }
 
 export interface Entry {
-  kind: 'atlas' | 'comparison' | 'tree' | 'run' | 'lab';
+  kind: 'atlas' | 'graph' | 'comparison' | 'tree' | 'run' | 'lab';
   name: string;
   path: string;
   model: string;

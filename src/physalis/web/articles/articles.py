@@ -6,6 +6,7 @@ figures draw themselves from.
 | ``::: feature 12`` | a feature: how strongly it fires, on which text |
 | ``::: list 3, 17, 99`` | features, a line each |
 | ``::: experiment lab/TMS-1.json`` | an experiment with its sliders; the file is one that publish_lab wrote |
+| ``::: graph mary`` | a circuit graph, its verdict first; the folder is one that physalis trace wrote |
 | ``::: image plot.png`` | a picture |
 | ``::: note`` | a note in the margin, as is ``^[...]`` |
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from markdown_it.token import Token
 from pydantic import ValidationError
 
-from physalis.artifact import untrusted
+from physalis.artifact import MANIFEST, untrusted
 from physalis.artifact.untrusted import shown
 from physalis.atlas import Atlas
 from physalis.errors import BadInput
@@ -18,9 +18,12 @@ from physalis.lab.publishing import Checked
 from physalis.web.articles.bibliography import Work
 from physalis.web.articles.markdown import Lost, inline_tokens, plain
 from physalis.web.articles.pictures import read_picture
+from physalis.web.graphs.names import Names
+from physalis.web.graphs.records import page_of
+from physalis.web.graphs.stored import TENSORS, StoredGraph
 from physalis.web.server.packing import pack
 
-FIGURES = ("feature", "list", "experiment", "image")
+FIGURES = ("feature", "list", "experiment", "graph", "image")
 
 MOST_RECORD = 64 << 20
 """Bytes of an experiment's record."""
@@ -103,6 +106,8 @@ class Resolver:
                 return self._list(said, line)
             case "experiment":
                 return self._experiment(said, line)
+            case "graph":
+                return self._graph(said, line)
             case _:
                 return {"src": self._picture(said, line)}
 
@@ -131,6 +136,20 @@ class Resolver:
             ) from error  # fmt: skip
         record = {"kind": "experiment", "page": page.model_dump(mode="json"), "check": told.get("check")}
         return self._live(record, f"{page.id}: {page.title}") | {"wide": True}
+
+    def _graph(self, said: str, line: int) -> dict[str, Any]:
+        try:
+            for name in (MANIFEST, TENSORS):
+                untrusted.open_inside(self.file.parent, f"{said}/{name}").close()
+            graph = StoredGraph.open(self.file.parent / said)
+            page = Names.of(graph, [(self.atlas, "")]).put_into(page_of(graph))
+        except BadInput as error:
+            raise Lost(
+                self.file, line, f"{shown(said or 'nothing')} is no graph with a verdict ({error}). Name a folder "
+                "beside the article that physalis trace wrote."
+            ) from error  # fmt: skip
+        record = {"kind": "graph", "graph": page.model_dump(mode="json")}
+        return self._live(record, f"The circuit graph of {page.prompt!r}") | {"wide": True}
 
     def _live(self, record: dict[str, Any], still: str) -> dict[str, Any]:
         self.figures.append(record)

@@ -10,14 +10,17 @@ from physalis import artifact
 from physalis.comparing import forest, reader
 from physalis.errors import BadInput
 from physalis.training import history
+from physalis.web.graphs import stored
 
-Kind = Literal["atlas", "comparison", "tree", "run", "lab"]
+Kind = Literal["atlas", "graph", "comparison", "tree", "run", "lab"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEEP = 2
 """Levels of folders that are looked through below each that is given."""
 MOST = 200
 """Artefacts of one server: each is open, and an atlas keeps some of it in memory."""
-_OF_MANIFESTS: dict[str | None, Kind] = {"atlas": "atlas", reader.KIND: "comparison", forest.KIND: "tree", "lab": "lab"}
+_OF_MANIFESTS: dict[str | None, Kind] = {
+    "atlas": "atlas", stored.KIND: "graph", reader.KIND: "comparison", forest.KIND: "tree", "lab": "lab",
+}  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -41,8 +44,8 @@ class Other(NamedTuple):
 
 
 def find(folders: Sequence[Path]) -> list[Found]:
-    """What the folders are, or else hold: atlases first, then comparisons, trees, runs and labs, in the order in which
-    they were given, and inside each by name. What is an artefact of another kind is for ``find_others``.
+    """What the folders are, or else hold: atlases first, then graphs, comparisons, trees, runs and labs, in the order
+    in which they were given, and inside each by name. What is an artefact of another kind is for ``find_others``.
     Raises BadInput for more than MOST of them."""
     places: dict[Path, tuple[Kind, Path]] = {}
     for folder in folders:

@@ -3,6 +3,7 @@ contents."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,14 @@ from physalis.web.atlas.app import atlas_room
 from physalis.web.atlas.explained import Explained
 from physalis.web.comparison.serving import comparison_room, open_compared
 from physalis.web.contents import records
-from physalis.web.contents.finding import Found, around, find, find_others
+from physalis.web.contents.finding import Found, Other, around, find, find_others
 from physalis.web.contents.others import line_of
 from physalis.web.contents.records import Contents, Entry
 from physalis.web.contents.room import contents_room
+from physalis.web.graphs.names import Names
+from physalis.web.graphs.records import page_of
+from physalis.web.graphs.serving import graph_room
+from physalis.web.graphs.stored import StoredGraph
 from physalis.web.lab.app import lab_room
 from physalis.web.server.refusals import to_visitor
 from physalis.web.server.rooms import Room, app_of
@@ -61,9 +66,9 @@ def open_app(
     beside = Beside(author, dictionary, activations, tree, articles, explain, device, dtype)
     if alone:
         return app_of([_alone(found[0]._replace(prefix=""), beside)])
-    name, opened = around(given).name or "physalis", _together(found, beside)
-
-    others = [line_of(each) for each in find_others(given)]
+    unseen = find_others(given)
+    name, opened = around(given).name or "physalis", _together(found, beside, _sets(unseen))
+    others = [line_of(each) for each in unseen]
 
     def told() -> Contents:
         entries = [_now(each, tells) for each, (tells, _) in zip(found, opened, strict=True)]
@@ -96,11 +101,14 @@ def _alone(found: Found, beside: Beside) -> Room:
             f"{found.folder} is no atlas but a {found.kind}: neither a dictionary nor a tree nor articles are served "
             "with it, and it has no features to explain. Give its folder alone."
         )
-    return _of_other(found, [])
+    return _of_graph(found, {}, {})[1] if found.kind == "graph" else _of_other(found, [])
 
 
-def _together(found: Sequence[Found], beside: Beside) -> list[tuple[Tells, Room | None]]:
-    """Each with what tells its entry, and with no room where it could not be opened."""
+def _together(
+    found: Sequence[Found], beside: Beside, sets: Mapping[str, Mapping[str, str]]
+) -> list[tuple[Tells, Room | None]]:
+    """Each with what tells its entry, and with no room where it could not be opened. ``sets`` as ``Names.of`` has
+    them."""
     atlases: dict[Found, Atlas] = {}
     forests: list[Forest] = [] if beside.tree is None else [Forest.open(beside.tree)]
     told: dict[Found, tuple[Tells, Room | None]] = {}
@@ -133,6 +141,8 @@ def _together(found: Sequence[Found], beside: Beside) -> list[tuple[Tells, Room 
         try:
             if each in atlases:
                 told[each] = _with_entry(each, atlases[each], own, _place(forests, atlases[each]))
+            elif each.kind == "graph":
+                told[each] = _of_graph(each, atlases, sets)
             elif each not in told:
                 told[each] = _entry_of(each), _of_other(each, [*atlases.values()])
         except BadInput as error:
@@ -191,6 +201,27 @@ def _queue(known: Known, beside: Beside) -> Line | None:
     except BadInput as error:
         print(f"The features are not explained. {error}", file=sys.stderr)
         return None
+
+
+def _of_graph(
+    found: Found, atlases: Mapping[Found, Atlas], sets: Mapping[str, Mapping[str, str]]
+) -> tuple[Tells, Room]:
+    """A graph, with what the atlases of its layers know of its features."""
+    graph = StoredGraph.open(found.folder)
+    page, served = page_of(graph), [(atlas, each.prefix) for each, atlas in atlases.items()]
+    room = graph_room(page, Names.of(graph, served, sets), prefix=found.prefix)
+    return partial(records.of_graph, found, page), room
+
+
+def _sets(others: Sequence[Other]) -> dict[str, dict[str, str]]:
+    """What the sets of transcoders are made of, by their hashes."""
+    found: dict[str, dict[str, str]] = {}
+    for each in others:
+        if each.kind == "transcoders":
+            with suppress(BadInput):  # one that is damaged names nothing
+                said = artifact.read(each.folder, each.kind)
+                found[said.hash] = said.inputs
+    return found
 
 
 def _of_other(found: Found, atlases: Sequence[Atlas]) -> Room:

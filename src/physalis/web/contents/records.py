@@ -13,9 +13,12 @@ from physalis.comparing import Comparison, Forest
 from physalis.comparing.records import Fate
 from physalis.web.contents.finding import Found, Kind
 from physalis.web.contents.others import Line
+from physalis.web.graphs.records import GraphPage
 
 DOTS = 700
 """Features of an atlas that its picture shows at most."""
+FEW = 150
+"""Nodes of a graph that its picture shows at most, those of most influence."""
 HEIGHTS = 100
 """Of a map or a curve, from its lowest place to its highest."""
 FATES: tuple[Fate, ...] = ("shared", "split", "merged", "unique")
@@ -48,11 +51,11 @@ class Entry(Record):
     dictionaries: str
     """Their architecture, or what tells them apart."""
     sizes: list[int]
-    """Features of each dictionary in it; of a lab, its experiments."""
+    """Features of each dictionary in it, or of a graph; of a lab, its experiments."""
     fvu: list[float]
     """Of each dictionary, where it was evaluated."""
     state: str
-    """Of a run."""
+    """Of a run; of a graph, its verdict in short."""
     made: float | None
     """Seconds since 1970, by the file that was written last."""
     picture: Picture | None
@@ -79,6 +82,22 @@ def of_atlas(found: Found, atlas: Atlas) -> Entry:
     return entry_of(
         found, model=told.model, site=told.site, dictionaries=told.architecture,
         sizes=[told.n_features], fvu=[] if fvu is None else [fvu.value], picture=picture,
+    )  # fmt: skip
+
+
+def of_graph(found: Found, graph: GraphPage) -> Entry:
+    """A graph, with some of its nodes by token and layer."""
+    nodes = graph.nodes
+    known = np.flatnonzero([kind != "error" for kind in nodes.kind])
+    some = known[np.argsort(-np.asarray(nodes.influence)[known], kind="stable")[:FEW]]
+    at, layer = np.asarray(nodes.position, float)[some], np.asarray(nodes.layer, float)[some]
+    beside = np.linspace(-0.3, 0.3, 7)[np.arange(len(some)) % 7]  # several of a token and a layer
+    group = [("feature", "token", "end").index(nodes.kind[i]) for i in some]
+    picture = Picture(kind="dots", x=heights(at + beside), y=heights(layer), group=group, part=[])
+    says = "survives its trial" if graph.verdict.survives else "not established"
+    return entry_of(
+        found, model=graph.model, site=f"{graph.prompt} → {graph.ends[0].name.strip()}",
+        sizes=[sum(kind == "feature" for kind in nodes.kind)], state=says, picture=picture,
     )  # fmt: skip
 
 

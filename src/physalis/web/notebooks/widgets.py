@@ -25,6 +25,9 @@ from physalis.runtime.progress import progress
 from physalis.web.atlas.histograms import spreads
 from physalis.web.atlas.query import Question
 from physalis.web.comparison.records import Asked, Paged, Place, group_rows, kin, names_of, rows, tree_rows
+from physalis.web.graphs.names import Names
+from physalis.web.graphs.records import page_of
+from physalis.web.graphs.stored import StoredGraph
 
 STATIC = Path(__file__).parents[2] / "static" / "widgets"
 PANELS = (Cells, Dots, Lines, Stacks, Vectors, Words)
@@ -151,14 +154,16 @@ class ForestView(View):
 
 
 def show(x: object, check: Check | None = None, *, atlases: Sequence[Atlas] = ()) -> View:
-    """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; or,
-    of the lab, a Page with its ``check`` below if that is given, a Check, a panel such as ``Lines`` or ``Vectors``, or
-    a list of panels side by side. An Experiment is run first.
+    """A widget that shows an Atlas, a Feature, a Summary or a Map; a Comparison, a Forest or the summary of either; a
+    circuit graph with its verdict (StoredGraph); or, of the lab, a Page with its ``check`` below if that is given, a
+    Check, a panel such as ``Lines`` or ``Vectors``, or a list of panels side by side. An Experiment is run first.
 
-    With ``atlases`` of its dictionaries, the features of a Comparison or a Forest have headlines and their strongest
-    example; without, numbers. Raises BadInput for anything else, and for an atlas of another dictionary."""
-    if atlases and not isinstance(x, Comparison | Forest):
-        raise BadInput(f"Atlases name the features of a Comparison or a Forest; received a {type(x).__name__}.")
+    With ``atlases`` of its dictionaries, the features of a Comparison, a Forest or a graph have headlines; without,
+    numbers. Raises BadInput for anything else, and for an atlas of another dictionary than a Comparison or a Forest
+    has."""
+    if atlases and not isinstance(x, Comparison | Forest | StoredGraph):
+        kind = type(x).__name__
+        raise BadInput(f"Atlases name the features of a Comparison, a Forest or a graph; received a {kind}.")
     match x:
         case Atlas():
             return AtlasView(x)
@@ -176,6 +181,9 @@ def show(x: object, check: Check | None = None, *, atlases: Sequence[Atlas] = ()
             return View("comparison", view="comparison", records={"comparison": _plain(x)})
         case comparing.ForestSummary():
             return View("forest", view="forest", records={"forest": _plain(x)})
+        case StoredGraph():
+            named = Names.of(x, [(atlas, "") for atlas in atlases]).put_into(page_of(x))
+            return View("graph", view="graph", records={"graph": _plain(named)})
         case Page():
             judged = None if check is None else check.to_dict()
             return View("lab", view="experiment", records={"page": x.model_dump(mode="json"), "check": judged})
@@ -196,7 +204,8 @@ def show(x: object, check: Check | None = None, *, atlases: Sequence[Atlas] = ()
             return show(page, checked)
     raise BadInput(
         f"There is no view of {type(x).__name__!r}. Show an Atlas, a Feature, a Summary, a Map, a Comparison, a "
-        "Forest, a Page, a Check, an Experiment, a panel of the lab such as Lines or Vectors, or a list of panels."
+        "Forest, a StoredGraph, a Page, a Check, an Experiment, a panel of the lab such as Lines or Vectors, or a list "
+        "of panels."
     )
 
 

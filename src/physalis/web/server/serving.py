@@ -50,11 +50,11 @@ def serve(
 ) -> None:
     """Serve the pages of an atlas folder until interrupted, and say where. Port 0 takes any that is free.
 
-    A comparison, a tree of features or a lab that was published is served as well. Where there are several folders, or
-    one that is none of these but holds some up to two levels below, a table of contents leads to what they hold, runs
-    of ``train`` too: each has its pages under a prefix, such as /a/NAME/, and beside comparisons and trees lie the
-    atlases of their dictionaries. Of all that follows, ``author`` is for every atlas then, and a ``dictionary`` for the
-    one that it is of.
+    A comparison, a tree of features, a circuit graph with its verdict or a lab that was published is served as well.
+    Where there are several folders, or one that is none of these but holds some up to two levels below, a table of
+    contents leads to what they hold, runs of ``train`` too: each has its pages under a prefix, such as /a/NAME/, and
+    beside comparisons, trees and graphs lie the atlases of their dictionaries. Of all that follows, ``author`` is for
+    every atlas then, and a ``dictionary`` for the one that it is of.
 
     With the ``dictionary`` that the atlas is of there are pages to try texts and to steer on; with the ``activations``
     that it was trained on, also a measure of what steering does and costs. Labels, notes and lists of the file beside

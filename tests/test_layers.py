@@ -17,8 +17,8 @@ _COMMANDS = (
     "__init__", "arguments/early", "arguments/options", "lab", "learning/atlases", "learning/circuits",
     "learning/demo_process",
     "learning/exchanging", "learning/explaining", "learning/judging", "learning/recording", "learning/suites",
-    "learning/training", "machine", "reading/comparing", "reading/searching", "reading/serving", "reading/steering",
-    "reading/verifying", "sharing/comments", "sharing/notes", "sharing/publishing",
+    "learning/training", "machine", "reading/comparing", "reading/heads", "reading/searching", "reading/serving",
+    "reading/steering", "reading/verifying", "sharing/comments", "sharing/notes", "sharing/publishing",
 )  # fmt: skip
 LATE = {
     "__init__.py",

@@ -20,7 +20,7 @@ from physalis.cli.arguments.help import COMPARE, LAB, MACHINE, MAKE, OPTIONS, RE
 from physalis.cli.arguments.sentences import explain
 from physalis.cli.arguments.usage import write_usages
 from physalis.cli.learning import atlases, circuits, exchanging, explaining, judging, recording, training
-from physalis.cli.reading import comparing, searching, serving, steering, verifying
+from physalis.cli.reading import comparing, heads, searching, serving, steering, verifying
 from physalis.cli.sharing import comments, notes, publishing
 from physalis.cli.shown.jobs import differing
 from physalis.errors import AnotherJob, BadInput
@@ -45,7 +45,9 @@ VERBS: dict[cyclopts.Group, tuple[Verb | cyclopts.App, ...]] = {
         judging.describe, training.sweep, training.finetune, circuits.transcode, circuits.trace, recording.plan,
         recording.model, atlases.demo, exchanging.convert,
     ),
-    READ: (serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response),
+    READ: (
+        serving.serve, serving.watch, searching.contrast, steering.steer, steering.dose_response, heads.heads,
+    ),
     COMPARE: (training.dead_features, judging.score, comparing.app, verifying.verify),
     SHARE: (
         verb(of="web.publish.site.publish", example="physalis publish atlas --out site")(publishing.publish),

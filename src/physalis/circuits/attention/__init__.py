@@ -1,1 +1,2 @@
-"""attention: what heads have to do with a graph: which an edge goes through, and why they look where they look."""
+"""attention: which heads do what: where they look, what they copy, what is lost without them, and which edges of a
+graph go through them."""

@@ -1,5 +1,6 @@
 """early: what can be judged before torch is there is judged then: a slip of the pen costs a second and not ten."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,13 @@ def is_artifact(name: str) -> bool:
 
 
 def basis(name: str) -> None:
-    """Raise BadInput for a folder of physalis' that holds neither transcoders nor a dictionary."""
+    """Raise BadInput for a folder of physalis' that holds neither transcoders nor a dictionary, and for what is neither
+    there nor can be a model's name."""
+    if not Path(name).exists() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise BadInput(
+            f"There is no folder {name!r}, and no model can be named so. Give a folder that `physalis transcode` "
+            "wrote, or a model to trace its neurons."
+        )
     if is_artifact(name) and artifact.kind_of(Path(name)) != "dictionary":
         artifact.read(Path(name), "transcoders")
 

@@ -20,8 +20,8 @@ INNER = (
 )  # fmt: skip
 """Places inside attention, MLP and norms, of blocks whose modules show them. ``q`` and ``k`` are what attention
 compares (after norms and rotary positions), ``v`` what it mixes, heads side by side; ``attn_pattern`` its weights,
-"heads query key"; ``mlp_gate`` what a gated MLP multiplies its neurons with, ``mlp_neurons`` what its last projection reads; a ``scale`` is the number by which a norm
-divides."""
+"heads query key"; ``mlp_gate`` what a gated MLP multiplies its neurons with, ``mlp_neurons`` what its last projection
+reads; a ``scale`` is the number by which a norm divides."""
 
 GLOBAL = ("embed", "final_norm_scale", "logits")
 """Places a model has once: what enters the first block, the number by which the last norm divides, and the unnormalised

@@ -1,7 +1,6 @@
 """The commands `physalis transcode` and `physalis trace`: a transcoder for every layer, and the graph of a prompt."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter

@@ -26,7 +26,7 @@ def say_goodbye() -> None:
 def serve(
     folders: Annotated[
         list[Path],
-        Parameter(help="Atlases, graphs, comparisons, trees, labs; or folders that hold some, with a table of contents."),
+        Parameter(help="Atlases, graphs, comparisons, trees, labs; or folders of some, with a table of contents."),
     ],
     /,
     *,

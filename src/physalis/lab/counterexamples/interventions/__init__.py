@@ -1,5 +1,5 @@
-"""CX-08, CX-10, CX-11, CX-15, CX-16, CX-27: what a network does when a part is removed, patched or interchanged, and what
-that does not show.
+"""CX-08, CX-10, CX-11, CX-15, CX-16, CX-27: what a network does when a part is removed, patched or interchanged, and
+what that does not show.
 
 ``lab.counterexamples.measure(CX_08)`` runs one; docs/counterexamples.md tells all of them.
 """

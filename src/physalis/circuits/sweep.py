@@ -15,8 +15,9 @@ from physalis.site import Site
 
 SWEPT = 512 << 20
 """Bytes of gradients that one sweep may take, about."""
-MOST_SWEPT = 256
-"""Targets of one sweep, at most."""
+MOST_SWEPT = 64
+"""Targets of one sweep, at most. A sweep goes back from the last layer among its targets, which come layer by layer, so
+fewer of them cross fewer layers: 1,000 features of SmolLM2 take 5.9 s with 256, 3.2 with 64, 4.2 with 16."""
 
 
 class Active(NamedTuple):
